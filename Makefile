@@ -1,0 +1,73 @@
+# Two commands do everything on a fresh machine (Python 3.11+, make, git, pip):
+#   make baseline      train the network on CIFAR-10 and compare it with the 0.86 target
+#   make test          the tests
+# Options are make variables: make baseline SEEDS=3 RECIPE=published BUDGET=quick DATA=cifar10
+
+PYTHON ?= python3
+SEEDS ?= 1
+RECIPE ?= fast
+BUDGET ?= full
+PORT ?= 5000
+UV := $(shell command -v uv 2>/dev/null)
+READY := .venv/.ready
+options = --seeds $(SEEDS) --recipe $(RECIPE) --budget $(BUDGET) $(if $(DATA),--data $(DATA)) $(if $(FRESH),--fresh)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install baseline data show ui bench test test-slow lint format lock clean
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY)  ## the environment in .venv, from requirements.lock (uv where there is one, else pip)
+
+baseline: $(READY)  ## train the 18-layer network and compare it with 0.86 (SEEDS=1 RECIPE=fast BUDGET=full)
+	@.venv/bin/harness run baseline $(options)
+
+data: $(READY)  ## which CIFAR-10 is here, and what is in it
+	@.venv/bin/harness data $(if $(DATA),--data $(DATA))
+
+show: $(READY)  ## the network: layers, parameters, operations, drawing
+	@.venv/bin/harness show
+
+ui: $(READY)  ## the MLflow UI on http://127.0.0.1:5000 (PORT=5000)
+	@.venv/bin/harness ui --port $(PORT)
+
+bench: $(READY)  ## images per second against plain Keras and PyTorch, under 8 minutes; run nothing else
+	@.venv/bin/harness bench
+
+test: $(READY) lint  ## lint, types and tests, under 12 minutes on 2 cores
+	.venv/bin/python -m pytest
+
+test-slow: $(READY)  ## what takes longer: 25 random kill points
+	.venv/bin/python -m pytest -m slow
+
+lint: $(READY)  ## ruff and mypy
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: $(READY)  ## let ruff write the format
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+lock:  ## choose exact versions anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+clean:  ## remove the environment; runs and data stay
+	rm -rf .venv
+
+ifdef UV
+$(READY): pyproject.toml requirements.lock
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	$(UV) pip install --quiet --python .venv --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python .venv --no-deps --editable .
+	@touch $@
+else
+$(READY): pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+endif

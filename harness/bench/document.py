@@ -1,0 +1,105 @@
+"""From what was measured to what is claimed: medians, ratios, shares, and the targets held against them."""
+
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from harness.config import Precision
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """One bench, as measured.
+
+    `images_per_s` holds the rounds of each contender, `gflop_per_s` those of the matrix products in each
+    precision, `peak_memory_gb` the peak of each process of this engine; `precision` is what this engine
+    computed in.
+    """
+
+    images_per_s: dict[str, list[float]]
+    gflop_per_s: dict[Precision, list[float]]
+    first_step_s: list[float]
+    peak_memory_gb: dict[str, float]
+    precision: Precision
+    flops_per_image: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """A promise about one number of the document. `sense` is `>=`, `>`, `<=` or `<`."""
+
+    key: str
+    what: str
+    sense: str
+    limit: float
+    unit: str = ""
+    digits: int = 2
+
+    def reached(self, value: float | None) -> bool | None:
+        """Whether the number keeps the promise; None when it was not measured."""
+        if value is None:
+            return None
+        above, below = value > self.limit, value < self.limit
+        return {">=": not below, ">": above, "<=": not above, "<": below}[self.sense]
+
+
+TARGETS = (
+    Target("ratio_vs_keras_fit_no_autotune", "speed against fit without autotuning", ">=", 2.2, " x"),
+    Target("ratio_vs_keras_fit", "speed against plain fit", ">", 2.2, " x"),
+    Target("ratio_vs_torch", "speed against PyTorch", ">=", 1.1, " x"),
+    Target("share_of_peak", "share of the machine's matrix-product rate", ">=", 0.65),
+    Target("first_step_s", "from command to first training step", "<=", 12, " s", 1),
+    Target("peak_memory_gb", "peak memory", "<", 3, " GB"),
+)
+
+
+def derive(measured: Measurements) -> dict[str, Any]:
+    """Everything in `bench.json` that follows from the measurements. Rates are medians, ratios are of medians."""
+    rates = {name: median(rounds) for name, rounds in measured.images_per_s.items()}
+    peaks = {precision: median(rounds) for precision, rounds in measured.gflop_per_s.items()}
+    ours = rates["harness"]
+    achieved = ours * measured.flops_per_image / 1e9
+
+    def ratio(name: str) -> float | None:
+        return ours / rates[name] if name in rates else None
+
+    document: dict[str, Any] = {
+        "images_per_s": ours,
+        "ratio_vs_keras_fit": ratio("keras_fit"),
+        "ratio_vs_keras_fit_no_autotune": ratio("keras_fit_no_autotune"),
+        "ratio_vs_torch": ratio("torch"),
+        "precision": measured.precision,
+        "share_of_peak": achieved / peaks[measured.precision],
+        "share_of_peak_is_of": f"the {measured.precision} matrix-product rate, the precision this engine computed in",
+        "share_of_bfloat16_rate": achieved / peaks["bfloat16"],
+        "engine_gflop_per_s": achieved,
+        "flops_per_image": measured.flops_per_image,
+        "matmul_gflop_per_s": peaks,
+        "matmul_rounds": measured.gflop_per_s,
+        "first_step_s": median(measured.first_step_s),
+        "first_step_rounds": measured.first_step_s,
+        "peak_memory_gb": max(measured.peak_memory_gb.values()),
+        "peak_memory_of": measured.peak_memory_gb,
+        "contenders": {
+            name: {"images_per_s": rates[name], "rounds": rounds} for name, rounds in measured.images_per_s.items()
+        },
+    }
+    document["targets"] = [
+        vars(target) | {"value": document[target.key], "reached": target.reached(document[target.key])}
+        for target in TARGETS
+    ]
+    document["notes"] = _notes(measured)
+    return document
+
+
+def _notes(measured: Measurements) -> list[str]:
+    notes = [
+        "Only this engine augments its images; the others are fed the plain ones, which is a little less work.",
+        f"share_of_peak is of the {measured.precision} matrix-product rate, the precision this engine computed in.",
+    ]
+    if measured.precision == "float32":
+        notes.append(
+            "This processor does not multiply bfloat16 (no avx512_bf16, no amx_bf16): its bfloat16 rate is of emulated "
+            "products, and the targets were set on a machine that has them."
+        )
+    return notes

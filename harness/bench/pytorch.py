@@ -1,0 +1,57 @@
+"""The 18 layers in PyTorch, and the plain training loop around them."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness.config import Recipe
+
+FILTERS = (32, 64, 128)
+
+
+def build(recipe: Recipe) -> nn.Sequential:
+    """The network of `harness.engine.network.build` on images [B, 3, 32, 32]; logits [B, 10] out."""
+    layers: list[nn.Module] = []
+    channels = 3
+    for filters, rate in zip(FILTERS, recipe.dropout, strict=False):
+        for _ in range(3):
+            layers += [
+                nn.Conv2d(channels, filters, 3, padding=1),
+                nn.BatchNorm2d(filters, eps=1e-3, momentum=1 - recipe.normalization_momentum),
+                nn.ReLU(),
+            ]
+            channels = filters
+        layers += [nn.MaxPool2d(2), nn.Dropout(rate)]
+    layers += [nn.Flatten(), nn.Linear(2048, 32), nn.ReLU(), nn.Dropout(recipe.dropout[3]), nn.Linear(32, 10)]
+    return nn.Sequential(*layers)
+
+
+class Trainer:
+    """Trains on arrays held in memory: x float32 [N, 32, 32, 3], y integers [N]. `precision` may be changed at will."""
+
+    precision = "float32"
+
+    def __init__(self, recipe: Recipe, x: np.ndarray, y: np.ndarray) -> None:
+        torch.manual_seed(0)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = build(recipe).to(self.device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True
+        )
+        self.batch_size = recipe.batch_size
+        # A transposed view: in memory the channels stay last.
+        self.x = torch.from_numpy(x).to(self.device).permute(0, 3, 1, 2)
+        self.y = torch.from_numpy(y).long().to(self.device)
+
+    def steps(self, count: int) -> None:
+        """Train on `count` batches in a fresh random order, and wait until they are done."""
+        order = torch.randperm(len(self.x), device=self.device)
+        for step in range(count):
+            rows = order[step * self.batch_size : (step + 1) * self.batch_size]
+            x = self.x[rows].contiguous(memory_format=torch.channels_last)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                loss = nn.functional.cross_entropy(self.model(x), self.y[rows])
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+        loss.item()  # a GPU is still computing until its result is asked for

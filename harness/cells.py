@@ -1,0 +1,62 @@
+"""Runs one cell: the lock, the engine, the training, the tracking and the figures, in that order."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.data import Dataset, Split
+from harness.engine import open_engine
+from harness.experiment import Cell
+from harness.runs import History, Result, RunFolder
+from harness.tracking import Tracker, is_tracked
+from harness.training import Observer, train
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A cell that is over. `trained` is false when it was over before."""
+
+    cell: Cell
+    folder: RunFolder
+    result: Result
+    history: History
+    trained: bool
+    tracking_seconds: float
+
+
+def run_cell(cell: Cell, split: Split, dataset: Dataset, observer: Observer, *, fresh: bool = False) -> Outcome:
+    """Bring a cell to its end from wherever it stands. Raises HarnessError when another process has it."""
+    folder = RunFolder(cell.config)
+    with folder.locked():
+        if fresh:
+            folder.clear()
+        result, saved = folder.result(), folder.load()
+        if result and is_tracked(folder):
+            return Outcome(cell, folder, result, saved[1] if saved else [], False, 0.0)
+        # Only now: a run that is over is shown without the seconds that importing matplotlib takes.
+        from harness.report.figures import draw_run
+
+        engine = open_engine(cell.config, split)
+        tags = {
+            "experiment": cell.experiment,
+            "variant": cell.variant,
+            "recipe": cell.recipe,
+            "seed": str(cell.config.seed),
+            "budget": cell.budget,
+            "data": cell.config.data,
+            "split": cell.config.split,
+            "device": engine.device,
+            "precision": cell.config.precision,
+        }
+        with Tracker(folder, cell.name, tags, dataset.source) as tracker:
+            ended = train(cell.config, engine, split, folder, [observer, tracker])
+            folder.finish(ended.result)
+            with tracker.timed():
+                if ended.history:
+                    draw_run(folder, cell.name, ended.result, ended.history)
+                np.savez_compressed(
+                    folder.artifacts / "probabilities.npz",
+                    probabilities=ended.probabilities.astype(np.float16),
+                )
+            tracker.finish(ended.result, ended.history, engine.export(ended.state), split.eval_images)
+        return Outcome(cell, folder, ended.result, ended.history, True, tracker.seconds)

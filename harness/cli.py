@@ -1,0 +1,191 @@
+"""The `harness` command. Each sub-command is a few lines over the part that does the work."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from harness.errors import BadInput, HarnessError
+from harness.report.console import log
+
+app = typer.Typer(
+    help="Finds out, with evidence, why an 18-layer CNN reaches 0.86 on CIFAR-10.\n\n"
+    "Start with `harness run baseline`, look with `harness ui`.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(help="`cifar10` insists on CIFAR-10, `digits` asks for scikit-learn's; default: whatever is found."),
+]
+
+
+@app.command()
+def run(
+    experiment: Annotated[str, typer.Argument(help="A file of experiments/, without the .py.")],
+    budget: Annotated[str, typer.Option(help="`smoke` (seconds), `quick` (minutes) or `full` (everything).")] = "full",
+    seeds: Annotated[str, typer.Option(help="How many (`10`: seeds 0-9) or which (`0,4,7`).")] = "1",
+    recipe: Annotated[str, typer.Option(help="`fast`, or `published`, the notebook's 200 epochs.")] = "fast",
+    split: Annotated[
+        str,
+        typer.Option(help="`final`: train 50,000, test 10,000. `tune`: train 45,000, judge on the other 5,000."),
+    ] = "final",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; may be repeated."),
+    ] = None,
+    data: Data = None,
+    engine: Annotated[str, typer.Option(help="What trains: `tensorflow`.")] = "tensorflow",
+    precision: Annotated[str, typer.Option(help="`float32`, `bfloat16`, or `auto`: what is fast here.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was done and start over.")] = False,
+    json: Json = False,
+) -> None:
+    """Train an experiment's cells, or go on with them, and show the result.
+
+    The same command goes on where it was stopped, and shows the result when there is nothing left to train.
+
+        harness run baseline
+        harness run baseline --seeds 10
+        harness run baseline --budget smoke --data digits
+        harness run baseline --split tune --set learning_rate=0.05 --set dropout=0,0.1,0.2,0.3
+    """
+    from harness import jobs
+
+    changes = dict(_name_and_value(text) for text in setting or [])
+    document = jobs.run(
+        experiment, budget=budget, recipe=recipe, seeds=seeds, split_name=split, data=data,
+        engine=engine, precision=precision, changes=changes, fresh=fresh,
+    )  # fmt: skip
+    from harness.report.console import summary
+
+    _show(document, json, summary)
+    if any(run["status"] == "diverged" for run in document["runs"]):
+        raise typer.Exit(1)
+
+
+@app.command()
+def data(
+    data: Data = None,
+    picture: Annotated[Path | None, typer.Option(help="Where to draw ten samples of each class.")] = None,
+    json: Json = False,
+) -> None:
+    """Say which CIFAR-10 was found, where, and what is in it; draw ten samples of each class.
+
+    harness data
+    CIFAR10_DIR=~/datasets/cifar10 harness data
+    harness data --picture samples.png
+    """
+    from harness import inspection
+
+    _show(inspection.describe_data(data, picture), json, inspection.print_data)
+
+
+@app.command()
+def show(
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; may be repeated."),
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Whose dropout rates to show.")] = "fast",
+    picture: Annotated[Path | None, typer.Option(help="Where to draw the network.")] = None,
+    json: Json = False,
+) -> None:
+    """Show the network: layers, shapes, parameters, operations; and draw it.
+
+    harness show
+    harness show --set normalization=none --set activation=sigmoid
+    """
+    from harness import inspection
+
+    changes = dict(_name_and_value(text) for text in setting or [])
+    _show(inspection.describe_network(recipe, changes, picture), json, inspection.print_network)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files of any size; each is scaled to 32x32.")],
+    run: Annotated[str | None, typer.Option(help="A run key, or the start of one; default: the best run.")] = None,
+    json: Json = False,
+) -> None:
+    """Classify image files with the best run, or with a named one: the three likeliest classes of each.
+
+    harness predict cat.jpg truck.png
+    harness predict cat.jpg --run 3f9a
+    """
+    from harness import prediction
+
+    _show(prediction.predict(images, run), json, prediction.print_predictions)
+
+
+@app.command()
+def bench(
+    rounds: Annotated[int, typer.Option(min=5, help="Rounds of each contender, interleaved; medians are shown.")] = 5,
+    json: Json = False,
+) -> None:
+    """Measure this engine against plain Keras and PyTorch, side by side on this machine. Nothing else should run.
+
+    harness bench
+    harness bench --rounds 9 --json
+    """
+    from harness import bench
+
+    _show(bench.run(rounds), json, bench.print_bench)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="On this machine only (127.0.0.1).")] = 5000) -> None:
+    """Open the MLflow UI over all runs.
+
+    harness ui
+    harness ui --port 5001
+    """
+    from harness.ui import serve
+
+    serve(port)
+
+
+def _show(document: dict[str, Any], as_json: bool, printer: Callable[[dict[str, Any]], None]) -> None:
+    if as_json:
+        import json
+
+        # Not through rich: it would wrap the document at the width of the terminal.
+        sys.stdout.write(json.dumps(document, indent=1) + "\n")
+    else:
+        printer(document)
+
+
+def _name_and_value(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not value:
+        raise BadInput(f"--set {text} does not fit: write it as NAME=VALUE, as in --set learning_rate=0.05.")
+    return name, value
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """The console script. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    # A polite kill ends a run the way Ctrl-C does: closed in MLflow, its finished epochs kept.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app(standalone_mode=False)
+    except HarnessError as error:
+        log.print(
+            f"[bold red]{(type(error).__name__ == 'BadInput' and 'Bad input') or 'Failed'}:[/] {escape(str(error))}"
+        )
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        log.print("Stopped. Finished epochs are kept: the same command goes on from there.")
+        sys.exit(130)

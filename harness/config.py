@@ -1,0 +1,190 @@
+"""What one run is: frozen, canonical, and hashed into its key.
+
+Everything that decides a run's numbers is in `RunConfig`; nothing else is. Same key, same run: a finished
+one is never trained again and a killed one goes on where it stopped.
+"""
+
+import ast
+import dataclasses
+import difflib
+import hashlib
+import json
+import typing
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from harness.errors import BadInput
+from harness.paths import PROJECT
+
+Normalization = Literal["batch", "none", "layer", "group"]
+Place = Literal["before", "after"]
+Activation = Literal["relu", "sigmoid", "tanh", "linear", "gelu", "silu"]
+InputScaling = Literal["raw", "unit", "standardised"]
+Initializer = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform"]
+Optimizer = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["one-cycle", "constant"]
+SplitName = Literal["final", "tune"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """The notebook's 18 layers and the knobs that the ablations turn.
+
+    `normalization_place` is relative to the activation; `input_scaling` maps the pixels 0-255 to themselves
+    (`raw`), to 0-1 (`unit`) or to zero mean and unit variance per channel (`standardised`).
+    """
+
+    normalization: Normalization = "batch"
+    normalization_place: Place = "before"
+    activation: Activation = "relu"
+    input_scaling: InputScaling = "standardised"
+    initializer: Initializer = "he_normal"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the network is trained.
+
+    `learning_rate` is the peak of the schedule, `warmup` the fraction of all steps spent rising to it.
+    `weight_decay` is decoupled (Loshchilov & Hutter 2019: each step takes learning_rate * weight_decay of a
+    kernel away; biases and normalization parameters are spared). `dropout` holds the rates of the three
+    blocks and of the dense layer; with `dropout_ramp` they rise linearly from 0 over the whole run. `shift`
+    is the largest random translation in pixels. `normalization_momentum` is the share that batch norm's
+    moving statistics keep at each step.
+    """
+
+    epochs: int
+    batch_size: int
+    optimizer: Optimizer
+    learning_rate: float
+    schedule: Schedule
+    warmup: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    dropout: tuple[float, float, float, float] = (0.5, 0.5, 0.5, 0.5)
+    dropout_ramp: bool = False
+    flip: bool = False
+    shift: int = 0
+    normalization_momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        limits = {
+            "epochs": self.epochs >= 1,
+            "batch_size": self.batch_size >= 2,
+            "learning_rate": self.learning_rate > 0,
+            "warmup": 0 <= self.warmup < 1,
+            "momentum": 0 <= self.momentum < 1,
+            "weight_decay": self.weight_decay >= 0,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "dropout": len(self.dropout) == 4 and all(0 <= rate < 1 for rate in self.dropout),
+            "shift": 0 <= self.shift <= 16,
+            "normalization_momentum": 0 <= self.normalization_momentum < 1,
+        }
+        for name, within in limits.items():
+            if not within:
+                raise BadInput(
+                    f"{name}={getattr(self, name)} is out of range; `harness run --help` lists the "
+                    f"settings, and {PROJECT.name}/harness/config.py says what each one means."
+                )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run. `train_images` and `eval_images` count the images used, out of the split's own."""
+
+    network: Network
+    recipe: Recipe
+    seed: int
+    split: SplitName
+    data: str
+    data_fingerprint: str
+    train_images: int
+    eval_images: int
+    engine: str
+    precision: Precision
+    source: str
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces; equal configs give equal text."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def key(self) -> str:
+        """The run key: 16 hex digits of the sha256 of the canonical JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its own name, for a comparison view: two runs differ in just what differs."""
+        values = dataclasses.asdict(self)
+        return {**values.pop("network"), **values.pop("recipe"), **values}
+
+
+def from_json(text: str) -> RunConfig:
+    """The inverse of `RunConfig.to_json`."""
+    values = json.loads(text)
+    recipe = values["recipe"] | {"dropout": tuple(values["recipe"]["dropout"])}
+    return RunConfig(**values | {"network": Network(**values["network"]), "recipe": Recipe(**recipe)})
+
+
+def change(network: Network, recipe: Recipe, changes: dict[str, Any]) -> tuple[Network, Recipe]:
+    """The network and recipe with some settings changed, each named as in the dataclasses.
+
+    Values may be Python values or text from the command line. Raises BadInput for an unknown name, with the
+    nearest ones, or for a value that does not fit.
+    """
+    owners = {f.name: owner for owner in (network, recipe) for f in dataclasses.fields(owner)}
+    changed: dict[type, dict[str, Any]] = {Network: {}, Recipe: {}}
+    for name, value in changes.items():
+        if name not in owners:
+            near = difflib.get_close_matches(name, owners, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(owners)}."
+            raise BadInput(f"There is no setting called {name!r}: {hint}")
+        owner = type(owners[name])
+        changed[owner][name] = _fit(name, typing.get_type_hints(owner)[name], value)
+    return dataclasses.replace(network, **changed[Network]), dataclasses.replace(recipe, **changed[Recipe])
+
+
+def _fit(name: str, kind: Any, value: Any) -> Any:
+    choices = typing.get_args(kind)
+    try:
+        if typing.get_origin(kind) is Literal:
+            if value in choices:
+                return value
+            raise ValueError
+        if typing.get_origin(kind) is tuple:
+            return tuple(float(v) for v in (value.split(",") if isinstance(value, str) else value))
+        if kind is bool:
+            return value if isinstance(value, bool) else {"true": True, "false": False}[value.lower()]
+        return kind(value)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        wanted = {float: "a number", int: "a whole number", bool: "true or false"}.get(kind)
+        if typing.get_origin(kind) is tuple:
+            wanted = "four rates, as in 0,0.1,0.2,0.3"
+        elif choices:
+            wanted = f"one of {', '.join(choices)}"
+        raise BadInput(f"{name}={value} does not fit: {name} is {wanted}.") from None
+
+
+#: The files whose code decides a run's numbers. Changing what one of them does makes new run keys.
+NUMERICS = ("harness/augment.py", "harness/schedule.py", "harness/data/splits.py", "harness/engine")
+
+
+@cache
+def source_hash() -> str:
+    """12 hex digits over the code of `NUMERICS`, blind to comments, docstrings and layout."""
+    digest = hashlib.sha256()
+    for name in NUMERICS:
+        path = PROJECT / name
+        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            tree = ast.parse(file.read_text())
+            for node in ast.walk(tree):
+                body = getattr(node, "body", None)
+                if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+                    value = body[0].value
+                    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                        del body[0]
+            digest.update(f"{file.relative_to(PROJECT)}\n{ast.unparse(tree)}\n".encode())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,26 @@
+"""CIFAR-10: found, checked, decoded once, named by its content, and split.
+
+    dataset = data.load()               # whichever CIFAR-10 this machine has
+    split = data.split(dataset, "tune") # 45,000 to train on, 5,000 to choose by; the test set stays out
+
+Importing this package imports no decoder, no HTTP client and no plotting library.
+"""
+
+from harness.data.dataset import CIFAR10_CLASSES, Dataset
+from harness.data.figure import sample_figure
+from harness.data.handwritten import digits
+from harness.data.loading import load
+from harness.data.splits import Split, split, subset
+from harness.data.ways import how_to_get_cifar10
+
+__all__ = [
+    "CIFAR10_CLASSES",
+    "Dataset",
+    "Split",
+    "digits",
+    "how_to_get_cifar10",
+    "load",
+    "sample_figure",
+    "split",
+    "subset",
+]

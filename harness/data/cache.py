@@ -1,0 +1,115 @@
+"""Decoded once: the arrays of a data set in one file, mapped into memory at the next start.
+
+An entry is a header of 64 KiB, one line of JSON filled up with blanks, followed by the four arrays as uint8
+bytes: train images, train labels, test images, test labels. Its content is checked against the fingerprint in
+the header at every start (0.2 s), so a damaged entry is rebuilt instead of trained on.
+"""
+
+import json
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from harness import paths
+from harness.data.dataset import Dataset, fingerprint
+from harness.data.lock import locked
+
+FORMAT = 1  # part of every entry's name: raise it when decoding or naming changes, and old entries are left alone
+HEADER_BYTES = 1 << 16  # whole memory pages, with room for any ten class names
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+log = logging.getLogger("harness")
+
+
+def cached(key: str, source: Path, decode: Callable[[], Dataset]) -> Dataset:
+    """The data set of this key: from the cache, or from `decode()` and then kept.
+
+    Args:
+        key: hex sha256 of the source files.
+        source: where the data was found this time, for `Dataset.source`.
+        decode: called at most once; what it raises goes through and leaves the cache as it was.
+
+    A cache that cannot be written costs a warning and the time to decode again, nothing else.
+    """
+    entry = paths.cache() / "decoded" / f"{key[:16]}.v{FORMAT}"
+    dataset = _read(entry, source)
+    if dataset is not None:
+        return dataset
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with locked(entry.with_suffix(".lock")):  # the second of two processes waits, and finds the entry
+            dataset = _read(entry, source)
+            if dataset is None:
+                dataset = decode()
+                _write(entry, dataset)
+    except OSError as error:
+        log.warning(
+            "The decoded data could not be kept in %s (%s): it is used all the same, and decoded again next time. "
+            "Make room there, or point $HARNESS_CACHE at a folder that can be written.",
+            entry.parent,
+            error.strerror or error,
+        )
+    return dataset or decode()
+
+
+def _read(entry: Path, source: Path) -> Dataset | None:
+    """The entry, or None where it is missing or damaged."""
+    try:
+        with entry.open("rb") as stream:
+            header = json.loads(stream.read(HEADER_BYTES))
+        shapes = [tuple(header["shapes"][name]) for name in ARRAYS]
+        sizes = [math.prod(shape) for shape in shapes]
+        if entry.stat().st_size != HEADER_BYTES + sum(sizes):
+            return None
+        # Mapped copy-on-write: processes share the pages, and nothing written to an array reaches the file.
+        content = np.asarray(np.memmap(entry, np.uint8, mode="c", offset=HEADER_BYTES))
+        parts = np.split(content, np.cumsum(sizes)[:-1])
+        arrays = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        if fingerprint(*arrays) != header["fingerprint"]:
+            return None
+        train_images, train_labels, test_images, test_labels = arrays
+        return Dataset(
+            name=header["name"],
+            fingerprint=header["fingerprint"],
+            source=str(source),
+            layout=header["layout"],
+            class_names=tuple(header["class_names"]),
+            train_images=train_images,
+            train_labels=train_labels.astype(np.int32),
+            test_images=test_images,
+            test_labels=test_labels.astype(np.int32),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(entry: Path, dataset: Dataset) -> None:
+    """Write under a temporary name and rename: a reader sees all of it or none. The caller holds the lock."""
+    for left_over in entry.parent.glob(f"{entry.name}.*.tmp"):  # of a process killed while writing
+        left_over.unlink()
+    arrays = {name: getattr(dataset, name) for name in ARRAYS}
+    header = {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "layout": dataset.layout,
+        "class_names": dataset.class_names,
+        "shapes": {name: array.shape for name, array in arrays.items()},
+    }
+    descriptor, name = tempfile.mkstemp(prefix=f"{entry.name}.", suffix=".tmp", dir=entry.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(json.dumps(header).encode().ljust(HEADER_BYTES))
+            for array in arrays.values():
+                stream.write(np.ascontiguousarray(array, np.uint8).data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(entry)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,128 @@
+"""The official binary archive, fetched once into the user's cache; a broken download is continued."""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import paths
+from harness.data.layouts.official import BINARY, defect
+from harness.data.lock import locked
+from harness.errors import BadInput, HarnessError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+TIMEOUT = (5, 60)  # seconds to connect: a machine without network must know soon; seconds between two pieces
+PIECE = 1 << 18  # bytes
+
+log = logging.getLogger("harness")
+
+
+class Unavailable(HarnessError):
+    """No network, or a server that fails. The message is half a sentence, for others to build on."""
+
+
+def url() -> str:
+    """Where the archive is downloaded from: `$CIFAR10_URL`, or the authors' server."""
+    return os.environ.get("CIFAR10_URL") or OFFICIAL_URL
+
+
+def folder() -> Path:
+    """The folder that downloads are kept in."""
+    return paths.cache() / "downloads"
+
+
+def download() -> Path:
+    """The archive, verified. Continues a `.part` file of an earlier try where the server can.
+
+    Raises:
+        Unavailable: no network, or the server failed; what has arrived is kept.
+        BadInput: the wrong checksum (what has arrived is deleted), or a folder that cannot be written.
+    """
+    target = folder() / BINARY.archive
+    part = folder() / f"{BINARY.archive}.part"
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        with locked(folder() / f"{BINARY.archive}.lock"):
+            if not target.exists():  # another process may have fetched it while this one waited
+                _receive(part)
+                _verify(part)
+                part.replace(target)
+    except OSError as error:
+        raise BadInput(
+            f"{target} cannot be written: {error.strerror or error}. Make room there, or point $HARNESS_CACHE at "
+            f"another folder."
+        ) from error
+    return target
+
+
+def _verify(part: Path) -> None:
+    if problem := defect(part, BINARY):
+        part.unlink()
+        raise BadInput(
+            f"What {url()} sent {problem}. It has been deleted: run the same command again, or name another mirror "
+            f"in $CIFAR10_URL, or point $CIFAR10_DIR at a copy you have."
+        )
+
+
+def _receive(part: Path) -> None:
+    """Fill `part` to its end, going on after a broken connection as long as each new one brings something."""
+    from requests import RequestException
+    from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from urllib3.exceptions import HTTPError
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        while True:
+            before = _size(part)
+            try:
+                return _continue(part, progress)
+            except (InvalidSchema, InvalidURL, MissingSchema) as error:
+                raise BadInput(f"$CIFAR10_URL is {url()}, which is no http(s) address. Correct or unset it.") from error
+            except (RequestException, HTTPError) as error:
+                if _size(part) <= before:
+                    raise Unavailable(_reason(error, part)) from error
+                log.info("the download broke off after %s bytes: %s", f"{_size(part):,}", error)
+
+
+def _continue(part: Path, progress: "Progress") -> None:
+    """One request for what `part` still lacks. Raises requests' or urllib3's error where it breaks off."""
+    import requests
+
+    have = _size(part)
+    # As it is stored: a server that wraps the .gz in another encoding would count Range in other bytes.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with requests.get(url(), headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # nothing is left to fetch: the checksum decides
+        response.raise_for_status()
+        if not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            have = 0  # the server sends the whole file: start over
+        length = response.headers.get("Content-Length")
+        task = progress.add_task(
+            f"Downloading {BINARY.archive}", completed=have, total=have + int(length) if length else None
+        )
+        with part.open("ab" if have else "wb") as file:
+            for piece in response.raw.stream(PIECE, decode_content=False):
+                file.write(piece)
+                progress.advance(task, len(piece))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _reason(error: Exception, part: Path) -> str:
+    from requests import HTTPError
+
+    if isinstance(error, HTTPError):
+        return f"{url()} answers {error.response.status_code} {error.response.reason}"
+    if _size(part):
+        return f"{url()} broke off after {_size(part):,} bytes, which are kept: the next try goes on from there"
+    return f"{url()} cannot be reached"
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0

@@ -1,0 +1,168 @@
+"""The two versions on https://www.cs.toronto.edu/~kriz/cifar.html, unpacked or still in their archive.
+
+Both hold the same six files, `data_batch_1` to `data_batch_5` and `test_batch`, of 10,000 images each.
+"""
+
+import hashlib
+import tarfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.data.dataset import Decoded, Images, Labels
+from harness.data.layouts import binary, pickled
+from harness.data.layouts.source import ANOTHER_COPY, content_key
+from harness.errors import BadInput
+
+TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+TEST_BATCH = "test_batch"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One of the official versions: what it is called, and how to read one of its six files."""
+
+    layout: str
+    archive: str
+    archive_md5: str
+    archive_bytes: int
+    folder: str  # what the archive unpacks to
+    suffix: str  # of the six files
+    read: Callable[[bytes, str], tuple[Images, Labels]]  # (content, name for messages) -> images, labels
+
+    @property
+    def batches(self) -> tuple[str, ...]:
+        """The names of the six files, the test set last."""
+        return tuple(f"{batch}{self.suffix}" for batch in (*TRAIN_BATCHES, TEST_BATCH))
+
+
+BINARY = Version(
+    layout="official binary",
+    archive="cifar-10-binary.tar.gz",
+    archive_md5="c32a1d4ab5d03f1284b67883e8d87530",
+    archive_bytes=170_052_171,
+    folder="cifar-10-batches-bin",
+    suffix=".bin",
+    read=binary.read_batch,
+)
+PYTHON = Version(
+    layout="official python",
+    archive="cifar-10-python.tar.gz",
+    archive_md5="c58f30108f718f92721af3b95e74349a",
+    archive_bytes=170_498_071,
+    folder="cifar-10-batches-py",
+    suffix="",
+    read=pickled.read_batch,
+)
+VERSIONS = (BINARY, PYTHON)  # the one without pickles first
+
+
+@dataclass(frozen=True)
+class BatchFolder:
+    """The six files in a folder."""
+
+    version: Version
+    path: Path
+
+    @property
+    def layout(self) -> str:
+        return self.version.layout
+
+    def key(self) -> str:
+        return content_key(self.layout, self._files())
+
+    def decode(self) -> Decoded:
+        return _join([self.version.read(file.read_bytes(), str(file)) for file in self._files()])
+
+    def _files(self) -> list[Path]:
+        files = [self.path / batch for batch in self.version.batches]
+        missing = [file.name for file in files if not file.is_file()]
+        if missing:
+            raise BadInput(f"{self.path} lacks {', '.join(missing)} of the {self.layout} version. {ANOTHER_COPY}")
+        return files
+
+
+@dataclass(frozen=True)
+class BatchArchive:
+    """The six files in the official .tar.gz, which is read without being unpacked."""
+
+    version: Version
+    path: Path
+
+    @property
+    def layout(self) -> str:
+        return f"{self.version.layout} archive"
+
+    def key(self) -> str:
+        return content_key(self.layout, [self.path])
+
+    def decode(self) -> Decoded:
+        if problem := defect(self.path, self.version):
+            raise BadInput(
+                f"{self.path} {problem}. Delete it and run the same command again, which downloads it, or point "
+                f"$CIFAR10_DIR at a complete copy."
+            )
+        batches = {}
+        try:
+            with tarfile.open(self.path) as archive:
+                for member in archive:  # in the archive's order: seeking back would decompress it again
+                    name = Path(member.name).name
+                    stream = archive.extractfile(member) if name in self.version.batches else None
+                    if stream is not None:
+                        batches[name] = self.version.read(stream.read(), f"{self.path}, {member.name}")
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise BadInput(f"{self.path} cannot be unpacked: {error}. {ANOTHER_COPY}") from error
+        missing = [name for name in self.version.batches if name not in batches]
+        if missing:
+            raise BadInput(f"{self.path} lacks {', '.join(missing)}. {ANOTHER_COPY}")
+        return _join([batches[name] for name in self.version.batches])
+
+
+def find_folder(folder: Path) -> BatchFolder | None:
+    """The unpacked files of an official version, in `folder` or in the folder its archive unpacks to."""
+    for version in VERSIONS:
+        for candidate in (folder, folder / version.folder):
+            if any((candidate / batch).exists() for batch in version.batches):
+                return BatchFolder(version, candidate)
+    return None
+
+
+def find_archive(folder: Path) -> BatchArchive | None:
+    """An official archive in `folder`, known by its name."""
+    for version in VERSIONS:
+        if (folder / version.archive).is_file():
+            return BatchArchive(version, folder / version.archive)
+    return None
+
+
+def archive_at(file: Path) -> BatchArchive | None:
+    """The official archive that `file` is, by its name."""
+    for version in VERSIONS:
+        if file.name == version.archive:
+            return BatchArchive(version, file)
+    return None
+
+
+def defect(file: Path, version: Version) -> str | None:
+    """Why `file` is not, byte for byte, the official archive: half a sentence, or None where it is."""
+    size = file.stat().st_size
+    if size < version.archive_bytes:
+        return f"is truncated: {size:,} of {version.archive_bytes:,} bytes"
+    with file.open("rb") as stream:
+        md5 = hashlib.file_digest(stream, "md5").hexdigest()
+    if md5 != version.archive_md5:
+        return f"has the wrong checksum: md5 {md5} instead of {version.archive_md5}"
+    return None
+
+
+def _join(batches: list[tuple[Images, Labels]]) -> Decoded:
+    *train, (test_images, test_labels) = batches
+    return Decoded(
+        np.concatenate([images for images, _ in train]),
+        np.concatenate([labels for _, labels in train]),
+        test_images,
+        test_labels,
+    )

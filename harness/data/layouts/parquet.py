@@ -1,0 +1,84 @@
+"""The Hugging Face layout: `train-*.parquet` and `test-*.parquet`, one or several shards of each.
+
+Columns: `img`, a struct whose `bytes` are a PNG or JPEG file, and `label`, a whole number.
+"""
+
+import os
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+
+from harness.data.dataset import IMAGE_SHAPE, Decoded, Images, Labels
+from harness.data.layouts.picture import decode_picture
+from harness.data.layouts.source import ANOTHER_COPY, content_key
+from harness.errors import BadInput
+
+
+@dataclass(frozen=True)
+class ParquetFolder:
+    """The shards in a folder."""
+
+    path: Path
+    layout: str = "Hugging Face parquet"
+
+    def key(self) -> str:
+        return content_key(self.layout, [*self._require("train"), *self._require("test")])
+
+    def decode(self) -> Decoded:
+        return Decoded(*_read(self._require("train")), *_read(self._require("test")))
+
+    def _require(self, part: str) -> list[Path]:
+        shards = _shards(self.path, part)
+        if not shards:
+            raise BadInput(f"{self.path} has no {part}-*.parquet. {ANOTHER_COPY}")
+        return shards
+
+
+def find(folder: Path) -> ParquetFolder | None:
+    """The shards in `folder` or in its `plain_text/`, the configuration's name on the Hub."""
+    for candidate in (folder, folder / "plain_text"):
+        if candidate.is_dir() and (_shards(candidate, "train") or _shards(candidate, "test")):
+            return ParquetFolder(candidate)
+    return None
+
+
+def _shards(folder: Path, part: str) -> list[Path]:
+    # listdir, because Path.glob takes a folder it may not read for an empty one
+    return [folder / name for name in sorted(os.listdir(folder)) if fnmatch(name, f"{part}-*.parquet")]
+
+
+def _read(shards: list[Path]) -> tuple[Images, Labels]:
+    parts = [_read_shard(shard) for shard in shards]
+    return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
+
+
+def _read_shard(shard: Path) -> tuple[Images, Labels]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # Through a plain file handle: pyarrow's own opens lose the name and the reason of a refused read.
+        with shard.open("rb") as stream:
+            table = pq.read_table(stream)
+    except (pa.ArrowException, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{shard} is truncated or damaged: {reason}. {ANOTHER_COPY}") from error
+    if not {"img", "label"} <= set(table.column_names):
+        raise BadInput(
+            f"{shard} has the columns {', '.join(table.column_names)}; CIFAR-10 has img and label. {ANOTHER_COPY}"
+        )
+    pictures, labels = table["img"], table["label"]
+    if not pa.types.is_struct(pictures.type) or "bytes" not in {field.name for field in pictures.type}:
+        raise BadInput(f"{shard} keeps no picture bytes in the column img. {ANOTHER_COPY}")
+    if not pa.types.is_integer(labels.type) or labels.null_count:
+        raise BadInput(f"{shard} has labels that are no whole numbers, or missing. {ANOTHER_COPY}")
+
+    images = np.empty((table.num_rows, *IMAGE_SHAPE), np.uint8)
+    row = 0
+    for chunk in pictures.chunks:
+        for content in chunk.field("bytes"):
+            images[row] = decode_picture(content.as_py() or b"", f"{shard}, row {row:,}")
+            row += 1
+    return images, labels.to_numpy()

@@ -1,0 +1,59 @@
+"""What every reader offers, and what the readers share."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from harness.data.dataset import Decoded
+from harness.errors import BadInput
+
+ANOTHER_COPY = "Replace it by a complete copy, or point $CIFAR10_DIR at one."
+
+
+class Source(Protocol):
+    """A data set found on disk and not yet read. Its methods raise BadInput, naming the file."""
+
+    @property
+    def layout(self) -> str:
+        """How it is stored, in words."""
+
+    @property
+    def path(self) -> Path:
+        """The file or folder that messages name."""
+
+    def key(self) -> str:
+        """A hex sha256 that changes when the files do: the cache finds the decoded arrays by it."""
+
+    def decode(self) -> Decoded:
+        """All images and labels, in the order of the files."""
+
+
+def content_key(layout: str, files: Iterable[Path]) -> str:
+    """The key of a source that consists of a few files: over the layout, and each file's name and bytes."""
+    digest = hashlib.sha256(layout.encode())
+    for file in files:
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(os.fsencode(f"\n{file.name} {content}"))
+    return digest.hexdigest()
+
+
+@contextmanager
+def reading(place: Path) -> Iterator[None]:
+    """Turn the system's refusal to read something under `place` into a message that a user can act on."""
+    try:
+        yield
+    except PermissionError as error:
+        raise BadInput(
+            f"{error.filename or place} cannot be read: permission denied. Give yourself the right to read it "
+            f"(chmod -R u+rX), or point $CIFAR10_DIR at a copy you can read."
+        ) from error
+    except FileNotFoundError as error:
+        raise BadInput(f"{error.filename or place} does not exist. {ANOTHER_COPY}") from error
+    except OSError as error:
+        raise BadInput(
+            f"{error.filename or place} cannot be read: {error.strerror or error}. {ANOTHER_COPY}"
+        ) from error

@@ -1,0 +1,82 @@
+"""A folder tree, `train/<class>/*.png|jpg|jpeg` and `test/<class>/...`, the classes in alphabetical order."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.data.dataset import IMAGE_SHAPE, Decoded, Images, Labels
+from harness.data.layouts.picture import decode_picture
+from harness.data.layouts.source import ANOTHER_COPY
+from harness.errors import BadInput
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+PARTS = ("train", "test")
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class PictureTree:
+    """One picture file per image, sorted by name within its class."""
+
+    path: Path
+    layout: str = "folder tree"
+
+    def key(self) -> str:
+        # Size and time of change stand for the bytes: reading 60,000 small files takes longer than decoding a
+        # cached copy saves, and every ordinary way of changing a file changes its time.
+        digest = hashlib.sha256(os.fsencode(f"{self.layout}\n{self.path.resolve()}"))
+        for part in PARTS:
+            for name in self._classes():
+                for entry in _pictures(self.path / part / name):
+                    status = entry.stat()
+                    line = f"\n{part}/{name}/{entry.name} {status.st_size} {status.st_mtime_ns}"
+                    digest.update(os.fsencode(line))
+        return digest.hexdigest()
+
+    def decode(self) -> Decoded:
+        classes = self._classes()
+        train, test = (_read(self.path / part, classes) for part in PARTS)
+        return Decoded(*train, *test, class_names=classes)
+
+    def _classes(self) -> tuple[str, ...]:
+        """The ten class names. Raises BadInput where train and test do not have the same ten."""
+        train, test = (_folders(self.path / part) for part in PARTS)
+        if len(train) != CLASSES or train != test:
+            missing = sorted(set(train) ^ set(test))
+            detail = f"; in only one of the two: {', '.join(missing)}" if missing else ""
+            raise BadInput(
+                f"{self.path} has {len(train)} class folders in train/ and {len(test)} in test/{detail}. CIFAR-10 has "
+                f"the same {CLASSES} in both: a class is missing or too many. {ANOTHER_COPY}"
+            )
+        return train
+
+
+def find(folder: Path) -> PictureTree | None:
+    """The tree in `folder`, known by class folders in train/ or test/."""
+    if any((folder / part).is_dir() and _folders(folder / part) for part in PARTS):
+        return PictureTree(folder)
+    return None
+
+
+def _folders(folder: Path) -> tuple[str, ...]:
+    if not folder.is_dir():
+        return ()
+    with os.scandir(folder) as entries:
+        return tuple(sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != "."))
+
+
+def _pictures(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        pictures = [entry for entry in entries if entry.name.lower().endswith(SUFFIXES)]
+    return sorted(pictures, key=lambda entry: entry.name)
+
+
+def _read(part: Path, classes: tuple[str, ...]) -> tuple[Images, Labels]:
+    files = [(entry.path, label) for label, name in enumerate(classes) for entry in _pictures(part / name)]
+    images = np.empty((len(files), *IMAGE_SHAPE), np.uint8)
+    for row, (file, _) in enumerate(files):
+        images[row] = decode_picture(Path(file).read_bytes(), file)
+    return images, np.array([label for _, label in files], np.uint8)

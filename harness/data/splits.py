@@ -1,0 +1,80 @@
+"""Which images are trained on and which are judged by."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.dataset import Dataset, Images
+from harness.errors import BadInput
+
+VALIDATION_SHARE = 0.1
+SPLIT_SEED = 0  # fixed, whatever the run's seed: every search judges by the same images
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images to train on and images to evaluate on: uint8 [n, 32, 32, 3], labels int32 [n]."""
+
+    name: str  # "final" or "tune"
+    train_images: Images
+    train_labels: npt.NDArray[np.int32]
+    eval_images: Images
+    eval_labels: npt.NDArray[np.int32]
+    eval_name: str  # "test" or "validation"
+    class_names: tuple[str, ...]
+
+
+def split(dataset: Dataset, name: str) -> Split:
+    """`final`: all training images, judged by the test set. `tune`: 90 % of them, judged by the other 10 %.
+
+    `tune` is stratified and fixed, and holds no reference to the test set: whatever is chosen by it cannot have
+    seen one. Raises BadInput on another name.
+    """
+    if name == "final":
+        train, test = (dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)
+        return Split(name, *train, *test, "test", dataset.class_names)
+    if name == "tune":
+        from sklearn.model_selection import train_test_split
+
+        labels = dataset.train_labels
+        train, held_out = train_test_split(
+            np.arange(len(labels)), test_size=VALIDATION_SHARE, stratify=labels, random_state=SPLIT_SEED
+        )
+        train.sort()
+        held_out.sort()
+        images = dataset.train_images
+        chosen, judged = (images[train], labels[train]), (images[held_out], labels[held_out])
+        return Split(name, *chosen, *judged, "validation", dataset.class_names)
+    raise BadInput(f'There is no split "{name}": choose "final" or "tune".')
+
+
+def subset(split: Split, train_images: int, eval_images: int) -> Split:
+    """The first images of each class, as many as asked for in all, in their old order; for small budgets.
+
+    The same images for every seed. A number that is no multiple of the classes gives the first classes one more;
+    asking for at least as many as there are gives all. Raises BadInput on less than one image.
+    """
+    train = _first_of_each_class(split.train_labels, train_images)
+    evaluate = _first_of_each_class(split.eval_labels, eval_images)
+    return replace(
+        split,
+        train_images=split.train_images[train],
+        train_labels=split.train_labels[train],
+        eval_images=split.eval_images[evaluate],
+        eval_labels=split.eval_labels[evaluate],
+    )
+
+
+def _first_of_each_class(labels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.intp] | slice:
+    """The indices, ascending, of `count` images taken from the classes in turns, each from its beginning."""
+    if count < 1:
+        raise BadInput(f"A subset of {count} images is empty: ask for at least one.")
+    if count >= len(labels):
+        return slice(None)  # all of them, without a copy
+    rank = np.empty(len(labels), np.intp)  # how many images of the same class come before this one
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        rank[members] = np.arange(len(members))
+    in_turns = np.lexsort((labels, rank))
+    return np.sort(in_turns[:count])

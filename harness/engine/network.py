@@ -1,0 +1,98 @@
+"""The notebook's 18 layers, as plain Keras layers, with the knobs that the ablations turn."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from harness.config import Network, Recipe
+
+FILTERS = (32, 64, 128)
+CONVS_PER_BLOCK = 3
+DENSE_UNITS = 32
+CLASSES = 10
+IMAGE_SHAPE = (32, 32, 3)
+
+
+def build(
+    network: Network,
+    recipe: Recipe,
+    seed: int = 0,
+    pixel_mean: np.ndarray | None = None,
+    pixel_std: np.ndarray | None = None,
+    *,
+    output: str = "softmax",
+    batch_norm: type[keras.layers.Layer] = keras.layers.BatchNormalization,
+    dropout: type[keras.layers.Layer] = keras.layers.Dropout,
+) -> keras.Model:
+    """Raw pixels [B, 32, 32, 3] in, `output` (`softmax` or `linear`, the logits) [B, 10] out.
+
+    pixel_mean, pixel_std: float [3], of the training images, in pixel units; needed for `standardised`.
+    An engine passes its own faster `batch_norm` and `dropout` layers, which have the same weights.
+    """
+    seeds = iter(np.random.SeedSequence(seed).generate_state(32).tolist())
+
+    def initializer() -> keras.initializers.Initializer:
+        name = "".join(word.title() for word in network.initializer.split("_"))
+        return keras.initializers.get({"class_name": name, "config": {"seed": next(seeds)}})
+
+    def normalize(x: Any, name: str) -> Any:
+        if network.normalization == "batch":
+            return batch_norm(momentum=recipe.normalization_momentum, name=f"{name}_norm")(x)
+        if network.normalization == "none":
+            return x
+        # One group over all channels is layer normalization of an image (Wu & He 2018).
+        groups = 1 if network.normalization == "layer" else 8
+        return keras.layers.GroupNormalization(groups, name=f"{name}_norm")(x)
+
+    inputs = keras.Input(IMAGE_SHAPE, name="pixels")
+    x = _scale(network, pixel_mean, pixel_std)(inputs)
+    for block, filters in enumerate(FILTERS, start=1):
+        for conv in range(1, CONVS_PER_BLOCK + 1):
+            name = f"block{block}_conv{conv}"
+            x = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer=initializer(), name=name)(x)
+            if network.normalization_place == "before":
+                x = normalize(x, name)
+            x = keras.layers.Activation(network.activation, name=f"{name}_{network.activation}")(x)
+            if network.normalization_place == "after":
+                x = normalize(x, name)
+        x = keras.layers.MaxPooling2D(name=f"block{block}_pool")(x)
+        x = dropout(recipe.dropout[block - 1], seed=next(seeds), name=f"block{block}_dropout")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = keras.layers.Dense(DENSE_UNITS, activation=network.activation, kernel_initializer=initializer(), name="dense")(
+        x
+    )
+    x = dropout(recipe.dropout[3], seed=next(seeds), name="dense_dropout")(x)
+    # The output layer is no ReLU layer: Glorot's variance keeps the first logits small.
+    final = keras.initializers.GlorotUniform(seed=next(seeds))
+    outputs = keras.layers.Dense(CLASSES, activation=output, kernel_initializer=final, name="output")(x)
+    return keras.Model(inputs, outputs, name="cifar10_cnn")
+
+
+def _scale(network: Network, mean: np.ndarray | None, std: np.ndarray | None) -> keras.layers.Layer:
+    if network.input_scaling == "standardised":
+        if mean is None or std is None:
+            mean, std = np.zeros(3), np.ones(3)
+        return keras.layers.Normalization(mean=mean, variance=np.square(std), name="scaling")
+    scale = 1 / 255 if network.input_scaling == "unit" else 1.0
+    return keras.layers.Rescaling(scale, name="scaling")
+
+
+def forward_flops(model: keras.Model) -> dict[str, int]:
+    """Floating-point operations of one image through each convolution and dense layer (multiply-add = 2).
+
+    The element-wise layers, under 2 % of the whole, are not counted.
+    """
+    flops = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            kernel = int(np.prod(layer.kernel.shape))
+            positions = int(np.prod(layer.output.shape[1:-1])) if layer.output.shape[1:-1] else 1
+            flops[layer.name] = 2 * kernel * positions
+    return flops
+
+
+def training_flops(model: keras.Model) -> int:
+    """Operations of one training image: forward, and backward to weights and inputs (to no pixels)."""
+    forward = forward_flops(model)
+    return 3 * sum(forward.values()) - next(iter(forward.values()))

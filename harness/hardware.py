@@ -1,0 +1,41 @@
+"""What this machine computes with."""
+
+import os
+import platform
+from typing import cast, get_args
+
+from harness.config import Precision
+from harness.errors import BadInput
+
+
+def _cpuinfo(field: str) -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            line = next((line for line in file if line.startswith(field)), ":")
+    except OSError:
+        return ""
+    return line.split(":", 1)[1].strip()
+
+
+def cpu_name() -> str:
+    """The processor as it calls itself, and how many cores of it there are."""
+    return f"{_cpuinfo('model name') or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def resolve_precision(asked: str) -> Precision:
+    """`auto` is bfloat16 where the hardware multiplies it (a GPU, or a CPU with avx512_bf16 or amx_bf16).
+
+    Elsewhere bfloat16 is emulated and several times slower than float32, so `auto` is float32.
+    """
+    if asked in get_args(Precision):
+        return cast(Precision, asked)
+    if asked != "auto":
+        raise BadInput(f"--precision {asked} does not fit: it is auto, float32 or bfloat16.")
+    return "bfloat16" if _multiplies_bfloat16() else "float32"
+
+
+def _multiplies_bfloat16() -> bool:
+    if os.path.exists("/proc/driver/nvidia/version") and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
+        return True
+    flags = _cpuinfo("flags").split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags

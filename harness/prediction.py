@@ -1,0 +1,73 @@
+"""`harness predict`: classify image files with a trained run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from harness import tracking
+from harness.engine.importing import import_tensorflow
+from harness.errors import BadInput
+from harness.report.console import out
+from harness.runs import RunFolder, all_runs
+
+
+def predict(images: list[Path], run: str | None) -> dict[str, Any]:
+    """The three likeliest classes of each image. `run` is a run key or its beginning; None is the best run."""
+    pixels = np.stack([read_image(path) for path in images])
+    folder, result = choose_run(run)
+    import_tensorflow()
+    mlflow = tracking.open_mlflow()
+    model = mlflow.keras.load_model(f"runs:/{tracking.run_id(folder)}/model")
+    probabilities = np.asarray(model(pixels))
+    names = list(result.error_per_class)
+    return {
+        "run_key": folder.config.key,
+        "data": folder.config.data,
+        "accuracy": result.metrics["accuracy"],
+        "images": [
+            {
+                "file": str(path),
+                "top": [{"class": names[i], "probability": float(row[i])} for i in row.argsort()[::-1][:3]],
+            }
+            for path, row in zip(images, probabilities, strict=True)
+        ],
+    }
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image file as float32 [32, 32, 3] of 0-255. Raises BadInput when it is none."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.LANCZOS), np.float32)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read as an image ({error}). JPEG, PNG and the like will do.") from error
+
+
+def choose_run(run: str | None) -> tuple[RunFolder, Any]:
+    """The finished run whose key begins with `run`, or the one with the best accuracy on CIFAR-10."""
+    finished = [(f, r) for f in all_runs() if (r := f.result()) and r.status == "finished" and tracking.is_tracked(f)]
+    if not finished:
+        raise BadInput("There is no finished run to predict with yet: `make baseline` trains one.")
+    if run is None:
+        return max(
+            finished,
+            key=lambda pair: (pair[0].config.data.startswith("cifar10"), pair[1].metrics["accuracy"]),
+        )
+    matching = [pair for pair in finished if pair[0].config.key.startswith(run)]
+    if len(matching) != 1:
+        keys = ", ".join(sorted(f.config.key for f, _ in matching or finished))
+        raise BadInput(f"--run {run} fits {len(matching)} finished runs, not one; there are {keys}.")
+    return matching[0]
+
+
+def print_predictions(document: dict[str, Any]) -> None:
+    """The document of `predict` as a table."""
+    table = Table("file", "1st", "2nd", "3rd", title_justify="left")
+    table.title = f"run {document['run_key']} · {document['data']} · accuracy {document['accuracy']:.3f}"
+    for image in document["images"]:
+        table.add_row(image["file"], *(f"{top['class']} {top['probability']:.2f}" for top in image["top"]))
+    out.print(table)

@@ -1,0 +1,74 @@
+"""The named recipes, and the budgets that shrink them."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from harness.config import Recipe
+from harness.errors import BadInput
+
+T = TypeVar("T")
+
+#: `fast`: chosen on the tune split alone; README.md has the table of what was tried.
+FAST = Recipe(
+    epochs=12,
+    batch_size=128,
+    optimizer="sgd",
+    learning_rate=0.1,
+    schedule="one-cycle",
+    warmup=0.25,
+    momentum=0.9,
+    weight_decay=0.005,
+    label_smoothing=0.1,
+    dropout=(0.0, 0.0, 0.0, 0.0),
+    flip=True,
+    shift=2,
+)
+
+#: `published`: what the notebook's curve implies. Its optimizer, batch size and initialisation are unknown.
+PUBLISHED = Recipe(
+    epochs=200,
+    batch_size=256,
+    optimizer="adam",
+    learning_rate=0.001,
+    schedule="constant",
+    normalization_momentum=0.99,
+)
+
+RECIPES = {"fast": FAST, "published": PUBLISHED}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of the data and of the recipe's epochs a run gets; None is all of it."""
+
+    meaning: str
+    epochs: int | None = None
+    batch_size: int | None = None
+    train_images: int | None = None
+    eval_images: int | None = None
+
+    def shrink(self, recipe: Recipe) -> Recipe:
+        """The recipe within this budget; its schedule is annealed over the epochs that are left."""
+        return dataclasses.replace(
+            recipe,
+            epochs=min(recipe.epochs, self.epochs or recipe.epochs),
+            batch_size=min(recipe.batch_size, self.batch_size or recipe.batch_size),
+        )
+
+
+BUDGETS = {
+    "smoke": Budget("seconds: does it work at all", epochs=2, batch_size=32, train_images=256, eval_images=200),
+    "quick": Budget("minutes on 2 cores", epochs=6, batch_size=64, train_images=10_000, eval_images=2_000),
+    "full": Budget("the whole data set and recipe"),
+}
+
+
+def named(what: str, table: Mapping[str, T], name: str) -> T:
+    """The entry of a table; BadInput with the nearest names when there is none."""
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(name, table, n=3) or list(table)
+    raise BadInput(f"There is no {what} called {name!r}; did you mean {' or '.join(near)}?")

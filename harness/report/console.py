@@ -1,0 +1,146 @@
+"""The terminal: progress while a run trains, and the summary when it is over."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from harness import notebook
+from harness.config import RunConfig
+from harness.runs import History
+
+#: Results go to stdout, everything about the work to stderr: `--json` leaves stdout to the one document.
+out = Console()
+log = Console(stderr=True, highlight=False)
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class RunDisplay:
+    """Watches one run: a live line in a terminal, one plain line an epoch where output is piped."""
+
+    def __init__(self, name: str, config: RunConfig) -> None:
+        self.name, self.config = name, config
+        self._progress = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[status]}"),
+            console=log, disable=not log.is_terminal, transient=True,
+        )  # fmt: skip
+        self._task = self._progress.add_task(name, total=config.recipe.epochs, status="")
+        self._epochs_done = 0
+        self._seconds: list[float] = []
+        self._last = ""
+        self._announced = False
+
+    def __enter__(self) -> "RunDisplay":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def started(self, history: History) -> None:
+        """Say where a resumed run goes on."""
+        self._epochs_done = len(history)
+        if history:
+            log.print(f"{self.name}: going on after epoch {len(history)} of {self.config.recipe.epochs}")
+        self._begin = time.perf_counter()
+
+    def step(self, done: int, steps_per_epoch: int) -> None:
+        """Move the bar; the first steps, which compile, are left out of the speed."""
+        warm = min(3, steps_per_epoch)
+        now = time.perf_counter()
+        if done == 1:
+            self._begin = now
+        if done < warm or done == 1:
+            return
+        rate = (done - 1) * self.config.recipe.batch_size / max(now - self._begin, 1e-9)
+        epochs_left = self.config.recipe.epochs - self._epochs_done - done / steps_per_epoch
+        mean = sum(self._seconds) / len(self._seconds) if self._seconds else self.config.train_images / rate
+        eta = duration(epochs_left * mean)
+        self._progress.update(
+            self._task,
+            completed=self._epochs_done + done / steps_per_epoch,
+            description=f"{self.name}  epoch {self._epochs_done + 1}/{self.config.recipe.epochs}",
+            status=f"{rate:.0f} images/s  {self._last}  ETA {eta}",
+        )
+        if not self._announced and (now - self._begin > 5 or done == steps_per_epoch):
+            self._announced = True
+            if not log.is_terminal:
+                log.print(f"{self.name}: {rate:.0f} images/s, about {eta} for the {epochs_left:.1f} epochs left")
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """Show what an epoch brought."""
+        self._epochs_done += 1
+        self._seconds.append(row["epoch_seconds"])
+        judged = "test" if "test_loss" in row else "validation"
+        self._last = (
+            f"train {row['train_loss']:.3f} / {row['train_accuracy']:.3f}  "
+            f"{judged} {row[f'{judged}_loss']:.3f} / {row[f'{judged}_accuracy']:.3f}"
+        )
+        left = (self.config.recipe.epochs - self._epochs_done) * sum(self._seconds) / len(self._seconds)
+        log.print(
+            f"{self.name}  epoch {self._epochs_done:>3}/{self.config.recipe.epochs}  {self._last}  "
+            f"{row['images_per_second']:.0f} images/s" + (f"  ETA {duration(left)}" if left else ""),
+            soft_wrap=True,
+        )
+
+
+def summary(document: dict[str, Any]) -> None:
+    """The table at the end of `harness run`, from the document that `--json` prints."""
+    for run in document["runs"]:
+        if run["status"] == "diverged":
+            out.print(f"[bold red]{run['name']} diverged[/]: {run['reason']}.")
+    finished = [run for run in document["runs"] if run["status"] == "finished"]
+    if finished:
+        out.print(_table(document, finished))
+    what = [
+        document["data"],
+        f"{document['budget']} budget",
+        f"{document['split']} split",
+        *document["notes"],
+    ]
+    out.print("  " + " · ".join(what))
+    for run in document["runs"]:
+        done = "" if run["trained"] else "  (was done already; --fresh trains it again)"
+        spent = f"{run['pflop']:.3f} PFLOP in {duration(run['training_seconds'])}" if run["training_seconds"] else ""
+        share = f", tracking {run['tracking_seconds']:.1f} s" if run["trained"] else ""
+        out.print(f"  {run['name']}: {spent}{share}{done}", highlight=False)
+        out.print(f"    figures {run['artifacts']}", highlight=False, soft_wrap=True)
+        if run["url"]:
+            out.print(f"    `make ui`, then {run['url']}", highlight=False, soft_wrap=True)
+
+
+def _table(document: dict[str, Any], finished: list[dict[str, Any]]) -> Table:
+    table = Table(title=f"{document['experiment']} · recipe {document['recipe']}", title_justify="left")
+    for column in ("", "this network", "target", "published", "verdict"):
+        table.add_column(column)
+    for name, label in (("accuracy", "accuracy"), ("cross_entropy", "cross-entropy")):
+        values = [run[name] for run in finished]
+        cell = f"{sum(values) / len(values):.4f}"
+        against = document["targets"].get(name)
+        if against and against["interval"]:
+            low, high = against["interval"]
+            cell += f"  [{low:.4f}, {high:.4f}]"
+        if len(values) > 1:
+            cell += f"  n = {len(values)}"
+        if against is None:
+            table.add_row(label, cell, "–", "–", "not compared")
+            continue
+        target = notebook.ACCURACY_TARGET if name == "accuracy" else notebook.CROSS_ENTROPY_TARGET
+        theirs = notebook.final()["test_accuracy" if name == "accuracy" else "test_loss"]
+        table.add_row(
+            label,
+            cell,
+            f"{'≥' if name == 'accuracy' else '<'} {target:.2f}",
+            f"{theirs:.3f}",
+            against["verdict"],
+        )
+    return table

@@ -1,0 +1,149 @@
+"""A run on disk: one folder per run key, valid after a kill at any moment.
+
+    mlruns/runs/<key>/config.json       what the run is
+                     /checkpoint.npz    state and history after the last finished epoch
+                     /result.json       there once the run is over
+                     /artifacts/        what the report draws and the tracker uploads
+
+The folder is the truth; MLflow is a view of it that can be brought up to date at any time.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import filelock
+import numpy as np
+
+from harness import paths
+from harness.config import RunConfig, from_json
+from harness.errors import BadInput, HarnessError
+
+#: One row per finished epoch: "epoch" (from 1), "timestamp" (ms since 1970), and the metrics of the epoch.
+History = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended. A `diverged` one has a reason and no final metrics."""
+
+    status: Literal["finished", "diverged"]
+    reason: str
+    metrics: dict[str, float]
+    weights_sha256: str
+    error_per_class: dict[str, float]
+    confusion: list[list[int]]
+
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.path = paths.mlruns() / "runs" / config.key
+        self.artifacts = self.path / "artifacts"
+        self._checkpoint = self.path / "checkpoint.npz"
+        self._result = self.path / "result.json"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process. Raises HarnessError when another one has it.
+
+        The operating system lets go of the lock when its holder dies, however it dies.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        holder = self.path / "holder"
+        lock = filelock.FileLock(self.path / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            who = holder.read_text() if holder.exists() else "another process"
+            raise HarnessError(
+                f"Run {self.config.key} is being trained by {who} already. Wait for it to end (this command then "
+                f"shows its result), or stop it: its finished epochs are kept and this command goes on from there."
+            ) from None
+        try:
+            holder.write_text(f"process {os.getpid()} on {os.uname().nodename}")
+            if not (self.path / "config.json").exists():
+                write_atomically(self.path / "config.json", self.config.to_json().encode())
+            yield
+        finally:
+            lock.release()
+
+    def clear(self) -> None:
+        """Forget all that the run has done (`--fresh`)."""
+        for path in (self._result, self._checkpoint, self.path / "mlflow.json"):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.artifacts, ignore_errors=True)
+
+    def save(self, state: Mapping[str, Any], history: History) -> None:
+        """Write state and history as one file that is either the old one or the new one, never half."""
+        with _atomic(self._checkpoint) as file:
+            arrays: dict[str, Any] = {name: np.asarray(value) for name, value in state.items()}
+            np.savez(file, history=np.array(json.dumps(history)), **arrays)
+
+    def load(self) -> tuple[dict[str, np.ndarray], History] | None:
+        """State and history after the last finished epoch, or None before the first."""
+        if not self._checkpoint.exists():
+            return None
+        try:
+            with np.load(self._checkpoint) as file:
+                arrays = {name: file[name] for name in file.files}
+            return arrays, json.loads(str(arrays.pop("history")))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise BadInput(
+                f"The checkpoint {self._checkpoint} cannot be read ({error}): the disk or a copy has damaged it. "
+                f"Start this run over with --fresh, or put a good copy of the file back."
+            ) from error
+
+    def finish(self, result: Result) -> None:
+        """Record how the run ended."""
+        write_atomically(self._result, json.dumps(asdict(result), indent=1).encode())
+
+    def result(self) -> Result | None:
+        """How the run ended, or None while it has not."""
+        return Result(**json.loads(self._result.read_text())) if self._result.exists() else None
+
+
+def all_runs() -> list[RunFolder]:
+    """Every run on this machine's disk."""
+    return [RunFolder(from_json(file.read_text())) for file in (paths.mlruns() / "runs").glob("*/config.json")]
+
+
+@contextlib.contextmanager
+def _atomic(path: Path) -> Iterator[Any]:
+    """A file to write that takes the place of `path` only when complete and on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                os.unlink(file.name)
+                raise
+        os.replace(file.name, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise HarnessError(
+            f"{path} could not be written: {error.strerror or error}. What it held before is intact; free some "
+            f"space (or mend the folder's permissions) and give the same command again: it goes on from there."
+        ) from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file's content as a whole. Raises HarnessError when the disk will not take it."""
+    with _atomic(path) as file:
+        file.write(content)

@@ -1,0 +1,53 @@
+"""Tests and verdicts. Every number comes from scipy; this file decides which test answers which question."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+#: One-sided level of a verdict against a target.
+TARGET_ALPHA = 0.01
+
+Verdict = Literal["exceeds", "consistent", "below", "not enough runs for a verdict"]
+
+
+@dataclass(frozen=True)
+class AgainstTarget:
+    """Seeds against a fixed target. `interval` is the 95 % t interval of the mean; None with one seed.
+
+    `p` is the smaller of the two one-sided p values. `exceeds` means better than the target, whichever way
+    is better.
+    """
+
+    n: int
+    mean: float
+    sd: float | None
+    interval: tuple[float, float] | None
+    p: float | None
+    verdict: Verdict
+
+
+def against_target(values: Sequence[float], target: float, *, lower_is_better: bool = False) -> AgainstTarget:
+    """One-sided t tests both ways at `TARGET_ALPHA`."""
+    sample = np.asarray(values, np.float64)
+    n, mean = len(sample), float(sample.mean())
+    if n < 2:
+        return AgainstTarget(n, mean, None, None, None, "not enough runs for a verdict")
+    # Here, and not at the top: importing it takes seconds, and one run shows its result without it.
+    from scipy import stats
+
+    sd = float(sample.std(ddof=1))
+    if sd == 0:
+        # A t test needs some spread; equal runs leave it undefined.
+        return AgainstTarget(n, mean, sd, None, None, "not enough runs for a verdict")
+    p_above = float(stats.ttest_1samp(sample, target, alternative="greater").pvalue)
+    p_under = float(stats.ttest_1samp(sample, target, alternative="less").pvalue)
+    p_better, p_worse = (p_under, p_above) if lower_is_better else (p_above, p_under)
+    low, high = stats.ttest_1samp(sample, target).confidence_interval(0.95)
+    verdict: Verdict = "consistent"
+    if p_better < TARGET_ALPHA:
+        verdict = "exceeds"
+    elif p_worse < TARGET_ALPHA:
+        verdict = "below"
+    return AgainstTarget(n, mean, sd, (float(low), float(high)), min(p_better, p_worse), verdict)

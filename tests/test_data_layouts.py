@@ -1,0 +1,165 @@
+"""Every layout gives the same images, labels and name."""
+
+import hashlib
+import os
+import pickle
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_builders import (
+    batches,
+    planar,
+    png,
+    python2_pickle,
+    small,
+    write_archive,
+    write_binary,
+    write_parquet,
+    write_python,
+    write_tree,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import data
+from harness.data import known
+from harness.data.dataset import Decoded, fingerprint
+from harness.data.layouts import recognise
+from harness.data.layouts.pickled import RestrictedUnpickler, read_batch
+from harness.data.layouts.picture import decode_picture
+from harness.errors import BadInput
+
+pytest_plugins = "data_fixtures"
+
+
+def decode(place: Path) -> Decoded:
+    source = recognise(place)
+    assert source is not None
+    return source.decode()
+
+
+@settings(max_examples=8, deadline=None)
+@given(per_batch=st.integers(1, 4), test=st.integers(1, 5), shards=st.integers(1, 3), seed=st.integers(0, 999))
+def test_official_and_parquet_layouts_agree(per_batch: int, test: int, shards: int, seed: int) -> None:
+    original = small(5 * per_batch, test, seed)
+    content = fingerprint(*original[:4])
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        write_binary(root / "1", original)
+        write_python(root / "2" / "cifar-10-batches-py", original)
+        write_parquet(root / "3" / "plain_text", original, shards)
+        for place in ("1", "2", "3"):
+            assert fingerprint(*decode(root / place)[:4]) == content
+
+
+def test_tree_keeps_every_image_under_its_class(tmp_path: Path) -> None:
+    original = small(seed=5)
+    decoded = decode(write_tree(tmp_path, original))
+    order = np.argsort(original.train_labels, kind="stable")  # class by class, file names ascending
+    assert decoded.class_names == data.CIFAR10_CLASSES
+    np.testing.assert_array_equal(decoded.train_labels, original.train_labels[order])
+    np.testing.assert_array_equal(decoded.train_images, original.train_images[order])
+
+
+def test_tree_reads_jpeg_and_upper_case(tmp_path: Path) -> None:
+    write_tree(tmp_path, small(), "jpeg")
+    for file in sorted((tmp_path / "test").rglob("*.jpeg")):
+        file.rename(file.with_suffix(".JPG"))
+    assert len(decode(tmp_path).test_labels) == 20
+
+
+def test_gray_and_palette_pictures_become_rgb() -> None:
+    gray = np.arange(1024, dtype=np.uint16).reshape(32, 32).astype(np.uint8)
+    np.testing.assert_array_equal(decode_picture(png(gray), "x"), np.stack([gray] * 3, axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("archive", "folder", "write"),
+    [
+        ("cifar-10-binary.tar.gz", "cifar-10-batches-bin", write_binary),
+        ("cifar-10-python.tar.gz", "cifar-10-batches-py", write_python),
+    ],
+)
+@pytest.mark.parametrize("as_file", [False, True])
+def test_archives_are_read_packed(tmp_path, make_official, archive, folder, write, as_file) -> None:
+    original = small()
+    file = write_archive(tmp_path / "place" / archive, write(tmp_path / folder, original))
+    make_official(file)
+    decoded = decode(file if as_file else file.parent)
+    assert fingerprint(*decoded[:4]) == fingerprint(*original[:4])
+
+
+@pytest.mark.usefixtures("isolated", "small_counts")
+def test_official_pixels_are_called_cifar10_in_every_layout(tmp_path, monkeypatch) -> None:
+    original = small()
+    write_binary(tmp_path / "binary", original)
+    digests = {file.stem: hashlib.sha256(file.read_bytes()).hexdigest() for file in (tmp_path / "binary").iterdir()}
+    monkeypatch.setattr(known, "BATCH", 20)
+    monkeypatch.setattr(known, "OFFICIAL_TEST_BATCH", digests.pop("test_batch"))
+    monkeypatch.setattr(known, "OFFICIAL_TRAIN_BATCHES", frozenset(digests.values()))
+    write_python(tmp_path / "python", original)
+    # Hugging Face keeps the official batches in the order 4 3 2 5 1
+    images = np.concatenate([np.split(original.train_images, 5)[i - 1] for i in (4, 3, 2, 5, 1)])
+    labels = np.concatenate([np.split(original.train_labels, 5)[i - 1] for i in (4, 3, 2, 5, 1)])
+    write_parquet(tmp_path / "parquet", original._replace(train_images=images, train_labels=labels))
+    for place in ("binary", "python", "parquet"):
+        monkeypatch.setenv("CIFAR10_DIR", str(tmp_path / place))
+        assert data.load().name == "cifar10"
+
+    write_binary(tmp_path / "other", small(seed=1))
+    monkeypatch.setenv("CIFAR10_DIR", str(tmp_path / "other"))
+    other = data.load()
+    assert other.name == f"cifar10-{other.fingerprint[:8]}"
+
+
+class Evil:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_pickle_that_wants_to_run_a_program_is_refused_by_name(tmp_path: Path, protocol: int) -> None:
+    marker = tmp_path / "ran"
+    content = pickle.dumps({b"data": Evil(marker)}, protocol=protocol)
+    with pytest.raises(BadInput, match=r"data_batch_1 is refused.*(posix|nt)\.system"):
+        read_batch(content, "data_batch_1")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["builtins eval", "builtins getattr", "subprocess Popen", "numpy load", "numpy.core.multiarray scalar"],
+)
+def test_everything_but_arrays_is_refused(name: str) -> None:
+    module, attribute = name.split()
+    with pytest.raises(BadInput, match=f"{module}.{attribute}"):
+        read_batch(f"c{module}\n{attribute}\n.".encode(), "batch")
+
+
+def test_arrays_written_by_python_3_are_read_too() -> None:
+    images, labels = batches(small())["test_batch"]
+    content = pickle.dumps({b"data": planar(images), b"labels": labels.tolist()}, protocol=2)
+    got_images, got_labels = read_batch(content, "batch")
+    np.testing.assert_array_equal(got_images, images)
+    np.testing.assert_array_equal(got_labels, labels)
+    assert issubclass(RestrictedUnpickler, pickle.Unpickler)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_damaged_pickle_is_bad_input_or_still_a_batch(draws: st.DataObject) -> None:
+    images, labels = batches(small(10, 2))["test_batch"]
+    content = bytearray(python2_pickle({b"data": planar(images), b"labels": labels.tolist()}))
+    place = draws.draw(st.integers(0, 300) | st.integers(len(content) - 100, len(content) - 1))
+    content[place] = draws.draw(st.integers(0, 255))
+    try:
+        got_images, got_labels = read_batch(bytes(content), "batch")
+    except BadInput:
+        return
+    assert got_images.shape[1:] == (32, 32, 3)
+    assert len(got_images) == len(got_labels)
