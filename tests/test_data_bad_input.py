@@ -1,6 +1,7 @@
 """Every way in which data can be unusable: one message that names the place and the way out, and an unchanged cache."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -134,8 +135,6 @@ def test_an_archive_without_a_batch(tmp_path, monkeypatch, make_official) -> Non
     ],
 )
 def test_a_pickled_batch_of_another_form(tmp_path, monkeypatch, change, complaint) -> None:
-    import re
-
     folder = write_python(tmp_path / "x", small())
     images, labels = batches(small())["test_batch"]
     content = {b"data": planar(images), b"labels": labels.tolist()} | change
@@ -260,7 +259,7 @@ def test_broken_data_is_no_reason_to_look_elsewhere(tmp_path) -> None:
     write_binary(Path("data"), small())
     write_binary(paths.PROJECT.parent / "shared" / "data" / "cifar10", small())
     Path("data/test_batch.bin").unlink()
-    with pytest.raises(BadInput, match="data lacks test_batch.bin"):
+    with pytest.raises(BadInput, match=r"data lacks test_batch\.bin"):
         data.load()
 
 

@@ -163,10 +163,8 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(folder, decodings, monke
 
 def test_left_overs_of_a_killed_writer_are_swept(folder) -> None:
     data.load()
-    name = entry().name
-    left_over = entry().with_name(f"{name}.abc.tmp")
-    left_over.write_bytes(b"half")
-    entry().parent.joinpath(name).unlink()
+    left_over = entry().with_name(f"{entry().name}.abc.tmp")
+    entry().rename(left_over)
     data.load()
     assert not left_over.exists()
 

@@ -32,10 +32,10 @@ STARTS = 3
 
 LABELS = {
     "harness": "this engine",
-    "keras_fit": "Keras model.fit(x, y), float32",
-    "keras_fit_no_autotune": "Keras model.fit(tf.data without autotuning), float32",
-    "torch": "PyTorch eager, channels_last",
-    "matmul": "matrix products, 4096 x 4096",
+    "keras_fit": "Keras fit on arrays",
+    "keras_fit_no_autotune": "Keras fit, no autotuning",
+    "torch": "PyTorch eager",
+    "matmul": "matrix products 4096 x 4096",
 }
 #: Seconds of a set-up, of a round and of a start of the command on two cores: what the first ETA is made of.
 SET_UP_SECONDS = 14.0
@@ -88,16 +88,16 @@ def run(rounds: int) -> dict[str, Any]:
 def print_bench(document: dict[str, Any]) -> None:
     """The document as two tables: who was how fast, and which target was reached."""
     speeds = Table(title=f"Training speed · {document['hardware']}", title_justify="left")
-    for column in ("", "images/s", "slowest to fastest round", "this engine is"):
+    for column in ("", "precision", "images/s", "rounds from – to", "ours / theirs"):
         speeds.add_column(column)
     for contender in document["contenders"].values():
-        times = document["images_per_s"] / contender["images_per_s"]
-        precision = contender["about"]["precision"]
-        label = contender["label"] if precision in contender["label"] else f"{contender['label']}, {precision}"
-        spread = f"{min(contender['rounds']):.0f} – {max(contender['rounds']):.0f}"
-        speeds.add_row(label, f"{contender['images_per_s']:.0f}", spread, f"{times:.2f} times as fast")
-    if document["ratio_vs_torch"] is None:
-        speeds.add_row(LABELS["torch"], "not installed: `pip install torch`, the extra `bench`", "–", "–")
+        speeds.add_row(
+            contender["label"],
+            contender["about"]["precision"],
+            f"{contender['images_per_s']:.0f}",
+            f"{min(contender['rounds']):.0f} – {max(contender['rounds']):.0f}",
+            f"{document['images_per_s'] / contender['images_per_s']:.2f}",
+        )
     out.print(speeds)
 
     targets = Table(title="Targets", title_justify="left")
@@ -110,15 +110,29 @@ def print_bench(document: dict[str, Any]) -> None:
         targets.add_row(target["what"], limit, value, words[target["reached"]])
     out.print(targets)
 
+    for line in _explanations(document):
+        out.print(f"  {line}", highlight=False)
+
+
+def _explanations(document: dict[str, Any]) -> list[str]:
     rates = ", ".join(f"{rate:.0f} GFLOP/s {name}" for name, rate in document["matmul_gflop_per_s"].items())
-    out.print(f"  {LABELS['matmul']}: {rates}", highlight=False)
-    achieved = f"{document['engine_gflop_per_s']:.0f} GFLOP/s ({document['flops_per_image'] / 1e6:.1f} MFLOP an image)"
-    out.print(f"  this engine: {achieved}, {document['share_of_bfloat16_rate']:.0%} of the bfloat16 rate", highlight=False)
-    what = f"medians of {document['n']} interleaved rounds of {document['images_per_round']:,} images, batch size "
-    out.print(f"  {what}{document['batch_size']}, {document['data']}, {document['date']}", highlight=False)
-    for note in document["notes"]:
-        out.print(f"  {note}", highlight=False)
-    out.print(f"  {paths.mlruns() / 'bench.json'}", highlight=False, soft_wrap=True)
+    torch = document["contenders"].get("torch")
+    if torch:
+        trial = ", ".join(f"{name} {speed:.0f}" for name, speed in torch["about"]["trial_images_per_s"].items())
+        about_torch = f"PyTorch: channels_last, in the precision that was faster in a trial ({trial} images/s)"
+    else:
+        about_torch = "PyTorch is not installed, so nothing was compared with it: `pip install torch` mends that"
+    return [
+        f"{LABELS['matmul']}: {rates}",
+        f"this engine: {document['engine_gflop_per_s']:.0f} GFLOP/s ({document['flops_per_image'] / 1e6:.1f} MFLOP an "
+        f"image), {document['share_of_bfloat16_rate']:.0%} of the bfloat16 rate",
+        f"share of the machine's rate: of {document['share_of_peak_is_of']}",
+        about_torch,
+        *document["notes"],
+        f"medians of {document['n']} interleaved rounds of {document['images_per_round']:,} images, batch size "
+        f"{document['batch_size']}, {document['data']}, {document['date']}",
+        str(paths.mlruns() / "bench.json"),
+    ]
 
 
 def _starts(display: "_Display") -> tuple[list[float], float]:
@@ -154,9 +168,7 @@ def _rounds(names: list[str], rounds: int, display: "_Display") -> tuple[dict[st
                 display.now(f"round {number}/{rounds}: {LABELS[name]}")
                 answers[name].append(contender.ask())
                 display.done(ROUND_SECONDS[name])
-            speeds = ", ".join(
-                f"{name} {answers[name][-1]['images_per_s']:.0f}" for name in names if name != "matmul"
-            )
+            speeds = ", ".join(f"{name} {answers[name][-1]['images_per_s']:.0f}" for name in names if name != "matmul")
             log.print(f"round {number}/{rounds}: {speeds} images/s; {display.eta}", soft_wrap=True)
     return about, answers
 

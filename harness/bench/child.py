@@ -1,16 +1,18 @@
 """Both ends of the pipe between the bench and the processes that it measures: one line of JSON a message."""
 
+import contextlib
 import json
 import os
 import queue
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, cast
 
 from harness.errors import HarnessError
 
@@ -22,14 +24,14 @@ class Child:
 
     def __init__(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.name = " ".join((module, *arguments))
-        # A file, as a full pipe that nobody reads would stop the child.
-        self._errors = tempfile.TemporaryFile("w+", errors="replace")
+        # A file, as a full pipe that nobody reads would stop the child. Closed in __exit__.
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment,
         )  # fmt: skip
-        assert self._process.stdin and self._process.stdout  # given by PIPE
-        self._to, self._from = self._process.stdin, self._process.stdout
+        self._to = cast(IO[str], self._process.stdin)
+        self._from = cast(IO[str], self._process.stdout)
 
     def __enter__(self) -> "Child":
         return self
@@ -39,16 +41,16 @@ class Child:
     ) -> None:
         self._process.kill()
         self._process.wait()
+        with contextlib.suppress(OSError):  # what was still to be sent finds nobody
+            self._to.close()
         self._from.close()
         self._errors.close()
 
     def ask(self) -> dict[str, Any]:
         """Send "go" and wait for the answer."""
-        try:
+        with contextlib.suppress(OSError):  # it is dead, as reading from it will tell
             self._to.write("go\n")
             self._to.flush()
-        except OSError:
-            pass  # it is dead, as reading from it will tell
         return self.answer()
 
     def answer(self) -> dict[str, Any]:
@@ -59,7 +61,9 @@ class Child:
         code = self._process.wait()
         self._errors.seek(0)
         words = [text.strip() for text in self._errors.read().splitlines() if text.strip()][-LAST_LINES:]
-        how = f"was killed by signal {-code} (9 is most often a lack of memory)" if code < 0 else f"ended with code {code}"
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        if code == -signal.SIGKILL:
+            how += ", most often for a lack of memory,"
         raise HarnessError(
             f"The bench stopped, as its process `python -m {self.name}` {how} before its answer. Run that command by "
             f"itself to see all it says. Its last lines: {' | '.join(words) or 'none'}"

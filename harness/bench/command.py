@@ -26,7 +26,7 @@ def main() -> None:
             parent.say({"peak_memory_gb": peak_memory_gb()})
             os._exit(0)
 
-    RunDisplay.step = step  # type: ignore[method-assign]
+    RunDisplay.step = step  # type: ignore[assignment]
     sys.argv = ["harness", "run", "baseline", "--data", "cifar10"]
     cli.main()
 

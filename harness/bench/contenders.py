@@ -14,7 +14,8 @@ import numpy as np
 from harness import data
 from harness.bench.child import Parent, peak_memory_gb
 from harness.config import Network, RunConfig, source_hash
-from harness.engine import open_engine, quiet_tensorflow
+from harness.engine import open_engine
+from harness.engine.importing import import_tensorflow
 from harness.hardware import resolve_precision
 from harness.recipes import FAST
 
@@ -115,7 +116,7 @@ def torch(images: int) -> Contender:
 
 def matmul(images: int) -> Contender:
     """No contender but the yardstick: the rate of large matrix products in both precisions, in GFLOP/s."""
-    quiet_tensorflow()
+    import_tensorflow()
     import tensorflow as tf
 
     product = tf.function(tf.matmul)
@@ -143,7 +144,7 @@ def matmul(images: int) -> Contender:
 
 def _plain_keras(images: int) -> tuple[Any, np.ndarray, np.ndarray]:
     """The same 18 layers and the same optimizer, compiled; and the images as a notebook has them, in 0..1."""
-    quiet_tensorflow()
+    import_tensorflow()
     from harness.engine.network import build
     from harness.engine.tensorflow import build_optimizer
 

@@ -95,7 +95,6 @@ def derive(measured: Measurements) -> dict[str, Any]:
 def _notes(measured: Measurements) -> list[str]:
     notes = [
         "Only this engine augments its images; the others are fed the plain ones, which is a little less work.",
-        f"share_of_peak is of the {measured.precision} matrix-product rate, the precision this engine computed in.",
     ]
     if measured.precision == "float32":
         notes.append(

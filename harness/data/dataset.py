@@ -35,6 +35,7 @@ class Decoded(NamedTuple):
     test_images: Images
     test_labels: Labels
     class_names: tuple[str, ...] = CIFAR10_CLASSES
+    verified: bool = False  # read from an archive that has the authors' own checksum
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,10 @@ NAMES = {
     "2b1fe765ba08421966482a84f6680d33180e16695938d20824acc4a83e90b270": "cifar10-jpeg75",
 }
 
-# The official pixels: the sha256 of each 10,000-image file of the official binary version, as published by the
-# torchvision port of ankane/torchvision-ruby (the last one also by others; the archive they belong to has the md5
-# that the authors publish). They are compared with the *decoded* content, so the official python version, which
-# holds the same images, and the original Hugging Face parquet, which holds the same batches in the order
-# 4 3 2 5 1, are recognised by the same table.
+# The official pixels: the sha256 of each 10,000-image file of the official binary version, as published in the Ruby
+# port of torchvision (the test file's also elsewhere). They are compared with the *decoded* content, so one table
+# recognises the binary version, the python version, which holds the same images, and the original Hugging Face
+# parquet, which holds the same batches in the order 4 3 2 5 1.
 OFFICIAL_TRAIN_BATCHES = frozenset(
     {
         "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
@@ -33,7 +32,7 @@ def name_of(decoded: Decoded, fingerprint: str) -> str:
     """`cifar10` for the official pixels, a given name for other known contents, else `cifar10-<hash8>`."""
     if fingerprint in NAMES:
         return NAMES[fingerprint]
-    if _is_official(decoded):
+    if decoded.verified or _is_official(decoded):
         return "cifar10"
     return f"cifar10-{fingerprint[:8]}"
 

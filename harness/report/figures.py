@@ -80,7 +80,7 @@ def confusion(result: Result, title: str) -> Figure:
             axes.text(
                 j,
                 i,
-                count,
+                str(count),
                 ha="center",
                 va="center",
                 fontsize=7,

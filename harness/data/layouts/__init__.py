@@ -1,5 +1,6 @@
 """The layouts CIFAR-10 comes in, one reader each. `recognise` says which one a folder or archive holds."""
 
+import os
 from pathlib import Path
 
 from harness.data.layouts import official, parquet, tree
@@ -15,5 +16,6 @@ def recognise(place: Path) -> Source | None:
     with reading(place):
         if place.is_file():
             return official.archive_at(place)
+        os.listdir(place)  # a folder that may not be read is named itself, not the first file missed in it
         # Unpacked before packed: the same images, and faster to read.
         return official.find_folder(place) or parquet.find(place) or tree.find(place) or official.find_archive(place)

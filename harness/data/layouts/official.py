@@ -118,7 +118,7 @@ class BatchArchive:
         missing = [name for name in self.version.batches if name not in batches]
         if missing:
             raise BadInput(f"{self.path} lacks {', '.join(missing)}. {ANOTHER_COPY}")
-        return _join([batches[name] for name in self.version.batches])
+        return _join([batches[name] for name in self.version.batches])._replace(verified=True)
 
 
 def find_folder(folder: Path) -> BatchFolder | None:
