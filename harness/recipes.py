@@ -51,16 +51,21 @@ class Budget:
     eval_images: int | None = None
 
     def shrink(self, recipe: Recipe) -> Recipe:
-        """The recipe within this budget; its schedule is annealed over the epochs that are left."""
+        """The recipe within this budget; its schedule is annealed over the epochs that are left.
+
+        The learning rate shrinks with the batch size (Goyal et al. 2017).
+        """
+        batch_size = min(recipe.batch_size, self.batch_size or recipe.batch_size)
         return dataclasses.replace(
             recipe,
             epochs=min(recipe.epochs, self.epochs or recipe.epochs),
-            batch_size=min(recipe.batch_size, self.batch_size or recipe.batch_size),
+            batch_size=batch_size,
+            learning_rate=recipe.learning_rate * batch_size / recipe.batch_size,
         )
 
 
 BUDGETS = {
-    "smoke": Budget("seconds: does it work at all", epochs=2, batch_size=32, train_images=256, eval_images=200),
+    "smoke": Budget("seconds: does it work at all", epochs=3, batch_size=32, train_images=512, eval_images=200),
     "quick": Budget("minutes on 2 cores", epochs=6, batch_size=64, train_images=10_000, eval_images=2_000),
     "full": Budget("the whole data set and recipe"),
 }

@@ -169,7 +169,8 @@ def _rounds(names: list[str], rounds: int, display: "_Display") -> tuple[dict[st
                 answers[name].append(contender.ask())
                 display.done(ROUND_SECONDS[name])
             speeds = ", ".join(f"{name} {answers[name][-1]['images_per_s']:.0f}" for name in names if name != "matmul")
-            log.print(f"round {number}/{rounds}: {speeds} images/s; {display.eta}", soft_wrap=True)
+            eta = f"; {display.eta}" if number < rounds else ""
+            log.print(f"round {number}/{rounds}: {speeds} images/s{eta}", soft_wrap=True)
     return about, answers
 
 

@@ -1,0 +1,99 @@
+"""What the tests share: an mlruns folder of their own, the real command line, and a small split."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.config import Network, Recipe, RunConfig
+from harness.data import Split
+
+SMALL_RECIPE = Recipe(
+    epochs=3, batch_size=16, optimizer="sgd", learning_rate=0.02, schedule="one-cycle", warmup=0.25,
+    weight_decay=0.005, label_smoothing=0.1, dropout=(0.1, 0.2, 0.3, 0.5), dropout_ramp=True, flip=True, shift=2,
+)  # fmt: skip
+
+
+def small_config(recipe: Recipe = SMALL_RECIPE, network: Network | None = None, seed: int = 0) -> RunConfig:
+    return RunConfig(
+        network=network or Network(), recipe=recipe, seed=seed, split="final", data="synthetic",
+        data_fingerprint="0" * 64, train_images=64, eval_images=40, engine="tensorflow", precision="float32",
+        source="test",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small_split() -> Split:
+    rng = np.random.default_rng(0)
+    labels = np.arange(64, dtype=np.int32) % 10
+    images = (rng.integers(0, 60, (64, 32, 32, 3)) + labels[:, None, None, None] * 19).astype(np.uint8)
+    return Split("final", images, labels, images[:40], labels[:40], "test", tuple("abcdefghij"))
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database: making one takes seconds, copying it none."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    SqlAlchemyStore(f"sqlite:///{path}", str(path.parent / "artifacts"))
+    return path
+
+
+@pytest.fixture
+def mlruns(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh mlruns folder, for this process and the commands it starts."""
+    folder = tmp_path / "mlruns"
+    folder.mkdir()
+    shutil.copy(template, folder / "mlflow.db")
+    monkeypatch.setenv("HARNESS_MLRUNS", str(folder))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("CIFAR10_DIR", raising=False)
+    return folder
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "harness", *arguments]
+
+
+@pytest.fixture
+def harness(mlruns: Path) -> Command:
+    """Run the command line as a user does."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*arguments), env=os.environ | environment, capture_output=True, text=True, timeout=400
+        )
+
+    return run
+
+
+def document(completed: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert completed.returncode == 0, completed.stderr
+    return json.loads(completed.stdout)
+
+
+def mlflow_runs(folder: Path) -> list[Any]:
+    """Every run in the database of an mlruns folder but the published curve."""
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    return [run for run in client.search_runs(experiments) if run.info.run_name != "published"]
+
+
+def metric_history(folder: Path, run_id: str, name: str) -> list[tuple[int, float]]:
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    return sorted((metric.step, metric.value) for metric in client.get_metric_history(run_id, name))

@@ -1,0 +1,162 @@
+"""The network is the notebook's, the fused layer is Keras's, and an epoch is a function of its state."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import SMALL_RECIPE, small_config
+
+from harness.config import Network
+from harness.data import Split
+from harness.engine import open_engine
+from harness.engine.importing import import_tensorflow
+
+import_tensorflow()
+
+import keras  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from harness.engine.layers import FusedBatchNormalization, RampedDropout  # noqa: E402
+from harness.engine.network import build, forward_flops, training_flops  # noqa: E402
+from harness.engine.tensorflow import pixel_statistics  # noqa: E402
+from harness.training import weights_sha256  # noqa: E402
+
+
+def test_the_network_is_the_18_layers_of_the_notebook() -> None:
+    model = build(Network(), SMALL_RECIPE)
+    kinds = (keras.layers.Conv2D, keras.layers.MaxPooling2D, keras.layers.Dropout, keras.layers.Dense)
+    layers = [layer for layer in model.layers if isinstance(layer, kinds)]
+    block = ["Conv2D"] * 3 + ["MaxPooling2D", "Dropout"]
+    assert [type(layer).__name__ for layer in layers] == [*block * 3, "Dense", "Dropout", "Dense"]
+    assert len(layers) == 18
+    assert [layer.filters for layer in layers if hasattr(layer, "filters")] == [32] * 3 + [64] * 3 + [128] * 3
+    assert [layer.units for layer in layers if hasattr(layer, "units")] == [32, 10]
+    assert [layer.rate for layer in layers if hasattr(layer, "rate")] == list(SMALL_RECIPE.dropout)
+    assert model.count_params() == 549_354
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == 548_010
+
+
+def test_counted_operations() -> None:
+    model = build(Network(), SMALL_RECIPE)
+    assert sum(forward_flops(model).values()) / 1e6 == pytest.approx(134.0, abs=0.05)
+    assert training_flops(model) / 1e6 == pytest.approx(400.3, abs=0.1)
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("normalization", ["batch", "none", "layer", "group"])
+def test_normalization_stands_where_it_is_asked_for(normalization: str, place: str) -> None:
+    model = build(Network(normalization=normalization, normalization_place=place), SMALL_RECIPE)
+    names = [layer.name for layer in model.layers]
+    if normalization == "none":
+        assert not any("norm" in name for name in names)
+    else:
+        first = ["block1_conv1_norm", "block1_conv1_relu"]
+        assert names[3:5] == (first if place == "before" else first[::-1])
+
+
+@pytest.mark.parametrize(("scaling", "mean"), [("raw", 127.5), ("unit", 0.5), ("standardised", 0.0)])
+def test_input_scaling(scaling: str, mean: float) -> None:
+    model = build(Network(input_scaling=scaling), SMALL_RECIPE, 0, np.full(3, 127.5), np.full(3, 50.0))
+    scaled = keras.Model(model.input, model.get_layer("scaling").output)
+    pixels = np.linspace(0, 255, 32 * 32 * 3, dtype=np.float32).reshape(1, 32, 32, 3)
+    assert np.mean(scaled(pixels)) == pytest.approx(mean, abs=1e-3)
+
+
+def test_pixel_statistics_are_numpys() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (50, 32, 32, 3), np.uint8)
+    mean, std = pixel_statistics(images)
+    np.testing.assert_allclose(mean, images.mean(axis=(0, 1, 2)))
+    np.testing.assert_allclose(std, images.std(axis=(0, 1, 2)))
+
+
+def test_fused_batch_normalization_is_keras_batch_normalization() -> None:
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(3, 2, (8, 5, 5, 7)), tf.float32)
+    weight = tf.constant(rng.normal(size=(8, 5, 5, 7)), tf.float32)
+    seen = []
+    for kind in (keras.layers.BatchNormalization, FusedBatchNormalization):
+        layer = kind(momentum=0.9)
+        layer.build(x.shape)
+        layer.gamma.assign(np.linspace(0.5, 2, 7))
+        layer.beta.assign(np.linspace(-1, 1, 7))
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            out = layer(x, training=True)
+            loss = tf.reduce_sum(out * weight)
+        gradients = tape.gradient(loss, [x, layer.gamma.value, layer.beta.value])
+        seen.append([out, *gradients, layer.moving_mean.value, layer.moving_variance.value, layer(x, training=False)])
+    for keras_value, fused_value in zip(*seen, strict=True):
+        np.testing.assert_allclose(fused_value, keras_value, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(("ramp", "rate"), [(0.0, 0.0), (0.5, 0.25), (1.0, 0.5)])
+def test_ramped_dropout_drops_its_share_and_keeps_the_mean(ramp: float, rate: float) -> None:
+    layer = RampedDropout(0.5, seed=1)
+    x = tf.ones((100, 1000))
+    layer.build(x.shape)
+    layer.ramp.assign(ramp)
+    out = layer(x, training=True).numpy()
+    assert (out == 0).mean() == pytest.approx(rate, abs=0.01)
+    assert out.mean() == pytest.approx(1, abs=0.01)
+    assert np.array_equal(layer(x, training=False), x)
+
+
+def equal(one, other) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+def test_training_learns_and_its_state_is_all_there_is(small_split: Split) -> None:
+    config = small_config()
+    engine = open_engine(config, small_split)
+    states, losses = [engine.initial_state()], []
+    for epoch in range(3):
+        state, metrics = engine.train_epoch(states[-1], epoch)
+        states.append(state)
+        losses.append(metrics.loss)
+    assert losses[-1] < losses[0]
+    assert not equal(states[0], states[1])
+    # Another engine, given the state in the middle, ends where the first one did: bit for bit.
+    other = open_engine(config, small_split)
+    assert equal(other.initial_state(), states[0])
+    arrays = {name: np.array(value) for name, value in states[1].items()}
+    for epoch in (1, 2):
+        arrays, _ = other.train_epoch(arrays, epoch)
+    assert equal(arrays, states[3])
+    # Evaluation leaves no trace, and the exported plain Keras model computes the same.
+    probabilities = other.evaluate(arrays, small_split.eval_images)
+    assert equal(other.train_epoch(states[2], 2)[0], states[3])
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    plain = other.export(states[3])
+    layers = (type(layer) for layer in plain.layers)
+    assert all(layer.__module__.startswith("keras.") for layer in layers)
+    np.testing.assert_allclose(plain(small_split.eval_images), probabilities, rtol=1e-3, atol=1e-5)
+    assert weights_sha256(other, states[3]) != weights_sha256(other, states[2])
+
+
+def test_seeds_differ_in_weights(small_split: Split) -> None:
+    states = [open_engine(small_config(seed=seed), small_split).initial_state() for seed in (0, 1)]
+    kernel = "model/block1_conv1/kernel"
+    assert not np.array_equal(states[0][kernel], states[1][kernel])
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("normalization", ["none", "group"])
+def test_every_optimizer_and_normalization_trains(small_split: Split, optimizer: str, normalization: str) -> None:
+    recipe = dataclasses.replace(SMALL_RECIPE, optimizer=optimizer, learning_rate=1e-3)
+    config = small_config(recipe, Network(normalization=normalization, activation="gelu"))
+    engine = open_engine(config, small_split)
+    _, metrics = engine.train_epoch(engine.initial_state(), 0)
+    assert np.isfinite(metrics.loss)
+
+
+def test_weight_decay_spares_biases_and_normalization(small_split: Split) -> None:
+    # With a vanishing gradient step, only decay moves anything: lr * decay = 0.5 * 1 halves the kernels.
+    recipe = dataclasses.replace(
+        SMALL_RECIPE, epochs=1, batch_size=64, momentum=0.0, learning_rate=1e-12, weight_decay=0.5e12,
+        schedule="constant", warmup=0.0,
+    )  # fmt: skip
+    engine = open_engine(small_config(recipe), small_split)
+    before = engine.initial_state()
+    after, _ = engine.train_epoch(before, 0)
+    np.testing.assert_allclose(after["model/dense/kernel"], before["model/dense/kernel"] / 2, rtol=1e-3)
+    np.testing.assert_allclose(after["model/block1_conv1_norm/gamma"], 1, rtol=1e-3)
