@@ -62,10 +62,14 @@ def run(
     from harness import jobs
 
     changes = dict(_name_and_value(text) for text in setting or [])
-    document = jobs.run(
-        experiment, budget=budget, recipe=recipe, seeds=seeds, split_name=split, data=data,
-        engine=engine, precision=precision, changes=changes, fresh=fresh,
-    )  # fmt: skip
+    try:
+        document = jobs.run(
+            experiment, budget=budget, recipe=recipe, seeds=seeds, split_name=split, data=data,
+            engine=engine, precision=precision, changes=changes, fresh=fresh,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        log.print("Stopped. Finished epochs are kept: the same command goes on from there.")
+        raise
     from harness.report.console import summary
 
     _show(document, json, summary)
@@ -180,12 +184,10 @@ def main() -> None:
     # A polite kill ends a run the way Ctrl-C does: closed in MLflow, its finished epochs kept.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(standalone_mode=False)
+        app()
     except HarnessError as error:
-        log.print(
-            f"[bold red]{(type(error).__name__ == 'BadInput' and 'Bad input') or 'Failed'}:[/] {escape(str(error))}"
-        )
+        kind = "Bad input" if isinstance(error, BadInput) else "Failed"
+        log.print(f"[bold red]{kind}:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        log.print("Stopped. Finished epochs are kept: the same command goes on from there.")
+    except KeyboardInterrupt:
         sys.exit(130)

@@ -22,7 +22,7 @@ Place = Literal["before", "after"]
 Activation = Literal["relu", "sigmoid", "tanh", "linear", "gelu", "silu"]
 InputScaling = Literal["raw", "unit", "standardised"]
 Initializer = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform"]
-Optimizer = Literal["sgd", "adam", "adamw"]
+Optimizer = Literal["muon", "sgd", "adam", "adamw"]
 Schedule = Literal["one-cycle", "constant"]
 SplitName = Literal["final", "tune"]
 Precision = Literal["float32", "bfloat16"]
@@ -168,23 +168,26 @@ def _fit(name: str, kind: Any, value: Any) -> Any:
         raise BadInput(f"{name}={value} does not fit: {name} is {wanted}.") from None
 
 
-#: The files whose code decides a run's numbers. Changing what one of them does makes new run keys.
-NUMERICS = ("harness/augment.py", "harness/schedule.py", "harness/data/splits.py", "harness/engine")
+#: The files whose code decides a run's numbers, whichever engine trains it, and those of each engine.
+#: Changing what one of them does makes new run keys.
+NUMERICS = ("augment.py", "schedule.py", "data/splits.py", "engine/network.py", "engine/muon.py")
+ENGINE_NUMERICS = {"tensorflow": ("engine/layers.py", "engine/tensorflow.py")}
 
 
 @cache
-def source_hash() -> str:
-    """12 hex digits over the code of `NUMERICS`, blind to comments, docstrings and layout."""
+def source_hash(engine: str) -> str:
+    """12 hex digits over the code that decides an engine's numbers, blind to comments, docstrings and layout."""
     digest = hashlib.sha256()
-    for name in NUMERICS:
-        path = PROJECT / name
-        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
-            tree = ast.parse(file.read_text())
-            for node in ast.walk(tree):
-                body = getattr(node, "body", None)
-                if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-                    value = body[0].value
-                    if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                        del body[0]
-            digest.update(f"{file.relative_to(PROJECT)}\n{ast.unparse(tree)}\n".encode())
+    for name in (*NUMERICS, *ENGINE_NUMERICS.get(engine, ())):
+        tree = ast.parse((PROJECT / "harness" / name).read_text())
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if (
+                isinstance(body, list)
+                and body
+                and isinstance(body[0], ast.Expr)
+                and isinstance(body[0].value, ast.Constant)
+            ):
+                del body[0]
+        digest.update(f"{name}\n{ast.unparse(tree)}\n".encode())
     return digest.hexdigest()[:12]

@@ -91,7 +91,7 @@ def cells(
                 eval_images=len(part.eval_images),
                 engine=engine,
                 precision=precision,
-                source=source_hash(),
+                source=source_hash(engine),
             )
             planned.append((Cell(name, variant, budget, recipe, config), part))
     return planned

@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 #: `fast`: chosen on the tune split alone; README.md has the table of what was tried.
 FAST = Recipe(
-    epochs=12,
+    epochs=10,
     batch_size=128,
-    optimizer="sgd",
-    learning_rate=0.1,
+    optimizer="muon",
+    learning_rate=0.04,
     schedule="one-cycle",
     warmup=0.25,
     momentum=0.9,
-    weight_decay=0.005,
+    weight_decay=0.02,
     label_smoothing=0.1,
     dropout=(0.0, 0.0, 0.0, 0.0),
     flip=True,

@@ -16,7 +16,7 @@ from harness.config import Network, Recipe, RunConfig
 from harness.data import Split
 
 SMALL_RECIPE = Recipe(
-    epochs=3, batch_size=16, optimizer="sgd", learning_rate=0.02, schedule="one-cycle", warmup=0.25,
+    epochs=3, batch_size=16, optimizer="muon", learning_rate=0.02, schedule="one-cycle", warmup=0.25,
     weight_decay=0.005, label_smoothing=0.1, dropout=(0.1, 0.2, 0.3, 0.5), dropout_ramp=True, flip=True, shift=2,
 )  # fmt: skip
 

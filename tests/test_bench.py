@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness import bench
@@ -130,3 +131,18 @@ def test_the_torch_network_is_the_same_network() -> None:
     network = build(FAST)
     assert sum(parameter.numel() for parameter in network.parameters()) == 548_010
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_torch_never_trains_on_an_empty_batch() -> None:
+    """More steps than there are batches once doubled its speed: an empty batch costs nothing and gives a NaN."""
+    torch = pytest.importorskip("torch")
+    from harness.bench.pytorch import Trainer
+    from harness.recipes import FAST
+
+    images = np.random.default_rng(0).random((9, 32, 32, 3), np.float32)
+    trainer = Trainer(dataclasses.replace(FAST, batch_size=4), images, np.arange(9, dtype=np.int32))
+    sizes = []
+    trainer.model.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    trainer.steps(5)
+    assert sizes == [4] * 5
+    assert all(torch.isfinite(parameter).all() for parameter in trainer.model.parameters())

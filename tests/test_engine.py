@@ -17,6 +17,7 @@ import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from harness.engine.layers import FusedBatchNormalization, RampedDropout  # noqa: E402
+from harness.engine.muon import orthogonalize  # noqa: E402
 from harness.engine.network import build, forward_flops, training_flops  # noqa: E402
 from harness.engine.tensorflow import pixel_statistics  # noqa: E402
 from harness.training import weights_sha256  # noqa: E402
@@ -139,7 +140,19 @@ def test_seeds_differ_in_weights(small_split: Split) -> None:
     assert not np.array_equal(states[0][kernel], states[1][kernel])
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("shape", [(27, 32), (288, 32), (1152, 128), (5, 9)])
+def test_muon_makes_an_update_orthogonal(shape: tuple[int, int]) -> None:
+    matrix = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    made = np.asarray(orthogonalize(tf.constant(matrix)))
+    values = np.linalg.svd(made, compute_uv=False)
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+    # Nearest to the orthogonal factor of the update itself: same singular vectors.
+    u, _, v = np.linalg.svd(matrix, full_matrices=False)
+    assert np.sum(made * (u @ v)) / min(shape) == pytest.approx(values.mean(), rel=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adam", "adamw"])
 @pytest.mark.parametrize("normalization", ["none", "group"])
 def test_every_optimizer_and_normalization_trains(small_split: Split, optimizer: str, normalization: str) -> None:
     recipe = dataclasses.replace(SMALL_RECIPE, optimizer=optimizer, learning_rate=1e-3)
@@ -152,7 +165,7 @@ def test_every_optimizer_and_normalization_trains(small_split: Split, optimizer:
 def test_weight_decay_spares_biases_and_normalization(small_split: Split) -> None:
     # With a vanishing gradient step, only decay moves anything: lr * decay = 0.5 * 1 halves the kernels.
     recipe = dataclasses.replace(
-        SMALL_RECIPE, epochs=1, batch_size=64, momentum=0.0, learning_rate=1e-12, weight_decay=0.5e12,
+        SMALL_RECIPE, epochs=1, batch_size=64, optimizer="sgd", momentum=0.0, learning_rate=1e-12, weight_decay=0.5e12,
         schedule="constant", warmup=0.0,
     )  # fmt: skip
     engine = open_engine(small_config(recipe), small_split)

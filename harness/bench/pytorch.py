@@ -44,10 +44,12 @@ class Trainer:
         self.y = torch.from_numpy(y).long().to(self.device)
 
     def steps(self, count: int) -> None:
-        """Train on `count` batches in a fresh random order, and wait until they are done."""
+        """Train on `count` whole batches in a random order, from its beginning again at its end; wait for them."""
         order = torch.randperm(len(self.x), device=self.device)
+        batches = len(order) // self.batch_size
         for step in range(count):
-            rows = order[step * self.batch_size : (step + 1) * self.batch_size]
+            # Past the end there are only empty batches, which would take no time and count as trained.
+            rows = order.split(self.batch_size)[step % batches]
             x = self.x[rows].contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
                 loss = nn.functional.cross_entropy(self.model(x), self.y[rows])

@@ -16,6 +16,7 @@ from harness.config import Recipe, RunConfig
 from harness.data import Split
 from harness.engine import State, TrainMetrics
 from harness.engine.layers import FusedBatchNormalization, RampedDropout
+from harness.engine.muon import Muon
 from harness.engine.network import CLASSES, build, training_flops
 from harness.hardware import cpu_name
 
@@ -123,7 +124,9 @@ class TensorFlowEngine:
 def build_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     """The Keras optimizer of a recipe; its learning rate is set anew at every step."""
     rate, decay = recipe.learning_rate, recipe.weight_decay or None
-    if recipe.optimizer == "sgd":
+    if recipe.optimizer == "muon":
+        optimizer = Muon(rate, momentum=recipe.momentum, weight_decay=decay)
+    elif recipe.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum, nesterov=True, weight_decay=decay)
     elif recipe.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(rate, beta_1=recipe.momentum, weight_decay=recipe.weight_decay)

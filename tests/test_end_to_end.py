@@ -1,0 +1,209 @@
+"""Whole runs through the command line on real images, and what happens when they are cut short."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command, command, document, metric_history, mlflow_runs
+
+SMOKE = ("run", "baseline", "--budget", "smoke")
+EPOCHS = 3
+
+
+def deterministic(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    """A history without its wall-clock values."""
+    wall_clock = {"timestamp", "images_per_second", "epoch_seconds"}
+    return [{name: value for name, value in row.items() if name not in wall_clock} for row in rows]
+
+
+def checkpoint(folder: Path, key: str) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
+    with np.load(folder / "runs" / key / "checkpoint.npz") as file:
+        arrays = dict(file)
+    return arrays, deterministic(json.loads(str(arrays.pop("history"))))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, template: Path) -> tuple[dict, tuple]:
+    """The report and the checkpoint of a smoke run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    environment = os.environ | {"HARNESS_MLRUNS": str(folder)}
+    run = subprocess.run(command(*SMOKE, "--json"), env=environment, capture_output=True, text=True, timeout=400)
+    report = document(run)
+    return report, checkpoint(folder, report["runs"][0]["run_key"])
+
+
+def assert_is_the_uninterrupted_run(mlruns: Path, report: dict, uninterrupted: tuple[dict, tuple]) -> None:
+    whole, (arrays, history) = uninterrupted
+    (run,), (reference,) = report["runs"], whole["runs"]
+    assert run["weights_sha256"] == reference["weights_sha256"]
+    assert (run["accuracy"], run["cross_entropy"]) == (reference["accuracy"], reference["cross_entropy"])
+    got_arrays, got_history = checkpoint(mlruns, run["run_key"])
+    assert got_history == history
+    assert got_arrays.keys() == arrays.keys()
+    assert all(np.array_equal(got_arrays[name], arrays[name]) for name in arrays)
+    runs = mlflow_runs(mlruns)
+    assert [r.info.status for r in runs] == ["FINISHED"]
+    for name in ("train_loss", "test_accuracy"):
+        wanted = [(row["epoch"], row[name]) for row in history]
+        assert metric_history(mlruns, runs[0].info.run_id, name) == wanted
+    assert len(metric_history(mlruns, runs[0].info.run_id, "accuracy")) == 1
+
+
+def test_a_run_its_records_and_its_second_call(harness: Command, mlruns: Path, tmp_path: Path) -> None:
+    report = document(harness(*SMOKE, "--json"))
+    (run,) = report["runs"]
+    assert run["trained"]
+    assert 0 <= run["accuracy"] <= 1
+    assert report["targets"] == {}
+    (tracked,) = mlflow_runs(mlruns)
+    assert tracked.info.run_id == run["mlflow_run_id"]
+    assert tracked.data.tags["run_key"] == run["run_key"]
+    assert tracked.data.tags["weights_sha256"] == run["weights_sha256"]
+    assert tracked.data.tags["data"] == report["data"]
+    assert tracked.data.params["learning_rate"]
+    assert tracked.inputs.dataset_inputs[0].dataset.name == report["data"]
+    assert len(metric_history(mlruns, tracked.info.run_id, "train_loss")) == EPOCHS
+    artifacts = Path(run["artifacts"])
+    assert {"accuracy.png", "loss.png", "confusion.png", "probabilities.npz"} <= {p.name for p in artifacts.iterdir()}
+    probabilities = np.load(artifacts / "probabilities.npz")["probabilities"]
+    assert probabilities.shape == (200, 10)
+    assert probabilities.dtype == np.float16
+
+    again = document(harness(*SMOKE, "--json"))
+    assert not again["runs"][0]["trained"]
+    assert again["runs"][0]["weights_sha256"] == run["weights_sha256"]
+    assert len(mlflow_runs(mlruns)) == 1
+
+    from PIL import Image
+
+    Image.new("RGB", (50, 70), "red").save(tmp_path / "red.png")
+    predicted = document(harness("predict", str(tmp_path / "red.png"), "--json"))
+    assert predicted["run_key"] == run["run_key"]
+    top = predicted["images"][0]["top"]
+    assert [t["probability"] for t in top] == sorted((t["probability"] for t in top), reverse=True)
+
+    fresh = document(harness(*SMOKE, "--json", "--fresh"))
+    assert fresh["runs"][0]["trained"]
+    assert fresh["runs"][0]["weights_sha256"] == run["weights_sha256"]
+    assert fresh["runs"][0]["mlflow_run_id"] != run["mlflow_run_id"]
+
+
+def test_without_cifar10_the_baseline_says_so_and_runs_on_digits(harness: Command, tmp_path: Path) -> None:
+    # Nowhere to look, and a download address that answers nothing.
+    nowhere = {"HARNESS_CACHE": str(tmp_path / "cache"), "CIFAR10_URL": "http://127.0.0.1:9/none.tar.gz"}
+    isolated = tmp_path / "project"
+    isolated.mkdir()
+    code = (
+        "import pathlib, harness.paths\n"
+        f"harness.paths.PROJECT = pathlib.Path({str(isolated)!r})\n"
+        "from harness.cli import main\n"
+        "main()"
+    )
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], env=os.environ | nowhere, cwd=isolated, capture_output=True,
+            text=True, timeout=300,
+        )  # fmt: skip
+
+    shown = run("run", "baseline", "--budget", "smoke", "--json", "--set", "epochs=1")
+    assert "CIFAR-10 was not found" in " ".join(shown.stderr.split())
+    assert document(shown)["data"] == "digits"
+    assert document(shown)["targets"] == {}
+    insists = run("run", "baseline", "--data", "cifar10")
+    assert insists.returncode == 2
+    assert "CIFAR10_DIR" in insists.stderr
+
+
+def kill_after(seconds: float, *arguments: str, number: int = signal.SIGKILL) -> int:
+    """Start a command, send a signal after some seconds, and return its exit code."""
+    child = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    timer = threading.Timer(seconds, child.send_signal, [number])
+    timer.start()
+    code = child.wait()
+    timer.cancel()
+    return code
+
+
+def wait_for_epoch(mlruns: Path, epoch: int, child: subprocess.Popen) -> None:
+    while child.poll() is None:
+        for file in mlruns.glob("runs/*/checkpoint.npz"):
+            with np.load(file) as arrays:
+                if len(json.loads(str(arrays["history"]))) >= epoch:
+                    return
+        time.sleep(0.02)
+
+
+def test_a_polite_kill_ends_the_run_and_the_next_call_goes_on(mlruns: Path, harness: Command, uninterrupted) -> None:
+    child = subprocess.Popen(command(*SMOKE), stderr=subprocess.PIPE, text=True)
+    wait_for_epoch(mlruns, 1, child)
+    child.send_signal(signal.SIGTERM)
+    _, stderr = child.communicate()
+    assert child.returncode == 130, stderr
+    assert "goes on from there" in stderr
+    assert "Traceback" not in stderr
+    assert [run.info.status for run in mlflow_runs(mlruns)] == ["KILLED"]
+    assert_is_the_uninterrupted_run(mlruns, document(harness(*SMOKE, "--json")), uninterrupted)
+
+
+def test_a_second_process_on_the_same_run_is_refused(mlruns: Path, harness: Command) -> None:
+    first = subprocess.Popen(command(*SMOKE), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(mlruns.glob("runs/*/holder")):
+        time.sleep(0.05)
+    second = harness(*SMOKE)
+    assert second.returncode == 1
+    assert f"process {first.pid}" in " ".join(second.stderr.split())
+    first.kill()
+    first.wait()
+
+
+def test_divergence_is_recorded_with_its_reason(mlruns: Path, harness: Command) -> None:
+    shown = harness(*SMOKE, "--json", "--set", "learning_rate=1e30", "--set", "warmup=0")
+    assert shown.returncode == 1, shown.stderr
+    (run,) = json.loads(shown.stdout)["runs"]
+    assert run["status"] == "diverged"
+    assert "epoch 1" in run["reason"]
+    (tracked,) = mlflow_runs(mlruns)
+    assert tracked.info.status == "FAILED"
+    assert tracked.data.tags["outcome"] == "diverged"
+    assert tracked.data.tags["reason"] == run["reason"]
+
+
+def killed_at_random(mlruns: Path, kills: int, seed: int) -> dict[int, int]:
+    """Kill -9 the run again and again; returns how often it died after how many finished epochs.
+
+    The moments are random within the time from the start of one epoch's worth of work to the next; each call
+    starts with seconds of imports, so the clock starts when the process first takes the run's lock.
+    """
+    rng = random.Random(seed)
+    died: dict[int, int] = {}
+    while sum(died.values()) < kills:
+        child = subprocess.Popen(command(*SMOKE), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = None
+        while child.poll() is None:
+            if (
+                deadline is None
+                and list(mlruns.glob("runs/*/holder"))
+                and f"process {child.pid} " in next(mlruns.glob("runs/*/holder")).read_text()
+            ):
+                deadline = time.monotonic() + rng.uniform(0, 25)
+            if deadline is not None and time.monotonic() > deadline:
+                child.kill()
+            time.sleep(0.01)
+        child.wait()
+        finished = 0
+        for file in mlruns.glob("runs/*/checkpoint.npz"):
+            with np.load(file) as arrays:
+                finished = len(json.loads(str(arrays["history"])))
+        died[finished] = died.get(finished, 0) + 1
+        if list(mlruns.glob("runs/*/result.json")):
+            break
+    return died

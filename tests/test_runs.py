@@ -1,0 +1,99 @@
+"""The run on disk is valid whatever happens while it is written."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import small_config
+
+from harness.errors import BadInput, HarnessError
+from harness.runs import Result, RunFolder, all_runs, write_atomically
+
+STATE = {"model/a": np.arange(5, dtype=np.float32), "optimizer/b": np.array(3)}
+HISTORY = [{"epoch": 1, "timestamp": 1, "test_loss": 0.1 + 0.2}]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    monkeypatch.setenv("HARNESS_MLRUNS", str(tmp_path))
+    return RunFolder(small_config())
+
+
+def test_state_and_history_come_back_exactly(folder: RunFolder) -> None:
+    assert folder.load() is None
+    folder.save(STATE, HISTORY)
+    loaded = folder.load()
+    assert loaded is not None
+    state, history = loaded
+    assert history == HISTORY
+    assert state.keys() == STATE.keys()
+    assert all(np.array_equal(state[k], STATE[k]) and state[k].dtype == STATE[k].dtype for k in STATE)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.save(STATE, HISTORY)
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(HarnessError, match="No space left on device"):
+        folder.save({}, [])
+    monkeypatch.undo()
+    os.environ["HARNESS_MLRUNS"] = str(folder.path.parent.parent)
+    assert sorted(p.name for p in folder.path.iterdir()) == ["checkpoint.npz"]
+    loaded = folder.load()
+    assert loaded is not None
+    assert loaded[1] == HISTORY
+    del os.environ["HARNESS_MLRUNS"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+def test_a_damaged_checkpoint_is_named_with_the_way_out(folder: RunFolder, damage: str) -> None:
+    folder.save(STATE, HISTORY)
+    file = folder.path / "checkpoint.npz"
+    content = bytearray(file.read_bytes())
+    if damage == "flipped":
+        content[content.index(STATE["model/a"].tobytes())] ^= 1
+    file.write_bytes({"truncated": content[: len(content) // 2], "flipped": content, "empty": b""}[damage])
+    with pytest.raises(BadInput, match=r"checkpoint\.npz.*--fresh"):
+        folder.load()
+
+
+def test_result_and_clear(folder: RunFolder) -> None:
+    result = Result("finished", "", {"accuracy": 0.5}, "ab", {"cat": 0.5}, [[1, 0], [0, 1]])
+    with folder.locked():
+        folder.save(STATE, HISTORY)
+        folder.finish(result)
+    assert folder.result() == result
+    assert [run.config for run in all_runs()] == [folder.config]
+    folder.clear()
+    assert folder.result() is None
+    assert folder.load() is None
+
+
+def test_a_run_belongs_to_one_process_and_is_free_when_that_dies(folder: RunFolder) -> None:
+    holder = (
+        "import time; from conftest import small_config; from harness.runs import RunFolder\n"
+        "with RunFolder(small_config()).locked(): print('held', flush=True); time.sleep(60)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    child = subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, env=environment)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"held\n"
+    with pytest.raises(HarnessError, match=f"process {child.pid}"), folder.locked():
+        pass
+    child.kill()
+    child.wait()
+    with folder.locked():
+        pass
+
+
+def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises((HarnessError, OSError)):
+        write_atomically(tmp_path / "file" / "below", b"")

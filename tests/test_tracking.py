@@ -1,0 +1,102 @@
+"""MLflow is a view of the run on disk: complete, without doubles, with no run left running."""
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import metric_history, mlflow_runs, small_config
+
+from harness import tracking
+from harness.errors import HarnessError
+from harness.metrics import FINAL, PER_EPOCH
+from harness.runs import RunFolder
+from harness.tracking import Tracker, mark_dead_runs, open_mlflow
+
+ROWS = [
+    {"epoch": e, "timestamp": 1000 * e, "train_loss": 2.0 / e, "train_accuracy": 0.1 * e, "test_loss": 1.0 / e}
+    for e in (1, 2, 3)
+]
+
+
+def tracker() -> Tracker:
+    return Tracker(RunFolder(small_config()), "baseline seed 0", {"variant": "baseline"}, "nowhere")
+
+
+def test_what_a_killed_process_did_not_log_is_logged_once(mlruns: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), tracker() as first:
+        first.started([])
+        first.epoch(ROWS[0])
+        raise KeyboardInterrupt
+    (run,) = mlflow_runs(mlruns)
+    assert run.info.status == "KILLED"
+    with tracker() as second:
+        second.started(ROWS[:2])
+        second.epoch(ROWS[2])
+    (run,) = mlflow_runs(mlruns)
+    assert second.run_id == run.info.run_id
+    for name in ("train_loss", "test_loss"):
+        assert metric_history(mlruns, run.info.run_id, name) == [(row["epoch"], row[name]) for row in ROWS]
+
+
+def test_a_dead_process_is_found_and_a_living_one_left_alone(mlruns: Path) -> None:
+    mlflow = open_mlflow()
+    client = mlflow.MlflowClient()
+    experiment = client.create_experiment("e")
+    host, me = socket.gethostname(), tracking.environment()["process"]
+    cases = {
+        "mine": ({"host": host, "process": me}, "RUNNING"),
+        "gone": ({"host": host, "process": "999999@1.00"}, "KILLED"),
+        "number used again": ({"host": host, "process": f"{os.getpid()}@1.00"}, "KILLED"),
+        "elsewhere, heard of": ({"host": "other", "process": "1@1.00", "heartbeat": "9999999999"}, "RUNNING"),
+        "elsewhere, silent": ({"host": "other", "process": "1@1.00", "heartbeat": "1"}, "KILLED"),
+        "not of this harness": ({}, "RUNNING"),
+    }
+    ids = {name: client.create_run(experiment, tags=tags).info.run_id for name, (tags, _) in cases.items()}
+    mark_dead_runs(mlflow)
+    assert {name: client.get_run(i).info.status for name, i in ids.items()} == {n: s for n, (_, s) in cases.items()}
+
+
+def test_a_locked_database_is_explained(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(HarnessError, match=r"mlflow\.db.*safe in"), tracker() as run:
+        lock = sqlite3.connect(mlruns / "mlflow.db", isolation_level=None)
+        lock.execute("BEGIN EXCLUSIVE")
+        released = threading.Timer(60, lock.close)
+        try:
+            run.epoch(ROWS[0])
+        finally:
+            released.cancel()
+            lock.close()
+
+
+def test_a_server_that_is_not_there_is_explained(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(HarnessError, match=r"http://127\.0\.0\.1:9"), tracker():
+        pass
+
+
+def test_four_processes_may_open_a_missing_database_together(tmp_path: Path) -> None:
+    environment = os.environ | {"HARNESS_MLRUNS": str(tmp_path)}
+    code = "from harness.tracking import open_mlflow; open_mlflow().search_experiments()"
+    children = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(4)]
+    assert [child.wait() for child in children] == [0] * 4
+
+
+def test_the_published_curve_is_imported_once(mlruns: Path) -> None:
+    mlflow = open_mlflow()
+    ids = {tracking.choose_experiment(mlflow, "cifar10-jpeg75") for _ in range(2)}
+    (experiment,) = ids
+    (run,) = mlflow.MlflowClient().search_runs([experiment], "tags.variant = 'published'")
+    assert len(metric_history(mlruns, run.info.run_id, "test_accuracy")) == 200
+    digits = tracking.choose_experiment(mlflow, "digits")
+    assert mlflow.MlflowClient().search_runs([digits]) == []
+
+
+def test_metrics_are_declared_once() -> None:
+    assert not PER_EPOCH.keys() & FINAL.keys()
+    assert all(metric.meaning for metric in (PER_EPOCH | FINAL).values())
