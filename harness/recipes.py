@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 #: `fast`: chosen on the tune split alone; README.md has the table of what was tried.
 FAST = Recipe(
-    epochs=10,
+    epochs=8,
     batch_size=128,
     optimizer="muon",
     learning_rate=0.04,
