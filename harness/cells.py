@@ -52,11 +52,9 @@ def run_cell(cell: Cell, split: Split, dataset: Dataset, observer: Observer, *, 
             ended = train(cell.config, engine, split, folder, [observer, tracker])
             folder.finish(ended.result)
             with tracker.timed():
-                if ended.history:
-                    draw_run(folder, cell.name, ended.result, ended.history)
-                np.savez_compressed(
-                    folder.artifacts / "probabilities.npz",
-                    probabilities=ended.probabilities.astype(np.float16),
-                )
+                draw_run(folder, cell.name, ended.result, ended.history)
+                if ended.result.status == "finished":
+                    probabilities = ended.probabilities.astype(np.float16)
+                    np.savez_compressed(folder.artifacts / "probabilities.npz", probabilities=probabilities)
             tracker.finish(ended.result, ended.history, engine.export(ended.state), split.eval_images)
         return Outcome(cell, folder, ended.result, ended.history, True, tracker.seconds)

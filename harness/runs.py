@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -120,17 +119,19 @@ def all_runs() -> list[RunFolder]:
 @contextlib.contextmanager
 def _atomic(path: Path) -> Iterator[Any]:
     """A file to write that takes the place of `path` only when complete and on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # One name, so that a process killed while it writes leaves at most one file, and the next one overwrites it.
+    new = path.with_name(f"{path.name}.new")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(new, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            except BaseException:
-                os.unlink(file.name)
-                raise
-        os.replace(file.name, path)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        os.replace(new, path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

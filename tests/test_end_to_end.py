@@ -3,16 +3,18 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
-import sys
-import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Command, command, document, metric_history, mlflow_runs
+
+from harness.paths import PROJECT
 
 SMOKE = ("run", "baseline", "--budget", "smoke")
 EPOCHS = 3
@@ -35,8 +37,12 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, template: Path) -> t
     """The report and the checkpoint of a smoke run that nobody disturbed."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     environment = os.environ | {"HARNESS_MLRUNS": str(folder)}
-    run = subprocess.run(command(*SMOKE, "--json"), env=environment, capture_output=True, text=True, timeout=400)
-    report = document(run)
+    child = subprocess.Popen(command(*SMOKE, "--json"), env=environment, stdout=subprocess.PIPE, text=True)
+    while child.poll() is None and not holds_the_run(folder, child):
+        time.sleep(0.01)
+    begin = time.monotonic()
+    output, _ = child.communicate(timeout=400)
+    report = json.loads(output) | {"seconds_with_the_lock": time.monotonic() - begin}
     return report, checkpoint(folder, report["runs"][0]["run_key"])
 
 
@@ -99,20 +105,14 @@ def test_a_run_its_records_and_its_second_call(harness: Command, mlruns: Path, t
 def test_without_cifar10_the_baseline_says_so_and_runs_on_digits(harness: Command, tmp_path: Path) -> None:
     # Nowhere to look, and a download address that answers nothing.
     nowhere = {"HARNESS_CACHE": str(tmp_path / "cache"), "CIFAR10_URL": "http://127.0.0.1:9/none.tar.gz"}
-    isolated = tmp_path / "project"
-    isolated.mkdir()
-    code = (
-        "import pathlib, harness.paths\n"
-        f"harness.paths.PROJECT = pathlib.Path({str(isolated)!r})\n"
-        "from harness.cli import main\n"
-        "main()"
-    )
+    project = tmp_path / "project"
+    for package in ("harness", "experiments"):
+        shutil.copytree(PROJECT / package, project / package, ignore=shutil.ignore_patterns("__pycache__"))
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", code, *arguments], env=os.environ | nowhere, cwd=isolated, capture_output=True,
-            text=True, timeout=300,
-        )  # fmt: skip
+            command(*arguments), env=os.environ | nowhere, cwd=project, capture_output=True, text=True, timeout=300
+        )
 
     shown = run("run", "baseline", "--budget", "smoke", "--json", "--set", "epochs=1")
     assert "CIFAR-10 was not found" in " ".join(shown.stderr.split())
@@ -121,16 +121,6 @@ def test_without_cifar10_the_baseline_says_so_and_runs_on_digits(harness: Comman
     insists = run("run", "baseline", "--data", "cifar10")
     assert insists.returncode == 2
     assert "CIFAR10_DIR" in insists.stderr
-
-
-def kill_after(seconds: float, *arguments: str, number: int = signal.SIGKILL) -> int:
-    """Start a command, send a signal after some seconds, and return its exit code."""
-    child = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    timer = threading.Timer(seconds, child.send_signal, [number])
-    timer.start()
-    code = child.wait()
-    timer.cancel()
-    return code
 
 
 def wait_for_epoch(mlruns: Path, epoch: int, child: subprocess.Popen) -> None:
@@ -177,33 +167,71 @@ def test_divergence_is_recorded_with_its_reason(mlruns: Path, harness: Command) 
     assert tracked.data.tags["reason"] == run["reason"]
 
 
-def killed_at_random(mlruns: Path, kills: int, seed: int) -> dict[int, int]:
-    """Kill -9 the run again and again; returns how often it died after how many finished epochs.
+def holds_the_run(mlruns: Path, child: subprocess.Popen) -> bool:
+    return any(f"process {child.pid} " in file.read_text() for file in mlruns.glob("runs/*/holder"))
 
-    The moments are random within the time from the start of one epoch's worth of work to the next; each call
-    starts with seconds of imports, so the clock starts when the process first takes the run's lock.
+
+def kill_at_random(mlruns: Path, kills: int, seed: int, harness: Command, uninterrupted: tuple[dict, tuple]) -> None:
+    """Kill -9 the run, again and again, at moments spread over all it does once it has the run's lock.
+
+    A run that gets to its end between two kills must be the uninterrupted one; then another is begun.
     """
     rng = random.Random(seed)
-    died: dict[int, int] = {}
-    while sum(died.values()) < kills:
+    seconds = uninterrupted[0]["seconds_with_the_lock"]
+    killed = 0
+    while killed < kills:
         child = subprocess.Popen(command(*SMOKE), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = None
-        while child.poll() is None:
-            if (
-                deadline is None
-                and list(mlruns.glob("runs/*/holder"))
-                and f"process {child.pid} " in next(mlruns.glob("runs/*/holder")).read_text()
-            ):
-                deadline = time.monotonic() + rng.uniform(0, 25)
-            if deadline is not None and time.monotonic() > deadline:
-                child.kill()
+        while child.poll() is None and not holds_the_run(mlruns, child):
             time.sleep(0.01)
-        child.wait()
-        finished = 0
-        for file in mlruns.glob("runs/*/checkpoint.npz"):
-            with np.load(file) as arrays:
-                finished = len(json.loads(str(arrays["history"])))
-        died[finished] = died.get(finished, 0) + 1
-        if list(mlruns.glob("runs/*/result.json")):
-            break
-    return died
+        try:
+            assert child.wait(timeout=rng.uniform(0, seconds)) == 0
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+            killed += 1
+            assert list(mlruns.glob("runs/*/result.json")) or all(
+                r.info.status != "FINISHED" for r in mlflow_runs(mlruns)
+            )
+        else:
+            assert_is_the_uninterrupted_run(mlruns, document(harness(*SMOKE, "--json")), uninterrupted)
+            shutil.rmtree(mlruns / "runs")
+            (mlruns / "mlflow.db").unlink()
+    assert_is_the_uninterrupted_run(mlruns, document(harness(*SMOKE, "--json")), uninterrupted)
+
+
+def test_five_kills_change_nothing(mlruns: Path, harness: Command, uninterrupted) -> None:
+    kill_at_random(mlruns, 5, 1, harness, uninterrupted)
+
+
+@pytest.mark.slow
+def test_twenty_five_kills_change_nothing(mlruns: Path, harness: Command, uninterrupted) -> None:
+    kill_at_random(mlruns, 25, 2, harness, uninterrupted)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 9 MB: room for a database and one checkpoint, and no more."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk_is_explained_and_the_checkpoint_intact(
+    harness: Command, mlruns: Path, small_disk: Path, template: Path, uninterrupted
+) -> None:
+    shutil.copy(template, small_disk / "mlflow.db")
+    full = harness(*SMOKE, HARNESS_MLRUNS=str(small_disk))
+    assert full.returncode == 1, full.stderr
+    assert "Traceback" not in full.stderr
+    assert "the same command" in " ".join(full.stderr.split())
+    # What is on the full disk is a good beginning: with room, the run ends as if nothing had happened.
+    shutil.copytree(small_disk / "runs", mlruns / "runs")
+    (begun,) = mlruns.glob("runs/*/checkpoint.npz")
+    assert begun.stat().st_size > 1_000_000
+    for file in mlruns.glob("runs/*/mlflow.json"):
+        file.unlink()
+    assert_is_the_uninterrupted_run(mlruns, document(harness(*SMOKE, "--json")), uninterrupted)

@@ -13,12 +13,14 @@ TRAIN, EVALUATION, PUBLISHED, TARGET = "#9ecae1", "#08519c", "#bdbdbd", "#d94801
 
 
 def draw_run(folder: RunFolder, name: str, result: Result, history: History) -> None:
-    """Write the run's figures into its artifacts folder."""
+    """Write the run's figures, and the history they show, into its artifacts folder."""
     folder.artifacts.mkdir(parents=True, exist_ok=True)
+    (folder.artifacts / "history.json").write_text(json.dumps(history, indent=1))
+    if not history:
+        return
     title = f"{name} · {folder.config.data} · {folder.config.train_images:,} training images"
     for quantity in ("accuracy", "loss"):
         curves(history, quantity, title, folder.config.data).savefig(folder.artifacts / f"{quantity}.png", dpi=120)
-    (folder.artifacts / "history.json").write_text(json.dumps(history, indent=1))
     if result.status == "finished":
         confusion(result, title).savefig(folder.artifacts / "confusion.png", dpi=120)
 
