@@ -33,9 +33,6 @@ def run_cell(cell: Cell, split: Split, dataset: Dataset, observer: Observer, *, 
         result, saved = folder.result(), folder.load()
         if result and is_tracked(folder):
             return Outcome(cell, folder, result, saved[1] if saved else [], False, 0.0)
-        # Only now: a run that is over is shown without the seconds that importing matplotlib takes.
-        from harness.report.figures import draw_run
-
         engine = open_engine(cell.config, split)
         tags = {
             "experiment": cell.experiment,
@@ -52,6 +49,9 @@ def run_cell(cell: Cell, split: Split, dataset: Dataset, observer: Observer, *, 
             ended = train(cell.config, engine, split, folder, [observer, tracker])
             folder.finish(ended.result)
             with tracker.timed():
+                # Only now: importing matplotlib takes seconds, and training need not wait for it.
+                from harness.report.figures import draw_run
+
                 draw_run(folder, cell.name, ended.result, ended.history)
                 if ended.result.status == "finished":
                     probabilities = ended.probabilities.astype(np.float16)

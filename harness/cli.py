@@ -54,10 +54,12 @@ def run(
 
     The same command goes on where it was stopped, and shows the result when there is nothing left to train.
 
-        harness run baseline
-        harness run baseline --seeds 10
-        harness run baseline --budget smoke --data digits
-        harness run baseline --split tune --set learning_rate=0.05 --set dropout=0,0.1,0.2,0.3
+    ```
+    harness run baseline
+    harness run baseline --seeds 10
+    harness run baseline --budget smoke --data digits
+    harness run baseline --split tune --set learning_rate=0.05 --set dropout=0,0.1,0.2,0.3
+    ```
     """
     from harness import jobs
 
@@ -85,9 +87,11 @@ def data(
 ) -> None:
     """Say which CIFAR-10 was found, where, and what is in it; draw ten samples of each class.
 
+    ```
     harness data
     CIFAR10_DIR=~/datasets/cifar10 harness data
     harness data --picture samples.png
+    ```
     """
     from harness import inspection
 
@@ -106,8 +110,10 @@ def show(
 ) -> None:
     """Show the network: layers, shapes, parameters, operations; and draw it.
 
+    ```
     harness show
     harness show --set normalization=none --set activation=sigmoid
+    ```
     """
     from harness import inspection
 
@@ -123,8 +129,10 @@ def predict(
 ) -> None:
     """Classify image files with the best run, or with a named one: the three likeliest classes of each.
 
+    ```
     harness predict cat.jpg truck.png
     harness predict cat.jpg --run 3f9a
+    ```
     """
     from harness import prediction
 
@@ -138,8 +146,10 @@ def bench(
 ) -> None:
     """Measure this engine against plain Keras and PyTorch, side by side on this machine. Nothing else should run.
 
+    ```
     harness bench
     harness bench --rounds 9 --json
+    ```
     """
     from harness import bench
 
@@ -150,8 +160,10 @@ def bench(
 def ui(port: Annotated[int, typer.Option(help="On this machine only (127.0.0.1).")] = 5000) -> None:
     """Open the MLflow UI over all runs.
 
+    ```
     harness ui
     harness ui --port 5001
+    ```
     """
     from harness.ui import serve
 

@@ -38,8 +38,9 @@ def run(
         engine=engine, precision=resolve_precision(precision), changes=changes,
     )  # fmt: skip
     outcomes = []
-    for cell, split in planned:
-        with RunDisplay(cell.name, cell.config) as display:
+    for number, (cell, split) in enumerate(planned, start=1):
+        place = f" ({number} of {len(planned)})" if len(planned) > 1 else ""
+        with RunDisplay(cell.name + place, cell.config) as display:
             outcomes.append(run_cell(cell, split, dataset, display, fresh=fresh))
     return _document(outcomes, changes)
 
