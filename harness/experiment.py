@@ -72,7 +72,7 @@ def cells(
     part = subset(whole, size.train_images or len(whole.train_images), size.eval_images or len(whole.eval_images))
     planned = []
     for variant, own_changes in load(name).variants.items():
-        base = size.shrink(recipes.named("recipe", RECIPES, recipe))
+        base = size.shrink(recipes.named("recipe", RECIPES, recipe), len(part.train_images))
         network, resolved = change(Network(), base, {**own_changes, **changes})
         if resolved.batch_size > len(part.train_images):
             raise BadInput(

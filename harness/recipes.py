@@ -40,22 +40,25 @@ PUBLISHED = Recipe(
 RECIPES = {"fast": FAST, "published": PUBLISHED}
 
 
+#: Fewer steps an epoch than this, and a schedule jumps where it should glide: few images get smaller batches.
+FEWEST_STEPS = 32
+
+
 @dataclass(frozen=True)
 class Budget:
     """How much of the data and of the recipe's epochs a run gets; None is all of it."""
 
     meaning: str
     epochs: int | None = None
-    batch_size: int | None = None
     train_images: int | None = None
     eval_images: int | None = None
 
-    def shrink(self, recipe: Recipe) -> Recipe:
-        """The recipe within this budget; its schedule is annealed over the epochs that are left.
+    def shrink(self, recipe: Recipe, train_images: int) -> Recipe:
+        """The recipe for this many training images; its schedule is annealed over the epochs that are left.
 
         The learning rate shrinks with the batch size (Goyal et al. 2017).
         """
-        batch_size = min(recipe.batch_size, self.batch_size or recipe.batch_size)
+        batch_size = min(recipe.batch_size, max(train_images // FEWEST_STEPS, 2))
         return dataclasses.replace(
             recipe,
             epochs=min(recipe.epochs, self.epochs or recipe.epochs),
@@ -65,8 +68,8 @@ class Budget:
 
 
 BUDGETS = {
-    "smoke": Budget("seconds: does it work at all", epochs=3, batch_size=32, train_images=512, eval_images=200),
-    "quick": Budget("minutes on 2 cores", epochs=6, batch_size=64, train_images=10_000, eval_images=2_000),
+    "smoke": Budget("seconds: does it work at all", epochs=3, train_images=512, eval_images=200),
+    "quick": Budget("minutes on 2 cores", epochs=6, train_images=10_000, eval_images=2_000),
     "full": Budget("the whole data set and recipe"),
 }
 

@@ -119,10 +119,12 @@ def test_seeds() -> None:
 def test_budgets_only_shrink() -> None:
     for budget in recipes.BUDGETS.values():
         for recipe in recipes.RECIPES.values():
-            small = budget.shrink(recipe)
+            small = budget.shrink(recipe, budget.train_images or 50_000)
             assert small.epochs <= recipe.epochs
             assert small.batch_size <= recipe.batch_size
-    assert recipes.BUDGETS["full"].shrink(recipes.FAST) == recipes.FAST
+    assert recipes.BUDGETS["full"].shrink(recipes.FAST, 50_000) == recipes.FAST
+    assert recipes.BUDGETS["full"].shrink(recipes.FAST, 45_000) == recipes.FAST
+    assert recipes.BUDGETS["full"].shrink(recipes.FAST, 1_437).batch_size == 44
 
 
 def test_an_unknown_name_gets_the_nearest_ones() -> None:
