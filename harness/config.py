@@ -70,6 +70,14 @@ class Recipe:
     shift: int = 0
     normalization_momentum: float = 0.9
 
+    @property
+    def dropout_note(self) -> str:
+        """What to say wherever results stand beside the notebook's, whose dropout is a constant 0.5; else empty."""
+        if self.dropout == (0.5,) * 4 and not self.dropout_ramp:
+            return ""
+        rates = "/".join(f"{rate:g}" for rate in self.dropout)
+        return f"dropout {rates}{', ramped' if self.dropout_ramp else ''}, not the notebook's 0.5"
+
     def __post_init__(self) -> None:
         limits = {
             "epochs": self.epochs >= 1,

@@ -33,7 +33,9 @@ class Cell:
     @property
     def name(self) -> str:
         """As it appears in tables and in MLflow."""
-        return f"{self.variant} {self.recipe} seed {self.config.seed}"
+        usual = {"full", "final"}
+        unusual = [word for word in (self.budget, self.config.split) if word not in usual]
+        return " ".join([self.variant, self.recipe, *unusual, f"seed {self.config.seed}"])
 
 
 def names() -> list[str]:
@@ -79,6 +81,7 @@ def cells(
                 f"batch_size={resolved.batch_size} is more than the {len(part.train_images)} training images of "
                 f"--budget {budget}; choose a smaller batch or a larger budget."
             )
+        label = ", ".join([variant, *(f"{name}={value}" for name, value in changes.items())])
         for seed in seeds:
             config = RunConfig(
                 network=network,
@@ -93,7 +96,7 @@ def cells(
                 precision=precision,
                 source=source_hash(engine),
             )
-            planned.append((Cell(name, variant, budget, recipe, config), part))
+            planned.append((Cell(name, label, budget, recipe, config), part))
     return planned
 
 

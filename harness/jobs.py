@@ -60,11 +60,7 @@ def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
 def _document(outcomes: list[Outcome], changes: dict[str, Any]) -> dict[str, Any]:
     first = outcomes[0].cell
     config = first.config
-    notes = []
-    dropout = config.recipe.dropout
-    if dropout != (0.5,) * 4:
-        rates = "/".join(f"{rate:g}" for rate in dropout)
-        notes.append(f"dropout {rates}{' ramped' if config.recipe.dropout_ramp else ''}, not the notebook's 0.5")
+    notes = [config.recipe.dropout_note] if config.recipe.dropout_note else []
     if changes:
         notes.append("changed: " + ", ".join(f"{name}={value}" for name, value in changes.items()))
     finished = [outcome.result.metrics for outcome in outcomes if outcome.result.status == "finished"]
@@ -89,11 +85,11 @@ def _document(outcomes: list[Outcome], changes: dict[str, Any]) -> dict[str, Any
         "epochs": config.recipe.epochs,
         "notes": notes,
         "targets": targets,
-        "runs": [_run(outcome) for outcome in outcomes],
+        "runs": [_run(outcome, compared=bool(fair)) for outcome in outcomes],
     }
 
 
-def _run(outcome: Outcome) -> dict[str, Any]:
+def _run(outcome: Outcome, *, compared: bool) -> dict[str, Any]:
     result, history = outcome.result, outcome.history
     return {
         "name": outcome.cell.name,
@@ -110,6 +106,7 @@ def _run(outcome: Outcome) -> dict[str, Any]:
         "training_seconds": result.metrics.get("training_seconds"),
         "tracking_seconds": outcome.tracking_seconds,
         "pflop": history[-1]["pflop"] if history else 0.0,
+        "distance_to_published": notebook.distance([row["test_accuracy"] for row in history]) if compared else None,
         "weights_sha256": result.weights_sha256,
         "artifacts": str(outcome.folder.artifacts),
     }

@@ -1,5 +1,6 @@
 """What the notebook claims, and its own training curve, read off its figures (±0.002 accuracy, ±0.01 loss)."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,22 @@ def curve() -> "pd.DataFrame":
 def final() -> dict[str, float]:
     """The published run's end: means over its epochs 181-200."""
     return {str(name): float(value) for name, value in curve()[180:200].mean().items() if name != "epoch"}
+
+
+def distance(test_accuracy: Sequence[float]) -> dict[str, float]:
+    """How far a run's test accuracy, epoch by epoch from the first, is from the published one.
+
+    `largest` absolute difference and the `epoch` it is at, the `mean` absolute difference, and over how many
+    `epochs`.
+    """
+    published = curve()["test_accuracy"][: len(test_accuracy)]
+    apart = (published - list(test_accuracy)[: len(published)]).abs()
+    return {
+        "largest": float(apart.max()),
+        "epoch": int(apart.idxmax()) + 1,
+        "mean": float(apart.mean()),
+        "epochs": len(apart),
+    }
 
 
 def comparable(data: str) -> bool:

@@ -113,6 +113,14 @@ def summary(document: dict[str, Any]) -> None:
         spent = f"{run['pflop']:.3f} PFLOP in {duration(run['training_seconds'])}" if run["training_seconds"] else ""
         share = f", tracking {run['tracking_seconds']:.1f} s" if run["trained"] else ""
         out.print(f"  {run['name']}: {spent}{share}{done}", highlight=False)
+        if run["distance_to_published"] and document["recipe"] == "published":
+            apart = run["distance_to_published"]
+            out.print(
+                f"    test accuracy is {apart['mean']:.3f} from the published curve over {apart['epochs']:.0f} epochs, "
+                f"at most {apart['largest']:.3f} (epoch {apart['epoch']:.0f})",
+                highlight=False,
+                soft_wrap=True,
+            )
         out.print(f"    figures {run['artifacts']}", highlight=False, soft_wrap=True)
         if run["url"]:
             out.print(f"    `make ui`, then {run['url']}", highlight=False, soft_wrap=True)

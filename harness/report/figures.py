@@ -19,6 +19,8 @@ def draw_run(folder: RunFolder, name: str, result: Result, history: History) -> 
     if not history:
         return
     title = f"{name} · {folder.config.data} · {folder.config.train_images:,} training images"
+    if note := folder.config.recipe.dropout_note:
+        title += f"\n{note}"
     for quantity in ("accuracy", "loss"):
         curves(history, quantity, title, folder.config.data).savefig(folder.artifacts / f"{quantity}.png", dpi=120)
     if result.status == "finished":
