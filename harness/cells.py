@@ -8,7 +8,7 @@ from harness.data import Dataset, Split
 from harness.engine import open_engine
 from harness.experiment import Cell
 from harness.runs import History, Result, RunFolder
-from harness.tracking import Tracker, is_tracked
+from harness.tracking import Tracker, is_tracked, supersede
 from harness.training import Observer, train
 
 
@@ -29,10 +29,11 @@ def run_cell(cell: Cell, split: Split, dataset: Dataset, observer: Observer, *, 
     folder = RunFolder(cell.config)
     with folder.locked():
         if fresh:
+            supersede(folder)
             folder.clear()
-        result, saved = folder.result(), folder.load()
+        result = folder.result()
         if result and is_tracked(folder):
-            return Outcome(cell, folder, result, saved[1] if saved else [], False, 0.0)
+            return Outcome(cell, folder, result, folder.history(), False, 0.0)
         engine = open_engine(cell.config, split)
         tags = {
             "experiment": cell.experiment,
@@ -57,4 +58,4 @@ def run_cell(cell: Cell, split: Split, dataset: Dataset, observer: Observer, *, 
                     probabilities = ended.probabilities.astype(np.float16)
                     np.savez_compressed(folder.artifacts / "probabilities.npz", probabilities=probabilities)
             tracker.finish(ended.result, ended.history, engine.export(ended.state), split.eval_images)
-        return Outcome(cell, folder, ended.result, ended.history, True, tracker.seconds)
+        return Outcome(cell, folder, ended.result, ended.history, result is None, tracker.seconds)

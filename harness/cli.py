@@ -70,7 +70,7 @@ def run(
             engine=engine, precision=precision, changes=changes, fresh=fresh,
         )  # fmt: skip
     except KeyboardInterrupt:
-        log.print("Stopped. Finished epochs are kept: the same command goes on from there.")
+        log.print("Stopped. Finished epochs are kept: the same command (without --fresh) goes on from there.")
         raise
     from harness.report.console import summary
 
@@ -193,13 +193,17 @@ def _interrupt(number: int, frame: object) -> None:
 
 def main() -> None:
     """The console script. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    # A polite kill ends a run the way Ctrl-C does: closed in MLflow, its finished epochs kept.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # A polite kill or a closed terminal ends a run the way Ctrl-C does: closed in MLflow, finished epochs kept.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         app()
     except HarnessError as error:
         kind = "Bad input" if isinstance(error, BadInput) else "Failed"
         log.print(f"[bold red]{kind}:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        log.print(f"[bold red]Failed:[/] {escape(f'{error.strerror or error}: {error.filename}')}", soft_wrap=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

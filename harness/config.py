@@ -94,8 +94,7 @@ class Recipe:
         for name, within in limits.items():
             if not within:
                 raise BadInput(
-                    f"{name}={getattr(self, name)} is out of range; `harness run --help` lists the "
-                    f"settings, and {PROJECT.name}/harness/config.py says what each one means."
+                    f"{name}={getattr(self, name)} is out of range; harness/config.py says what each setting means."
                 )
 
 

@@ -69,12 +69,12 @@ def cells(
     changes: dict[str, Any],
 ) -> list[tuple[Cell, Split]]:
     """Every (variant, seed) of an experiment with the images it trains and is judged on."""
-    size = recipes.named("budget", BUDGETS, budget)
+    size = BUDGETS[budget]
     whole = split(dataset, split_name)
     part = subset(whole, size.train_images or len(whole.train_images), size.eval_images or len(whole.eval_images))
     planned = []
     for variant, own_changes in load(name).variants.items():
-        base = size.shrink(recipes.named("recipe", RECIPES, recipe), len(part.train_images))
+        base = size.shrink(RECIPES[recipe], len(part.train_images))
         network, resolved = change(Network(), base, {**own_changes, **changes})
         if resolved.batch_size > len(part.train_images):
             raise BadInput(
@@ -103,7 +103,7 @@ def cells(
 def parse_seeds(text: str) -> list[int]:
     """`3` is the seeds 0, 1, 2; `0,4,7` is those three. Raises BadInput for anything else, doubles included."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdigit() for part in parts):
+    if not parts or not all(part.isdecimal() for part in parts):
         raise BadInput(f"--seeds {text} does not fit: give how many (--seeds 10) or which (--seeds 0,4,7).")
     seeds = [int(part) for part in parts]
     if "," not in text:

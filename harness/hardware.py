@@ -35,7 +35,14 @@ def resolve_precision(asked: str) -> Precision:
 
 
 def _multiplies_bfloat16() -> bool:
-    if os.path.exists("/proc/driver/nvidia/version") and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
-        return True
+    # Importing TensorFlow takes seconds: it is asked for its GPUs only where a driver says there may be one.
+    if os.path.exists("/proc/driver/nvidia/version"):
+        from harness.engine.importing import import_tensorflow
+
+        import_tensorflow()
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU"):
+            return True
     flags = _cpuinfo("flags").split()
     return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -1,7 +1,7 @@
 """`harness data` and `harness show`: what the data and the network are."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.table import Table
@@ -10,9 +10,13 @@ from harness import recipes
 from harness.config import Network, change
 from harness.data import how_to_get_cifar10, load, sample_figure
 from harness.engine.importing import import_tensorflow
+from harness.errors import BadInput
 from harness.paths import mlruns
 from harness.recipes import RECIPES
 from harness.report.console import log, out
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def describe_data(which: str | None, picture: Path | None) -> dict[str, Any]:
@@ -22,8 +26,7 @@ def describe_data(which: str | None, picture: Path | None) -> dict[str, Any]:
     """
     dataset = load(which)
     picture = picture or mlruns() / f"data-{dataset.name}.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    sample_figure(dataset).savefig(picture, dpi=120)
+    _save(sample_figure(dataset), picture)
     classes = range(len(dataset.class_names))
     return {
         "name": dataset.name,
@@ -36,6 +39,14 @@ def describe_data(which: str | None, picture: Path | None) -> dict[str, Any]:
         "test_per_class": _counts(dataset.test_labels, dataset.class_names, classes),
         "picture": str(picture),
     }
+
+
+def _save(figure: "Figure", picture: Path) -> None:
+    try:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(picture, dpi=120)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"The picture {picture} cannot be written: {error}. Choose another with --picture.") from error
 
 
 def _counts(labels: np.ndarray, names: tuple[str, ...], classes: range) -> dict[str, int]:
@@ -51,7 +62,7 @@ def print_data(document: dict[str, Any]) -> None:
     table.add_row("all", f"{document['train_images']:,}", f"{document['test_images']:,}")
     out.print(table)
     for label, value in (("found in", "source"), ("fingerprint", "fingerprint"), ("picture", "picture")):
-        out.print(f"  {label:<12}{document[value]}", highlight=False, soft_wrap=True)
+        out.print(f"  {label:<12}{document[value]}", highlight=False, markup=False, soft_wrap=True)
     if document["name"] == "digits":
         log.print(how_to_get_cifar10())
 
@@ -79,10 +90,9 @@ def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None)
         for layer in model.layers
     ]
     picture = picture or mlruns() / "network.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
     from harness.report.figures import network_figure
 
-    network_figure(layers).savefig(picture, dpi=120)
+    _save(network_figure(layers), picture)
     return {
         "layers": layers,
         "parameters": model.count_params(),
@@ -118,4 +128,4 @@ def print_network(document: dict[str, Any]) -> None:
         f"{document['training_flops_per_image'] / 1e6:.1f} MFLOP per training image (multiply-add = 2)",
         highlight=False,
     )
-    out.print(f"  picture {document['picture']}", highlight=False, soft_wrap=True)
+    out.print(f"  picture {document['picture']}", highlight=False, markup=False, soft_wrap=True)

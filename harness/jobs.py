@@ -2,19 +2,19 @@
 
 from typing import Any, cast, get_args
 
-from harness import experiment as experiments
-from harness import notebook, recipes, statistics, tracking
+from harness import experiment, notebook, recipes, statistics, tracking
 from harness.cells import Outcome, run_cell
-from harness.config import SplitName
+from harness.config import Network, SplitName, change
 from harness.data import Dataset, how_to_get_cifar10, load
+from harness.engine import ENGINES
 from harness.errors import BadInput
 from harness.hardware import resolve_precision
-from harness.recipes import RECIPES
+from harness.recipes import BUDGETS, RECIPES
 from harness.report.console import RunDisplay, log
 
 
 def run(
-    experiment: str,
+    name: str,
     *,
     budget: str,
     recipe: str,
@@ -27,22 +27,27 @@ def run(
     fresh: bool,
 ) -> dict[str, Any]:
     """Bring every cell to its end and return the report. Raises HarnessError for anything the user can mend."""
-    experiments.load(experiment)
-    recipes.named("recipe", RECIPES, recipe)
-    numbers = experiments.parse_seeds(seeds)
+    # What is wrong with the command is said before any data is looked for, let alone downloaded.
+    experiment.load(name)
+    recipes.named("budget", BUDGETS, budget)
+    change(Network(), recipes.named("recipe", RECIPES, recipe), changes)
+    recipes.named("engine", dict.fromkeys(ENGINES), engine)
+    numbers = experiment.parse_seeds(seeds)
     if split_name not in get_args(SplitName):
         raise BadInput(f"--split {split_name} does not fit: it is {' or '.join(get_args(SplitName))}.")
-    dataset = find_data(data, may_fall_back=experiment == "baseline" or budget == "smoke")
-    planned = experiments.cells(
-        experiment, dataset, budget=budget, recipe=recipe, seeds=numbers, split_name=cast(SplitName, split_name),
-        engine=engine, precision=resolve_precision(precision), changes=changes,
+    exact_precision = resolve_precision(precision)
+    small = name == "baseline" and recipe == "fast" and len(numbers) == 1
+    dataset = find_data(data, may_fall_back=small or budget == "smoke")
+    planned = experiment.cells(
+        name, dataset, budget=budget, recipe=recipe, seeds=numbers, split_name=cast(SplitName, split_name),
+        engine=engine, precision=exact_precision, changes=changes,
     )  # fmt: skip
     outcomes = []
     for number, (cell, split) in enumerate(planned, start=1):
         place = f" ({number} of {len(planned)})" if len(planned) > 1 else ""
         with RunDisplay(cell.name + place, cell.config) as display:
             outcomes.append(run_cell(cell, split, dataset, display, fresh=fresh))
-    return _document(outcomes, changes)
+    return _document(outcomes)
 
 
 def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
@@ -57,23 +62,12 @@ def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
     return dataset
 
 
-def _document(outcomes: list[Outcome], changes: dict[str, Any]) -> dict[str, Any]:
+def _document(outcomes: list[Outcome]) -> dict[str, Any]:
     first = outcomes[0].cell
     config = first.config
-    notes = [config.recipe.dropout_note] if config.recipe.dropout_note else []
-    if changes:
-        notes.append("changed: " + ", ".join(f"{name}={value}" for name, value in changes.items()))
-    finished = [outcome.result.metrics for outcome in outcomes if outcome.result.status == "finished"]
-    # The targets are claims about test accuracy of the whole recipe: nothing smaller is held against them.
-    fair = finished and notebook.comparable(config.data) and config.split == "final" and first.budget == "full"
-    targets = {
-        "accuracy": vars(statistics.against_target([m["accuracy"] for m in finished], notebook.ACCURACY_TARGET)),
-        "cross_entropy": vars(
-            statistics.against_target(
-                [m["cross_entropy"] for m in finished], notebook.CROSS_ENTROPY_TARGET, lower_is_better=True
-            )
-        ),
-    } if fair else {}  # fmt: skip
+    # The targets are claims about test accuracy after the whole recipe: nothing smaller is held against them.
+    fair = notebook.comparable(config.data) and config.split == "final" and first.budget == "full"
+    variants = dict.fromkeys(outcome.cell.variant for outcome in outcomes)
     return {
         "experiment": first.experiment,
         "recipe": first.recipe,
@@ -82,14 +76,41 @@ def _document(outcomes: list[Outcome], changes: dict[str, Any]) -> dict[str, Any
         "data": config.data,
         "data_fingerprint": config.data_fingerprint,
         "train_images": config.train_images,
-        "epochs": config.recipe.epochs,
-        "notes": notes,
-        "targets": targets,
-        "runs": [_run(outcome, compared=bool(fair)) for outcome in outcomes],
+        "precision": config.precision,
+        "variants": [_variant([o for o in outcomes if o.cell.variant == name], fair) for name in variants],
+        "runs": [_run(outcome, fair) for outcome in outcomes],
     }
 
 
-def _run(outcome: Outcome, *, compared: bool) -> dict[str, Any]:
+def _variant(outcomes: list[Outcome], fair: bool) -> dict[str, Any]:
+    """Means over the seeds of one variant, against the targets where that is fair."""
+    recipe = outcomes[0].cell.config.recipe
+    finished = [outcome.result.metrics for outcome in outcomes if outcome.result.status == "finished"]
+    against = {}
+    if finished:
+        accuracies = [metrics["accuracy"] for metrics in finished]
+        losses = [metrics["cross_entropy"] for metrics in finished]
+        target, limit = notebook.ACCURACY_TARGET, notebook.CROSS_ENTROPY_TARGET
+        against["accuracy"] = vars(statistics.against_target(accuracies, target))
+        against["cross_entropy"] = vars(statistics.against_target(losses, limit, lower_is_better=True))
+    for measured in against.values():
+        if not fair:
+            measured |= {"verdict": "not compared", "p": None}
+        elif len(finished) < len(outcomes):
+            # A mean over the seeds that survived says nothing about the recipe.
+            measured |= {"verdict": f"none: {len(outcomes) - len(finished)} diverged", "p": None}
+    return {
+        "variant": outcomes[0].cell.variant,
+        "epochs": recipe.epochs,
+        "note": recipe.dropout_note,
+        "n": len(outcomes),
+        "diverged": len(outcomes) - len(finished),
+        "compared": fair,
+        **against,
+    }
+
+
+def _run(outcome: Outcome, fair: bool) -> dict[str, Any]:
     result, history = outcome.result, outcome.history
     return {
         "name": outcome.cell.name,
@@ -106,7 +127,7 @@ def _run(outcome: Outcome, *, compared: bool) -> dict[str, Any]:
         "training_seconds": result.metrics.get("training_seconds"),
         "tracking_seconds": outcome.tracking_seconds,
         "pflop": history[-1]["pflop"] if history else 0.0,
-        "distance_to_published": notebook.distance([row["test_accuracy"] for row in history]) if compared else None,
+        "distance_to_published": notebook.distance([r["test_accuracy"] for r in history]) if fair and history else None,
         "weights_sha256": result.weights_sha256,
         "artifacts": str(outcome.folder.artifacts),
     }

@@ -28,5 +28,4 @@ FINAL = {
     "accuracy": Metric("", "share of the evaluation images classified right by the final model"),
     "cross_entropy": Metric("nats", "mean cross-entropy of the final model"),
     "training_seconds": Metric("s", "sum of the epochs' seconds"),
-    "tracking_seconds": Metric("s", "time spent in MLflow and on figures, of the process that finished the run"),
 }

@@ -36,7 +36,7 @@ def distance(test_accuracy: Sequence[float]) -> dict[str, float]:
     apart = (published - list(test_accuracy)[: len(published)]).abs()
     return {
         "largest": float(apart.max()),
-        "epoch": int(apart.idxmax()) + 1,
+        "epoch": int(apart.to_numpy().argmax()) + 1,
         "mean": float(apart.mean()),
         "epochs": len(apart),
     }

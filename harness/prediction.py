@@ -18,8 +18,8 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
     pixels = np.stack([read_image(path) for path in images])
     folder, result = choose_run(run)
     import_tensorflow()
-    mlflow = tracking.open_mlflow()
-    model = mlflow.keras.load_model(f"runs:/{tracking.run_id(folder)}/model")
+    with tracking.explained():
+        model = tracking.open_mlflow().keras.load_model(f"runs:/{tracking.run_id(folder)}/model")
     probabilities = np.asarray(model(pixels))
     names = list(result.error_per_class)
     return {
@@ -38,25 +38,24 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
 
 def read_image(path: Path) -> np.ndarray:
     """An image file as float32 [32, 32, 3] of 0-255. Raises BadInput when it is none."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.LANCZOS), np.float32)
-    except OSError as error:
+            # Phones store how they were held beside the pixels.
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            return np.asarray(upright.resize((32, 32), Image.Resampling.LANCZOS), np.float32)
+    except Exception as error:  # Pillow's decoders raise what they like on damaged files
         raise BadInput(f"{path} cannot be read as an image ({error}). JPEG, PNG and the like will do.") from error
 
 
 def choose_run(run: str | None) -> tuple[RunFolder, Any]:
-    """The finished run whose key begins with `run`, or the one with the best accuracy on CIFAR-10."""
+    """The finished run whose key begins with `run`, or the most accurate of those with the most training images."""
     finished = [(f, r) for f in all_runs() if (r := f.result()) and r.status == "finished" and tracking.is_tracked(f)]
     if not finished:
         raise BadInput("There is no finished run to predict with yet: `make baseline` trains one.")
     if run is None:
-        return max(
-            finished,
-            key=lambda pair: (pair[0].config.data.startswith("cifar10"), pair[1].metrics["accuracy"]),
-        )
+        return max(finished, key=lambda pair: (pair[0].config.train_images, pair[1].metrics["accuracy"]))
     matching = [pair for pair in finished if pair[0].config.key.startswith(run)]
     if len(matching) != 1:
         keys = ", ".join(sorted(f.config.key for f, _ in matching or finished))

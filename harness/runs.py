@@ -57,10 +57,10 @@ class RunFolder:
 
         The operating system lets go of the lock when its holder dies, however it dies.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         holder = self.path / "holder"
         lock = filelock.FileLock(self.path / "lock")
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except filelock.Timeout:
             who = holder.read_text() if holder.exists() else "another process"
@@ -68,8 +68,13 @@ class RunFolder:
                 f"Run {self.config.key} is being trained by {who} already. Wait for it to end (this command then "
                 f"shows its result), or stop it: its finished epochs are kept and this command goes on from there."
             ) from None
+        except OSError as error:
+            raise HarnessError(
+                f"{self.path} cannot be written to ({error.strerror}): free some space or choose "
+                f"another place with $HARNESS_MLRUNS."
+            ) from error
         try:
-            holder.write_text(f"process {os.getpid()} on {os.uname().nodename}")
+            write_atomically(holder, f"process {os.getpid()} on {os.uname().nodename}".encode())
             if not (self.path / "config.json").exists():
                 write_atomically(self.path / "config.json", self.config.to_json().encode())
             yield
@@ -78,7 +83,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Forget all that the run has done (`--fresh`)."""
-        for path in (self._result, self._checkpoint, self.path / "mlflow.json"):
+        for path in (self.path / "mlflow.json", self._result, self._checkpoint):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.artifacts, ignore_errors=True)
 
@@ -102,6 +107,11 @@ class RunFolder:
                 f"Start this run over with --fresh, or put a good copy of the file back."
             ) from error
 
+    def history(self) -> History:
+        """The rows of a run that is over, from what the figures were drawn from; no checkpoint is needed."""
+        file = self.artifacts / "history.json"
+        return json.loads(file.read_text()) if file.exists() else []
+
     def finish(self, result: Result) -> None:
         """Record how the run ended."""
         write_atomically(self._result, json.dumps(asdict(result), indent=1).encode())
@@ -112,8 +122,12 @@ class RunFolder:
 
 
 def all_runs() -> list[RunFolder]:
-    """Every run on this machine's disk."""
-    return [RunFolder(from_json(file.read_text())) for file in (paths.mlruns() / "runs").glob("*/config.json")]
+    """Every run on this machine's disk whose config this code still understands."""
+    folders = []
+    for file in (paths.mlruns() / "runs").glob("*/config.json"):
+        with contextlib.suppress(TypeError, ValueError, KeyError, BadInput):
+            folders.append(RunFolder(from_json(file.read_text())))
+    return folders
 
 
 @contextlib.contextmanager
@@ -140,7 +154,8 @@ def _atomic(path: Path) -> Iterator[Any]:
     except OSError as error:
         raise HarnessError(
             f"{path} could not be written: {error.strerror or error}. What it held before is intact; free some "
-            f"space (or mend the folder's permissions) and give the same command again: it goes on from there."
+            f"space (or mend the folder's permissions) and give the same command again (without --fresh): it goes on "
+            f"from there."
         ) from error
 
 

@@ -41,7 +41,7 @@ def test_importing_the_package_imports_no_tensorflow() -> None:
         (["run", "baseline", "--set", "learning_rate"], "NAME=VALUE"),
         (["run", "baseline", "--set", "lr=1", "--data", "digits"], "learning_rate"),
         (["run", "baseline", "--set", "batch_size=4000", "--budget", "smoke", "--data", "digits"], "batch_size=4000"),
-        (["run", "baseline", "--engine", "torch", "--budget", "smoke", "--data", "digits"], "tensorflow"),
+        (["run", "baseline", "--engine", "tensorflo"], "did you mean tensorflow"),
         (["run", "baseline", "--precision", "float16", "--data", "digits"], "float32 or bfloat16"),
         (["run", "baseline", "--data", "mnist"], "mnist"),
         (["run"], "Missing argument"),

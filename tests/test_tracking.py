@@ -1,21 +1,20 @@
 """MLflow is a view of the run on disk: complete, without doubles, with no run left running."""
 
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import metric_history, mlflow_runs, small_config
 
-from harness import tracking
 from harness.errors import HarnessError
 from harness.metrics import FINAL, PER_EPOCH
-from harness.runs import RunFolder
-from harness.tracking import Tracker, mark_dead_runs, open_mlflow
+from harness.runs import Result, RunFolder
+from harness.tracking import Tracker, is_tracked, liveness, mark_dead_runs, open_mlflow, store, supersede
 
 ROWS = [
     {"epoch": e, "timestamp": 1000 * e, "train_loss": 2.0 / e, "train_accuracy": 0.1 * e, "test_loss": 1.0 / e}
@@ -43,20 +42,78 @@ def test_what_a_killed_process_did_not_log_is_logged_once(mlruns: Path) -> None:
         assert metric_history(mlruns, run.info.run_id, name) == [(row["epoch"], row[name]) for row in ROWS]
 
 
+RESULT = Result("finished", "", {"accuracy": 0.5}, "ab", {"cat": 0.5}, [[1, 0], [0, 1]])
+
+
+@pytest.mark.parametrize(
+    "step", ["set_tag", "log_params", "log_dict", "log_input", "log_metrics", "log_artifacts", "end_run"]
+)
+def test_wherever_mlflow_fails_the_next_call_makes_the_record_whole(
+    mlruns: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    folder = RunFolder(small_config())
+    folder.artifacts.mkdir(parents=True)
+    monkeypatch.setattr(Tracker, "_log_model", lambda *arguments: None)
+
+    def whole_run() -> None:
+        with tracker() as run:
+            run.started(ROWS)
+            run.finish(RESULT, ROWS, None, np.zeros(0))
+
+    mlflow = open_mlflow()
+    with monkeypatch.context() as broken:
+
+        def fail(*arguments: object, **settings: object) -> None:
+            raise OSError("no space left on device")
+
+        broken.setattr(mlflow, step, fail)
+        with pytest.raises(HarnessError, match="no space left on device"):
+            whole_run()
+        assert not is_tracked(folder)
+    mlflow.end_run("KILLED")  # as the next process would find it
+    whole_run()
+    assert is_tracked(folder)
+    (run,) = mlflow_runs(mlruns)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["learning_rate"] == "0.02"
+    assert "reason" not in run.data.tags
+    assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["synthetic"]
+    assert metric_history(mlruns, run.info.run_id, "train_loss") == [(row["epoch"], row["train_loss"]) for row in ROWS]
+    assert metric_history(mlruns, run.info.run_id, "accuracy") == [(3, 0.5)]
+
+
+def test_fresh_leaves_the_old_record_and_begins_another(mlruns: Path) -> None:
+    with tracker() as first:
+        first.started(ROWS)
+    supersede(RunFolder(small_config()))
+    with tracker() as second:
+        second.started(ROWS[:1])
+    old, new = sorted(mlflow_runs(mlruns), key=lambda run: run.info.run_id == second.run_id)
+    assert old.data.tags["superseded"] == "true"
+    assert "superseded" not in new.data.tags
+    assert len(metric_history(mlruns, old.info.run_id, "train_loss")) == 3
+
+
 def test_a_dead_process_is_found_and_a_living_one_left_alone(mlruns: Path) -> None:
     mlflow = open_mlflow()
     client = mlflow.MlflowClient()
     experiment = client.create_experiment("e")
-    host, me = socket.gethostname(), tracking.environment()["process"]
+    alive = liveness.signs_of_life()
+    mine, me = alive["machine"], alive["process"]
     cases = {
-        "mine": ({"host": host, "process": me}, "RUNNING"),
-        "gone": ({"host": host, "process": "999999@1.00"}, "KILLED"),
-        "number used again": ({"host": host, "process": f"{os.getpid()}@1.00"}, "KILLED"),
-        "elsewhere, heard of": ({"host": "other", "process": "1@1.00", "heartbeat": "9999999999"}, "RUNNING"),
-        "elsewhere, silent": ({"host": "other", "process": "1@1.00", "heartbeat": "1"}, "KILLED"),
-        "not of this harness": ({}, "RUNNING"),
+        "mine": ({"machine": mine, "process": me}, "RUNNING"),
+        "gone": ({"machine": mine, "process": "999999@1.00"}, "KILLED"),
+        "number used again": ({"machine": mine, "process": f"{os.getpid()}@1.00"}, "KILLED"),
+        "elsewhere, heard of": ({"machine": "other", "process": "1@1.00", "heartbeat": "9999999999"}, "RUNNING"),
+        "elsewhere, silent": ({"machine": "other", "process": "1@1.00", "heartbeat": "1"}, "KILLED"),
     }
-    ids = {name: client.create_run(experiment, tags=tags).info.run_id for name, (tags, _) in cases.items()}
+    ids = {
+        name: client.create_run(experiment, tags=tags | {"run_key": name}).info.run_id
+        for name, (tags, _) in cases.items()
+    }
+    cases["somebody else's"] = ({}, "RUNNING")
+    tags = {"host": mine, "process": "train"}
+    ids["somebody else's"] = client.create_run(experiment, tags=tags).info.run_id
     mark_dead_runs(mlflow)
     assert {name: client.get_run(i).info.status for name, i in ids.items()} == {n: s for n, (_, s) in cases.items()}
 
@@ -89,11 +146,11 @@ def test_four_processes_may_open_a_missing_database_together(tmp_path: Path) -> 
 
 def test_the_published_curve_is_imported_once(mlruns: Path) -> None:
     mlflow = open_mlflow()
-    ids = {tracking.choose_experiment(mlflow, "cifar10-jpeg75") for _ in range(2)}
+    ids = {store.choose_experiment(mlflow, "cifar10-jpeg75") for _ in range(2)}
     (experiment,) = ids
     (run,) = mlflow.MlflowClient().search_runs([experiment], "tags.variant = 'published'")
     assert len(metric_history(mlruns, run.info.run_id, "test_accuracy")) == 200
-    digits = tracking.choose_experiment(mlflow, "digits")
+    digits = store.choose_experiment(mlflow, "digits")
     assert mlflow.MlflowClient().search_runs([digits]) == []
 
 

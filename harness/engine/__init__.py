@@ -16,6 +16,8 @@ from harness.data import Split
 from harness.engine.importing import import_tensorflow
 from harness.errors import BadInput
 
+ENGINES = ("tensorflow",)
+
 #: name -> array; anything `numpy.asarray` takes, so an accelerator's arrays may stay where they are.
 State = Mapping[str, Any]
 
@@ -63,4 +65,4 @@ def open_engine(config: RunConfig, split: Split) -> Engine:
         from harness.engine.tensorflow import TensorFlowEngine
 
         return TensorFlowEngine(config, split)
-    raise BadInput(f"There is no engine called {config.engine!r}: the one there is, is tensorflow.")
+    raise BadInput(f"There is no engine called {config.engine!r}; there is {', '.join(ENGINES)}.")

@@ -98,57 +98,57 @@ def summary(document: dict[str, Any]) -> None:
     for run in document["runs"]:
         if run["status"] == "diverged":
             out.print(f"[bold red]{run['name']} diverged[/]: {run['reason']}.")
-    finished = [run for run in document["runs"] if run["status"] == "finished"]
-    if finished:
-        out.print(_table(document, finished))
-    what = [
-        document["data"],
-        f"{document['budget']} budget",
-        f"{document['split']} split",
-        *document["notes"],
-    ]
-    out.print("  " + " · ".join(what))
+    for variant in document["variants"]:
+        if variant["n"] > variant["diverged"]:
+            out.print(_table(document, variant))
+            what = [document["data"], f"{document['budget']} budget", f"{document['split']} split"]
+            what += [f"{variant['epochs']} epochs", document["precision"], variant["note"]]
+            _line("  " + " · ".join(filter(None, what)))
+    if any(run["trained"] for run in document["runs"]) and all(
+        v["n"] < 2 and v["compared"] for v in document["variants"]
+    ):
+        _line("  One run is no verdict: `make baseline SEEDS=10` gives one.")
     for run in document["runs"]:
-        done = "" if run["trained"] else "  (was done already; --fresh trains it again)"
-        spent = f"{run['pflop']:.3f} PFLOP in {duration(run['training_seconds'])}" if run["training_seconds"] else ""
-        share = f", tracking {run['tracking_seconds']:.1f} s" if run["trained"] else ""
-        out.print(f"  {run['name']}: {spent}{share}{done}", highlight=False)
-        if run["distance_to_published"] and document["recipe"] == "published":
-            apart = run["distance_to_published"]
-            out.print(
+        _line(f"  {run['name']}  run {run['run_key']}")
+        if run["training_seconds"]:
+            _line(f"    {_cost(run)}")
+        apart = run["distance_to_published"]
+        if apart and document["recipe"] == "published":
+            _line(
                 f"    test accuracy is {apart['mean']:.3f} from the published curve over {apart['epochs']:.0f} epochs, "
-                f"at most {apart['largest']:.3f} (epoch {apart['epoch']:.0f})",
-                highlight=False,
-                soft_wrap=True,
+                f"at most {apart['largest']:.3f} (epoch {apart['epoch']:.0f})"
             )
-        out.print(f"    figures {run['artifacts']}", highlight=False, soft_wrap=True)
+        _line(f"    figures {run['artifacts']}")
         if run["url"]:
-            out.print(f"    `make ui`, then {run['url']}", highlight=False, soft_wrap=True)
+            _line(f"    {'`make ui`, then ' if '//127.0.0.1:' in run['url'] else ''}{run['url']}")
 
 
-def _table(document: dict[str, Any], finished: list[dict[str, Any]]) -> Table:
-    table = Table(title=f"{document['experiment']} · recipe {document['recipe']}", title_justify="left")
+def _cost(run: dict[str, Any]) -> str:
+    cost = f"{run['pflop']:.3f} PFLOP in {duration(run['training_seconds'])}"
+    if not run["trained"]:
+        return f"{cost}; was done already (--fresh trains it again)"
+    share = run["tracking_seconds"] / (run["training_seconds"] + run["tracking_seconds"])
+    return f"{cost}; tracking took {run['tracking_seconds']:.1f} s, {share:.1%} of the time"
+
+
+def _line(text: str) -> None:
+    # Paths and names are shown as they are: brackets in them are no markup, and a link must not be broken.
+    out.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(document: dict[str, Any], variant: dict[str, Any]) -> Table:
+    table = Table(title=f"{document['experiment']} · {variant['variant']} · {document['recipe']}", title_justify="left")
     for column in ("", "this network", "target", "published", "verdict"):
         table.add_column(column)
-    for name, label in (("accuracy", "accuracy"), ("cross_entropy", "cross-entropy")):
-        values = [run[name] for run in finished]
-        cell = f"{sum(values) / len(values):.4f}"
-        against = document["targets"].get(name)
-        if against and against["interval"]:
-            low, high = against["interval"]
-            cell += f"  [{low:.4f}, {high:.4f}]"
-        if len(values) > 1:
-            cell += f"  n = {len(values)}"
-        if against is None:
-            table.add_row(label, cell, "–", "–", "not compared")
-            continue
-        target = notebook.ACCURACY_TARGET if name == "accuracy" else notebook.CROSS_ENTROPY_TARGET
-        theirs = notebook.final()["test_accuracy" if name == "accuracy" else "test_loss"]
-        table.add_row(
-            label,
-            cell,
-            f"{'≥' if name == 'accuracy' else '<'} {target:.2f}",
-            f"{theirs:.3f}",
-            against["verdict"],
-        )
+    for name, label, target, theirs in (
+        ("accuracy", "accuracy", f"≥ {notebook.ACCURACY_TARGET:.2f}", "test_accuracy"),
+        ("cross_entropy", "cross-entropy", f"< {notebook.CROSS_ENTROPY_TARGET:.2f}", "test_loss"),
+    ):
+        measured = variant[name]
+        cell = f"{measured['mean']:.4f}"
+        if measured["interval"]:
+            low, high = measured["interval"]
+            cell += f"  [{low:.4f}, {high:.4f}]  n = {measured['n']}"
+        compared = (target, f"{notebook.final()[theirs]:.3f}") if variant["compared"] else ("–", "–")
+        table.add_row(label, cell, *compared, measured["verdict"])
     return table
