@@ -51,6 +51,7 @@ def test_an_empty_variable_is_no_choice(monkeypatch) -> None:
 
 @pytest.mark.usefixtures("isolated")
 def test_digits_are_taken_only_where_they_are_allowed(caplog) -> None:
+    caplog.set_level("INFO", logger="harness")
     assert data.load(allow_digits=True).name == "digits"
     assert "cannot be reached" in caplog.text
     assert data.load(allow_digits=True, download=False).name == "digits"
