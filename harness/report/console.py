@@ -137,7 +137,8 @@ def _line(text: str) -> None:
 
 
 def _table(document: dict[str, Any], variant: dict[str, Any]) -> Table:
-    table = Table(title=f"{document['experiment']} · {variant['variant']} · {document['recipe']}", title_justify="left")
+    words = [variant["variant"], f"recipe {document['recipe']}", f"n = {variant['n']}"]
+    table = Table(title=" · ".join(words), title_justify="left")
     for column in ("", "this network", "target", "published", "verdict"):
         table.add_column(column)
     for name, label, target, theirs in (
@@ -148,7 +149,7 @@ def _table(document: dict[str, Any], variant: dict[str, Any]) -> Table:
         cell = f"{measured['mean']:.4f}"
         if measured["interval"]:
             low, high = measured["interval"]
-            cell += f"  [{low:.4f}, {high:.4f}]  n = {measured['n']}"
+            cell += f"  [{low:.4f}, {high:.4f}]"
         compared = (target, f"{notebook.final()[theirs]:.3f}") if variant["compared"] else ("–", "–")
         table.add_row(label, cell, *compared, measured["verdict"])
     return table
