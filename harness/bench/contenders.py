@@ -41,7 +41,7 @@ def harness(images: int) -> Contender:
         eval_images=len(split.eval_images),
         engine="tensorflow",
         precision=resolve_precision("auto"),
-        source=source_hash(),
+        source=source_hash("tensorflow"),
     )
     engine = open_engine(config, split)
     state, _ = engine.train_epoch(engine.initial_state(), 0)
