@@ -33,10 +33,10 @@ show: $(READY)  ## the network: layers, parameters, operations, drawing
 ui: $(READY)  ## the MLflow UI on http://127.0.0.1:5000 (PORT=5000)
 	@.venv/bin/harness ui --port $(PORT)
 
-bench: $(READY)  ## images per second against plain Keras and PyTorch, under 8 minutes; run nothing else
+bench: $(READY)  ## images per second against plain Keras and PyTorch; run nothing else
 	@.venv/bin/harness bench
 
-test: $(READY) lint  ## lint, types and tests, under 12 minutes on 2 cores
+test: $(READY) lint  ## lint, types and tests
 	.venv/bin/python -m pytest
 
 test-slow: $(READY)  ## what takes longer: 25 random kill points

@@ -7,7 +7,7 @@ import tempfile
 from harness.errors import HarnessError
 
 #: What Keras imports where it finds it, for wrappers and inputs that the harness does not use: 6 of the 15 seconds
-#: that importing TensorFlow took here (2 cores, 2026-11-22).
+#: that importing TensorFlow took (two starts each way in turn, 2-core Xeon 2.80 GHz, 2026-11-22).
 NOT_NEEDED = ("matplotlib", "pandas", "scipy", "sklearn")
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` as one fused TensorFlow operation.
 
-    Keras 3 builds it from about ten element-wise operations, 40 % of a training step on a CPU. Input
+    Keras 3 builds it from about ten element-wise operations, each a pass through memory. Input
     [B, H, W, C] with C normalized; output and moving statistics are Keras's own to rounding error.
     """
 
