@@ -1,28 +1,54 @@
 # Two commands do everything on a fresh machine (Python 3.11+, make, git, pip):
 #   make baseline      train the network on CIFAR-10 and compare it with the 0.86 target
 #   make test          the tests
-# Options are make variables: make baseline SEEDS=3 RECIPE=published BUDGET=quick DATA=cifar10
+# Options are make variables: make baseline SEEDS=3 RECIPE=published BUDGET=quick DATA=cifar10 WORKERS=2
 
 PYTHON ?= python3
-SEEDS ?= 1
 RECIPE ?= fast
 BUDGET ?= full
 PORT ?= 5000
 UV := $(shell command -v uv 2>/dev/null)
 READY := .venv/.ready
-options = --seeds $(SEEDS) --recipe $(RECIPE) --budget $(BUDGET) $(if $(DATA),--data $(DATA)) $(if $(FRESH),--fresh)
+which = --recipe $(RECIPE) --budget $(BUDGET) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA),--data $(DATA))
+options = $(which) $(if $(FRESH),--fresh) $(if $(WORKERS),--workers $(WORKERS))
+ablations = ablate_bn ablate_activation ablate_scaling ablate_dropout ablate_order factorial
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install baseline data show ui bench test test-slow lint format lock clean
+.PHONY: help install baseline ablate ablate-bn ablate-activation ablate-scaling ablate-dropout ablate-order factorial \
+        compare data show ui bench test test-slow lint format lock clean
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY)  ## the environment in .venv, from requirements.lock (uv where there is one, else pip)
 
 baseline: $(READY)  ## train the 18-layer network and compare it with 0.86 (SEEDS=1 RECIPE=fast BUDGET=full)
 	@.venv/bin/harness run baseline $(options)
+
+ablate-bn: $(READY)  ## does batch normalization help, and because of covariate shift? (SEEDS=10 BUDGET=full WORKERS=)
+	@.venv/bin/harness run ablate_bn $(options)
+
+ablate-activation: $(READY)  ## is a non-linear activation needed, and ReLU better than sigmoid?
+	@.venv/bin/harness run ablate_activation $(options)
+
+ablate-scaling: $(READY)  ## must inputs be scaled?
+	@.venv/bin/harness run ablate_scaling $(options)
+
+ablate-dropout: $(READY)  ## how much dropout, where, and from the start?
+	@.venv/bin/harness run ablate_dropout $(options)
+
+ablate-order: $(READY)  ## batch norm before or after the activation?
+	@.venv/bin/harness run ablate_order $(options)
+
+factorial: $(READY)  ## scaling x normalization x activation: main effects and interactions
+	@.venv/bin/harness run factorial $(options)
+
+ablate: $(READY)  ## all of these; quick on two cores is BUDGET=quick
+	@.venv/bin/harness run $(ablations) $(options)
+
+compare: $(READY)  ## the tables and figures of all experiments again, from what is stored
+	@.venv/bin/harness compare baseline $(ablations) $(which)
 
 data: $(READY)  ## which CIFAR-10 is here, and what is in it
 	@.venv/bin/harness data $(if $(DATA),--data $(DATA))

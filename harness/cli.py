@@ -1,6 +1,5 @@
 """The `harness` command. Each sub-command is a few lines over the part that does the work."""
 
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from harness import interrupts
 from harness.errors import BadInput, HarnessError
 from harness.report.console import log
 
@@ -29,25 +29,39 @@ Data = Annotated[
     typer.Option(help="`cifar10` insists on CIFAR-10, `digits` asks for scikit-learn's; default: whatever is found."),
 ]
 
+Setting = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; may be repeated.")
+]
+
 
 @app.command()
 def run(
-    experiment: Annotated[str, typer.Argument(help="A file of experiments/, without the .py.")],
+    experiments: Annotated[list[str], typer.Argument(help="Files of experiments/, without the .py.")],
     budget: Annotated[str, typer.Option(help="`smoke` (seconds), `quick` (minutes) or `full` (everything).")] = "full",
-    seeds: Annotated[str, typer.Option(help="How many (`10`: seeds 0-9) or which (`0,4,7`).")] = "1",
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="How many (`10`: seeds 0-9) or which (`0,4,7`); default: what the experiment asks for."),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="`fast`, or `published`, the notebook's 200 epochs.")] = "fast",
     split: Annotated[
         str,
         typer.Option(help="`final`: train 50,000, test 10,000. `tune`: train 45,000, judge on the other 5,000."),
     ] = "final",
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; may be repeated."),
-    ] = None,
+    variant: Annotated[list[str] | None, typer.Option(help="Only this one beside the baseline; may repeat.")] = None,
+    setting: Setting = None,
     data: Data = None,
     engine: Annotated[str, typer.Option(help="What trains: `tensorflow`.")] = "tensorflow",
     precision: Annotated[str, typer.Option(help="`float32`, `bfloat16`, or `auto`: what is fast here.")] = "auto",
+    retune: Annotated[
+        bool | None,
+        typer.Option(help="Also run each variant with a learning rate of its own; default: yes, but not at `smoke`."),
+    ] = None,
+    probe: Annotated[bool, typer.Option(help="Look inside the network after every epoch.")] = True,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that train; default: one, or one per core for many cells.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was done and start over.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells, which are done, and how long.")] = False,
     json: Json = False,
 ) -> None:
     """Train an experiment's cells, or go on with them, and show the result.
@@ -57,26 +71,89 @@ def run(
     ```
     harness run baseline
     harness run baseline --seeds 10
-    harness run baseline --budget smoke --data digits
     harness run baseline --split tune --set learning_rate=0.05 --set dropout=0,0.1,0.2,0.3
+    harness run ablate_bn --budget quick --dry-run
+    harness run ablate_bn ablate_order --budget quick --workers 2
+    harness run ablate_activation --variant sigmoid --no-retune
     ```
     """
-    from harness import jobs
+    from harness.jobs import Job, Request
 
     changes = dict(_name_and_value(text) for text in setting or [])
+    request = Request(
+        experiments, budget, recipe, seeds, split, variant or [], data, engine, precision, changes, retune, probe,
+        workers, fresh,
+    )  # fmt: skip
+    job = Job(request)
+    if dry_run:
+        from harness.report.console import preview
+
+        _show(job.preview(), json, preview)
+        return
     try:
-        document = jobs.run(
-            experiment, budget=budget, recipe=recipe, seeds=seeds, split_name=split, data=data,
-            engine=engine, precision=precision, changes=changes, fresh=fresh,
-        )  # fmt: skip
+        job.train()
     except KeyboardInterrupt:
         log.print("Stopped. Finished epochs are kept: the same command (without --fresh) goes on from there.")
         raise
-    from harness.report.console import summary
-
-    _show(document, json, summary)
-    if any(run["status"] == "diverged" for run in document["runs"]):
+    documents = job.publish()
+    _show_answers(documents, json)
+    if any(run["status"] == "diverged" for document in documents for run in document["runs"]):
         raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    what: Annotated[list[str], typer.Argument(help="Experiments, or runs by their keys (or the first few digits).")],
+    budget: Annotated[str, typer.Option(help="Of experiments: `smoke`, `quick` or `full`.")] = "full",
+    seeds: Annotated[str | None, typer.Option(help="Of experiments: as in `harness run`.")] = None,
+    recipe: Annotated[str, typer.Option(help="Of experiments: `fast` or `published`.")] = "fast",
+    retune: Annotated[bool | None, typer.Option(help="Of experiments: as in `harness run`.")] = None,
+    data: Data = None,
+    to: Annotated[Path | None, typer.Option(help="Where to write tables and figures; default: mlruns/answers.")] = None,
+    json: Json = False,
+) -> None:
+    """Compare what is stored: an experiment's cells, or any runs. Trains nothing.
+
+    Runs that differ in their seed alone are one variant; the first run's variant is the one to compare with. Runs on
+    different data, budgets or splits are never compared.
+
+    ```
+    harness compare ablate_bn --budget quick
+    harness compare 492363e0 a994170c
+    ```
+    """
+    from harness import comparison
+
+    _show_answers(comparison.compare(what, budget, seeds, recipe, retune, data, to), json)
+
+
+@app.command()
+def new(name: Annotated[str, typer.Argument(help="A Python name, as in `ablate_pooling`.")]) -> None:
+    """Write the skeleton of an experiment to experiments/NAME.py, to be filled in.
+
+    ```
+    harness new ablate_pooling
+    ```
+    """
+    from harness.skeleton import write
+
+    log.print(f"{write(name)} is written. Say what you predict, name the variants, and: harness run {name}")
+
+
+@app.command()
+def worker(
+    studies: Annotated[list[str], typer.Argument(help="Names of studies in the queue.")],
+    probe: Annotated[bool, typer.Option(help="Look inside the network after every epoch.")] = True,
+) -> None:
+    """Train the cells that wait in some studies, until none waits. `harness run --workers N` starts N of these.
+
+    ```
+    harness worker "ablate_bn fast quick cifar10"
+    ```
+    """
+    from harness.workers import join
+
+    join(studies, probe=probe)
 
 
 @app.command()
@@ -100,10 +177,7 @@ def data(
 
 @app.command()
 def show(
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; may be repeated."),
-    ] = None,
+    setting: Setting = None,
     recipe: Annotated[str, typer.Option(help="Whose dropout rates to show.")] = "fast",
     picture: Annotated[Path | None, typer.Option(help="Where to draw the network.")] = None,
     json: Json = False,
@@ -180,6 +254,19 @@ def _show(document: dict[str, Any], as_json: bool, printer: Callable[[dict[str, 
         printer(document)
 
 
+def _show_answers(documents: list[dict[str, Any]], as_json: bool) -> None:
+    """One document by itself, several as a list."""
+    from harness.report.answer_text import print_answer
+    from harness.report.console import summary
+
+    def show_each(whole: dict[str, Any]) -> None:
+        for document in documents:
+            alone = len(document["variants"]) == 1
+            (summary if alone else print_answer)(document)
+
+    _show(documents[0] if len(documents) == 1 else {"experiments": documents}, as_json, show_each)
+
+
 def _name_and_value(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not value:
@@ -187,15 +274,9 @@ def _name_and_value(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """The console script. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    # A polite kill or a closed terminal ends a run the way Ctrl-C does: closed in MLflow, finished epochs kept.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    interrupts.install()
     try:
         app()
     except HarnessError as error:

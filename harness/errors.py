@@ -11,3 +11,8 @@ class BadInput(HarnessError):
     """The user's option, file or data cannot be used: names it, and the way out. Exit code 2."""
 
     exit_code = 2
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's says, short enough for a sentence of ours; its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,41 +1,79 @@
-"""An experiment: the question of one file in `experiments/`, and the cells that answer it."""
+"""An experiment: the question of one file in `experiments/`, its variants, and what was predicted of them."""
 
+import dataclasses
 import importlib
+import inspect
+import itertools
 import pkgutil
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import experiments
-from harness import recipes
-from harness.config import Network, Precision, RunConfig, SplitName, change, source_hash
-from harness.data import Dataset, Split, split, subset
+from harness.config import Network, change
 from harness.errors import BadInput
-from harness.recipes import BUDGETS, RECIPES
+from harness.recipes import FAST, named
+
+Direction = Literal["worse", "better", "equivalent"]
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the accuracy of a variant will be against the baseline's; `by` at least so much (0.02 is two points).
+
+    Written before the run, and scored by it: see `harness.answer.score`.
+    """
+
+    variant: str
+    direction: Direction
+    by: float = 0.0
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Variants by name, each a mapping from settings (of `Network` and `Recipe`) to their new values."""
+    """The baseline, and variants of it by name, each a mapping from settings to their new values.
 
-    variants: dict[str, dict[str, Any]] = field(default_factory=lambda: {"baseline": {}})
+    The settings are the fields of `Network` and `Recipe` in harness/config.py. `family` names the variants whose
+    comparisons with the baseline count as one family (Holm's correction is over it); None is all of them.
+    `seeds` is how many each variant is run with where the command does not say. `mechanism` names the measures
+    (harness/metrics.py) that would show the claimed cause at work. `factors` are those of a factorial design.
+    """
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of one variant: what it is (`config`), and the names it goes by."""
-
-    experiment: str
-    variant: str
-    budget: str
-    recipe: str
-    config: RunConfig
+    variants: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    predictions: tuple[Prediction, ...] = ()
+    family: tuple[str, ...] | None = None
+    seeds: int = 10
+    mechanism: tuple[str, ...] = ()
+    factors: dict[str, tuple[str, Any]] = dataclasses.field(default_factory=dict)
+    question: str = ""
 
     @property
-    def name(self) -> str:
-        """As it appears in tables and in MLflow."""
-        usual = {"full", "final"}
-        unusual = [word for word in (self.budget, self.config.split) if word not in usual]
-        return " ".join([self.variant, self.recipe, *unusual, f"seed {self.config.seed}"])
+    def all_variants(self) -> dict[str, dict[str, Any]]:
+        """The baseline first, then the others."""
+        return {BASELINE: {}} | self.variants
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The variants of the family."""
+        return tuple(self.variants) if self.family is None else self.family
+
+
+def factorial(factors: dict[str, tuple[str, Any]], **rest: Any) -> Experiment:
+    """Every combination of factors that are each as in the baseline or switched off.
+
+    factors: name -> (setting, its value when the factor is off). A variant is named by what is off in it.
+    """
+    variants: dict[str, dict[str, Any]] = {}
+    for size in range(1, len(factors) + 1):
+        for off in itertools.combinations(factors, size):
+            variants[factorial_name(off)] = dict(factors[name] for name in off)
+    return Experiment(variants=variants, factors=factors, **rest)
+
+
+def factorial_name(off: tuple[str, ...]) -> str:
+    """The variant of a factorial experiment in which these factors are off."""
+    return " + ".join(f"no {name}" for name in off) or BASELINE
 
 
 def names() -> list[str]:
@@ -44,73 +82,37 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Experiment:
-    """The experiment that `experiments/<name>.py` declares. Raises BadInput when there is none such."""
-    recipes.named("experiment", dict.fromkeys(names()), name)
+    """The experiment that `experiments/<name>.py` declares, its question the first line of the docstring.
+
+    Raises BadInput when there is none such, when it does not import, or when it contradicts itself.
+    """
+    named("experiment", dict.fromkeys(names()), name)
     try:
-        experiment = importlib.import_module(f"experiments.{name}").experiment
+        module = importlib.import_module(f"experiments.{name}")
+        experiment = module.experiment
     except Exception as error:
         raise BadInput(
             f"experiments/{name}.py does not import ({type(error).__name__}: {error}). It must define "
             f"`experiment = Experiment(...)`; experiments/baseline.py is the shortest example."
         ) from error
-    return experiment
+    _check(name, experiment)
+    return dataclasses.replace(experiment, question=(inspect.getdoc(module) or "").partition("\n")[0])
 
 
-def cells(
-    name: str,
-    dataset: Dataset,
-    *,
-    budget: str,
-    recipe: str,
-    seeds: list[int],
-    split_name: SplitName,
-    engine: str,
-    precision: Precision,
-    changes: dict[str, Any],
-) -> list[tuple[Cell, Split]]:
-    """Every (variant, seed) of an experiment with the images it trains and is judged on."""
-    size = BUDGETS[budget]
-    whole = split(dataset, split_name)
-    part = subset(whole, size.train_images or len(whole.train_images), size.eval_images or len(whole.eval_images))
-    planned = []
-    for variant, own_changes in load(name).variants.items():
-        base = size.shrink(RECIPES[recipe], len(part.train_images))
-        network, resolved = change(Network(), base, {**own_changes, **changes})
-        if resolved.batch_size > len(part.train_images):
+def _check(name: str, experiment: Experiment) -> None:
+    seen: dict[Any, str] = {}
+    for variant, changes in experiment.all_variants.items():
+        alike = seen.setdefault(change(Network(), FAST, changes), variant)
+        if alike != variant:
             raise BadInput(
-                f"batch_size={resolved.batch_size} is more than the {len(part.train_images)} training images of "
-                f"--budget {budget}; choose a smaller batch or a larger budget."
+                f"experiments/{name}.py declares {variant!r} and {alike!r} alike: each variant must change something "
+                f"of its own. Take one of them out."
             )
-        label = ", ".join([variant, *(f"{name}={value}" for name, value in changes.items())])
-        for seed in seeds:
-            config = RunConfig(
-                network=network,
-                recipe=resolved,
-                seed=seed,
-                split=split_name,
-                data=dataset.name,
-                data_fingerprint=dataset.fingerprint,
-                train_images=len(part.train_images),
-                eval_images=len(part.eval_images),
-                engine=engine,
-                precision=precision,
-                source=source_hash(engine),
-            )
-            planned.append((Cell(name, label, budget, recipe, config), part))
-    return planned
-
-
-def parse_seeds(text: str) -> list[int]:
-    """`3` is the seeds 0, 1, 2; `0,4,7` is those three. Raises BadInput for anything else, doubles included."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() for part in parts):
-        raise BadInput(f"--seeds {text} does not fit: give how many (--seeds 10) or which (--seeds 0,4,7).")
-    seeds = [int(part) for part in parts]
-    if "," not in text:
-        if seeds[0] < 1:
-            raise BadInput("--seeds 0 asks for no run at all; give at least 1.")
-        return list(range(seeds[0]))
-    doubles = sorted({seed for seed in seeds if seeds.count(seed) > 1})
-    if doubles:
-        raise BadInput(f"--seeds {text} has {doubles[0]} twice; a seed counts once, so give each once.")
-    return seeds
+    named_in = {"family": experiment.family or (), "predictions": [p.variant for p in experiment.predictions]}
+    for where, variants in named_in.items():
+        for variant in variants:
+            if variant not in experiment.variants:
+                raise BadInput(
+                    f"The {where} of experiments/{name}.py name {variant!r}, which is no variant of it; there are "
+                    f"{', '.join(experiment.variants) or 'none'}."
+                )

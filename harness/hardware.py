@@ -36,7 +36,7 @@ def resolve_precision(asked: str) -> Precision:
 
 def _multiplies_bfloat16() -> bool:
     # Importing TensorFlow takes seconds: it is asked for its GPUs only where a driver says there may be one.
-    if os.path.exists("/proc/driver/nvidia/version"):
+    if has_gpu():
         from harness.engine.importing import import_tensorflow
 
         import_tensorflow()
@@ -46,3 +46,8 @@ def _multiplies_bfloat16() -> bool:
             return True
     flags = _cpuinfo("flags").split()
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def has_gpu() -> bool:
+    """Whether a driver says that there is an NVIDIA GPU; no framework is asked."""
+    return os.path.exists("/proc/driver/nvidia/version")

@@ -1,53 +1,152 @@
-"""`harness run`: from the words of a command line to trained cells and the document that reports them."""
+"""`harness run`: from the words of a command line to trained cells, and the documents that answer the questions."""
 
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast, get_args
 
-from harness import experiment, notebook, recipes, statistics, tracking
-from harness.cells import Outcome, run_cell
+from harness import cells, experiment, plan
+from harness.answer import answer, best_factors
 from harness.config import Network, SplitName, change
 from harness.data import Dataset, how_to_get_cifar10, load
 from harness.engine import ENGINES
 from harness.errors import BadInput
+from harness.experiment import BASELINE, Experiment
 from harness.hardware import resolve_precision
-from harness.recipes import BUDGETS, RECIPES
-from harness.report.console import RunDisplay, log
+from harness.plan import Cell, Settings
+from harness.recipes import BUDGETS, RECIPES, named
+from harness.report.console import log
+from harness.work import train_all
 
 
-def run(
-    name: str,
-    *,
-    budget: str,
-    recipe: str,
-    seeds: str,
-    split_name: str,
-    data: str | None,
-    engine: str,
-    precision: str,
-    changes: dict[str, Any],
-    fresh: bool,
-) -> dict[str, Any]:
-    """Bring every cell to its end and return the report. Raises HarnessError for anything the user can mend."""
-    # What is wrong with the command is said before any data is looked for, let alone downloaded.
-    experiment.load(name)
-    recipes.named("budget", BUDGETS, budget)
-    change(Network(), recipes.named("recipe", RECIPES, recipe), changes)
-    recipes.named("engine", dict.fromkeys(ENGINES), engine)
-    numbers = experiment.parse_seeds(seeds)
-    if split_name not in get_args(SplitName):
-        raise BadInput(f"--split {split_name} does not fit: it is {' or '.join(get_args(SplitName))}.")
-    exact_precision = resolve_precision(precision)
-    small = name == "baseline" and recipe == "fast" and len(numbers) == 1
-    dataset = find_data(data, may_fall_back=small or budget == "smoke")
-    planned = experiment.cells(
-        name, dataset, budget=budget, recipe=recipe, seeds=numbers, split_name=cast(SplitName, split_name),
-        engine=engine, precision=exact_precision, changes=changes,
-    )  # fmt: skip
-    outcomes = []
-    for number, (cell, split) in enumerate(planned, start=1):
-        place = f" ({number} of {len(planned)})" if len(planned) > 1 else ""
-        with RunDisplay(cell.name + place, cell.config) as display:
-            outcomes.append(run_cell(cell, split, dataset, display, fresh=fresh))
-    return _document(outcomes)
+@dataclass(frozen=True)
+class Request:
+    """The options of `harness run`, as given."""
+
+    experiments: Sequence[str]
+    budget: str = "full"
+    recipe: str = "fast"
+    seeds: str | None = None
+    split: str = "final"
+    variants: Sequence[str] = ()
+    data: str | None = None
+    engine: str = "tensorflow"
+    precision: str = "auto"
+    changes: dict[str, Any] = field(default_factory=dict)
+    retune: bool | None = None
+    probe: bool = True
+    workers: int | None = None
+    fresh: bool = False
+
+
+class Job:
+    """A request whose words all fit, with its data and its cells. Raises BadInput for what does not fit."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self._trained: set[str] = set()
+        # What is wrong with the command is said before any data is looked for, let alone downloaded.
+        self.experiments = {name: _chosen(name, request.variants) for name in request.experiments}
+        named("budget", BUDGETS, request.budget)
+        change(Network(), named("recipe", RECIPES, request.recipe), request.changes)
+        named("engine", dict.fromkeys(ENGINES), request.engine)
+        most = BUDGETS[request.budget].most_seeds
+        self.seeds = {
+            name: plan.parse_seeds(request.seeds or str(min(each.seeds, most or each.seeds)))
+            for name, each in self.experiments.items()
+        }
+        if request.split not in get_args(SplitName):
+            raise BadInput(f"--split {request.split} does not fit: it is {' or '.join(get_args(SplitName))}.")
+        if request.workers is not None and request.workers < 1:
+            raise BadInput(f"--workers {request.workers} does not fit: at least one process has to do the work.")
+        precision = resolve_precision(request.precision)
+        one_baseline = list(self.seeds.values()) == [[0]] and list(self.seeds) == [BASELINE]
+        may_fall_back = request.budget == "smoke" or (one_baseline and request.recipe == "fast")
+        self.dataset = find_data(request.data, may_fall_back=may_fall_back)
+        split = cast(SplitName, request.split)
+        self.settings = Settings(request.budget, request.recipe, split, request.engine, precision, request.changes)
+        self.cells = {
+            name: plan.cells(name, each, self.dataset, self.settings, self.seeds[name])
+            for name, each in self.experiments.items()
+        }
+        retune = request.budget != "smoke" if request.retune is None else request.retune
+        self.tuning = {
+            name: plan.tuning_cells(name, each, self.dataset, self.settings)
+            for name, each in self.experiments.items()
+            if retune and each.variants
+        }
+
+    def train(self) -> None:
+        """Bring every cell to its end: under the one recipe and tuning first, then with the tuned learning rates."""
+        self._train([*_flat(self.cells), *_flat(self.tuning)])
+        self._train(_flat(self._retuned()))
+
+    def publish(self, to: Path | None = None) -> list[dict[str, Any]]:
+        """Each experiment's document, from the cells that are done; with its tables, figures and MLflow run.
+
+        to: the folder for tables and figures; None is mlruns/answers.
+        """
+        retuned = self._retuned()
+        documents = []
+        for name, each in self.experiments.items():
+            planned = [*self.cells[name], *self.tuning.get(name, []), *retuned.get(name, [])]
+            done = [outcome for cell in planned if (outcome := cells.outcome(cell))]
+            if done:
+                missing = len(planned) - len(done)
+                document = answer(each, done, self._trained) | {"missing": missing, "stale": plan.stale(planned)}
+                documents.append(document)
+                # Some of its variants are no answer to an experiment, and must not take the place of one.
+                if each.variants and not self.request.variants:
+                    # Only now: matplotlib and MLflow take seconds to import.
+                    from harness.publish import publish
+
+                    publish(document, done, to)
+        return documents
+
+    def _retuned(self) -> dict[str, list[Cell]]:
+        """The cells at the tuned learning rates, of the experiments whose tuning is done."""
+        retuned = {}
+        for name, grid in self.tuning.items():
+            tried = [outcome for cell in grid if (outcome := cells.outcome(cell))]
+            if len(tried) == len(grid):
+                factors = best_factors(tried)
+                each = self.experiments[name]
+                retuned[name] = plan.retuned_cells(name, each, factors, self.dataset, self.settings, self.seeds[name])
+        return retuned
+
+    def _train(self, wanted: list[Cell]) -> None:
+        if self.request.fresh:
+            # A retuned cell whose best rate is the recipe's own has been trained anew already.
+            for cell in wanted:
+                if cell.config.key not in self._trained:
+                    cells.forget(cell)
+        self._trained |= train_all(wanted, self.dataset, workers=self.request.workers, probe=self.request.probe)
+
+    def preview(self) -> dict[str, Any]:
+        """What `harness run --dry-run` tells: the cells, and which of them are done."""
+        retuned = self._retuned()
+        planned = {cell.config.key: cell for cell in [*_flat(self.cells), *_flat(self.tuning), *_flat(retuned)]}
+        rows: list[dict[str, Any]] = [
+            {
+                "run_key": key,
+                "name": cell.name,
+                "purpose": cell.purpose,
+                "done": cells.is_done(cell),
+                "images": cell.cost,
+            }
+            for key, cell in planned.items()
+        ]
+        left = sum(row["images"] for row in rows if not row["done"])
+        speed = plan.usual_speed(list(planned.values()))
+        return {
+            "cells": rows,
+            "seconds": left / speed if speed else None,
+            "stale": plan.stale(list(planned.values())),
+            "unknown_yet": sum(len(self.seeds[name]) * len(self.experiments[name].all_variants) for name in self.tuning)
+            if not retuned
+            else 0,
+        }
 
 
 def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
@@ -62,72 +161,20 @@ def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
     return dataset
 
 
-def _document(outcomes: list[Outcome]) -> dict[str, Any]:
-    first = outcomes[0].cell
-    config = first.config
-    # The targets are claims about test accuracy after the whole recipe: nothing smaller is held against them.
-    fair = notebook.comparable(config.data) and config.split == "final" and first.budget == "full"
-    variants = dict.fromkeys(outcome.cell.variant for outcome in outcomes)
-    return {
-        "experiment": first.experiment,
-        "recipe": first.recipe,
-        "budget": first.budget,
-        "split": config.split,
-        "data": config.data,
-        "data_fingerprint": config.data_fingerprint,
-        "train_images": config.train_images,
-        "precision": config.precision,
-        "variants": [_variant([o for o in outcomes if o.cell.variant == name], fair) for name in variants],
-        "runs": [_run(outcome, fair) for outcome in outcomes],
-    }
+def _chosen(name: str, variants: Sequence[str]) -> Experiment:
+    """The experiment with only the chosen variants, or all of them."""
+    whole = experiment.load(name)
+    if not variants:
+        return whole
+    kept = {v: named("variant", whole.all_variants, v) for v in variants if v != BASELINE}
+    return dataclasses.replace(
+        whole,
+        variants=kept,
+        family=tuple(v for v in whole.compared if v in kept),
+        predictions=tuple(p for p in whole.predictions if p.variant in kept),
+        factors={},
+    )
 
 
-def _variant(outcomes: list[Outcome], fair: bool) -> dict[str, Any]:
-    """Means over the seeds of one variant, against the targets where that is fair."""
-    recipe = outcomes[0].cell.config.recipe
-    finished = [outcome.result.metrics for outcome in outcomes if outcome.result.status == "finished"]
-    against = {}
-    if finished:
-        accuracies = [metrics["accuracy"] for metrics in finished]
-        losses = [metrics["cross_entropy"] for metrics in finished]
-        target, limit = notebook.ACCURACY_TARGET, notebook.CROSS_ENTROPY_TARGET
-        against["accuracy"] = vars(statistics.against_target(accuracies, target))
-        against["cross_entropy"] = vars(statistics.against_target(losses, limit, lower_is_better=True))
-    for measured in against.values():
-        if not fair:
-            measured |= {"verdict": "not compared", "p": None}
-        elif len(finished) < len(outcomes):
-            # A mean over the seeds that survived says nothing about the recipe.
-            measured |= {"verdict": f"none: {len(outcomes) - len(finished)} diverged", "p": None}
-    return {
-        "variant": outcomes[0].cell.variant,
-        "epochs": recipe.epochs,
-        "note": recipe.dropout_note,
-        "n": len(outcomes),
-        "diverged": len(outcomes) - len(finished),
-        "compared": fair,
-        **against,
-    }
-
-
-def _run(outcome: Outcome, fair: bool) -> dict[str, Any]:
-    result, history = outcome.result, outcome.history
-    return {
-        "name": outcome.cell.name,
-        "variant": outcome.cell.variant,
-        "seed": outcome.cell.config.seed,
-        "run_key": outcome.cell.config.key,
-        "mlflow_run_id": tracking.run_id(outcome.folder),
-        "url": tracking.run_url(outcome.folder),
-        "status": result.status,
-        "reason": result.reason,
-        "trained": outcome.trained,
-        "accuracy": result.metrics.get("accuracy"),
-        "cross_entropy": result.metrics.get("cross_entropy"),
-        "training_seconds": result.metrics.get("training_seconds"),
-        "tracking_seconds": outcome.tracking_seconds,
-        "pflop": history[-1]["pflop"] if history else 0.0,
-        "distance_to_published": notebook.distance([r["test_accuracy"] for r in history]) if fair and history else None,
-        "weights_sha256": result.weights_sha256,
-        "artifacts": str(outcome.folder.artifacts),
-    }
+def _flat(groups: dict[str, list[Cell]]) -> list[Cell]:
+    return [cell for group in groups.values() for cell in group]

@@ -24,6 +24,23 @@ PER_EPOCH = {
     "pflop": Metric("1e15 FLOP", "counted operations of all training so far; multiply-add = 2"),
 }
 
+#: Measured inside the network after each epoch (harness/engine/probes.py), most of them layer by layer: in a history
+#: and in MLflow they are called "name/layer".
+INSIDE = {
+    "gradient_norm": Metric("", "norm of the loss gradient of a layer's kernel"),
+    "gradient_ratio": Metric(
+        "", "gradient norm at the first convolution over that at the last: small where it vanishes"
+    ),
+    "gradient_change": Metric("", "how far a layer's gradient moves when the layers below take a step, over its norm"),
+    "gradient_cosine": Metric("", "the cosine between the layer's gradients before and after that step"),
+    "input_drift": Metric("sd", "how far the mean of a layer's inputs moved in the epoch, averaged over the channels"),
+    "activation_mean": Metric("", "mean of a layer's activations"),
+    "activation_std": Metric("", "their standard deviation"),
+    "dead": Metric("", "share of a layer's ReLU units or channels that are positive nowhere"),
+    "saturated": Metric("", "share of sigmoid or tanh activations within 5 % of the range of an asymptote"),
+    "probe_seconds": Metric("s", "what looking inside took, beside the epoch's seconds"),
+}
+
 FINAL = {
     "accuracy": Metric("", "share of the evaluation images classified right by the final model"),
     "cross_entropy": Metric("nats", "mean cross-entropy of the final model"),

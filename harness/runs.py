@@ -52,8 +52,8 @@ class RunFolder:
         self._result = self.path / "result.json"
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run for this process. Raises HarnessError when another one has it.
+    def locked(self, *, wait: bool = False) -> Iterator[None]:
+        """Hold the run for this process. Raises HarnessError when another one has it; or waits until it has not.
 
         The operating system lets go of the lock when its holder dies, however it dies.
         """
@@ -61,7 +61,7 @@ class RunFolder:
         lock = filelock.FileLock(self.path / "lock")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=-1 if wait else 0)
         except filelock.Timeout:
             who = holder.read_text() if holder.exists() else "another process"
             raise HarnessError(
@@ -108,12 +108,13 @@ class RunFolder:
             ) from error
 
     def history(self) -> History:
-        """The rows of a run that is over, from what the figures were drawn from; no checkpoint is needed."""
+        """The rows of a run that is over; no checkpoint is needed."""
         file = self.artifacts / "history.json"
         return json.loads(file.read_text()) if file.exists() else []
 
-    def finish(self, result: Result) -> None:
+    def finish(self, result: Result, history: History) -> None:
         """Record how the run ended."""
+        write_atomically(self.artifacts / "history.json", json.dumps(history, indent=1).encode())
         write_atomically(self._result, json.dumps(asdict(result), indent=1).encode())
 
     def result(self) -> Result | None:

@@ -39,8 +39,16 @@ class Observer(Protocol):
         """An epoch is over and on the disk."""
 
 
-def train(config: RunConfig, engine: Engine, split: Split, folder: RunFolder, observers: Sequence[Observer]) -> Ended:
-    """Train to the end; the caller holds the folder's lock.
+def train(
+    config: RunConfig,
+    engine: Engine,
+    split: Split,
+    folder: RunFolder,
+    observers: Sequence[Observer],
+    *,
+    probe: bool = False,
+) -> Ended:
+    """Train to the end; the caller holds the folder's lock. `probe` looks inside the network after every epoch.
 
     Each finished epoch is on the disk before anybody hears of it,
     so a kill at any moment loses the running epoch and nothing else.
@@ -56,11 +64,15 @@ def train(config: RunConfig, engine: Engine, split: Split, folder: RunFolder, ob
             for observer in observers:
                 observer.step(done, steps)
 
-        state, trained = engine.train_epoch(state, epoch, on_step)
+        before = state
+        state, trained = engine.train_epoch(before, epoch, on_step)
         seconds = time.perf_counter() - begin
         probabilities = engine.evaluate(state, split.eval_images)
-        if not (math.isfinite(trained.loss) and np.isfinite(probabilities).all()):
-            reason = f"the loss was {trained.loss} in epoch {epoch + 1} of {config.recipe.epochs}"
+        # The state too: a compiled ReLU may turn NaN into 0, and the loss of a broken network is finite then.
+        broken = [name for name, value in state.items() if not np.isfinite(value).all()]
+        if broken or not (math.isfinite(trained.loss) and np.isfinite(probabilities).all()):
+            where = f"; {len(broken)} of {len(state)} arrays of the state are not finite" if broken else ""
+            reason = f"the loss was {trained.loss} in epoch {epoch + 1} of {config.recipe.epochs}{where}"
             return Ended(Result("diverged", reason, {}, "", {}, []), state, history, probabilities)
         row: dict[str, float] = {
             "epoch": epoch + 1,
@@ -74,6 +86,10 @@ def train(config: RunConfig, engine: Engine, split: Split, folder: RunFolder, ob
             "epoch_seconds": time.perf_counter() - begin,
             "pflop": engine.flops_per_image * steps * config.recipe.batch_size * (epoch + 1) / 1e15,
         }
+        if probe:
+            begin = time.perf_counter()
+            row |= engine.probe(before, state, steps)
+            row["probe_seconds"] = time.perf_counter() - begin
         history = [*history, row]
         folder.save(state, history)
         for observer in observers:

@@ -14,7 +14,7 @@ from harness import bench
 from harness.bench.child import Child
 from harness.bench.document import TARGETS, Measurements, Target, derive
 from harness.errors import HarnessError
-from harness.report.console import RunDisplay
+from harness.report.progress import RunDisplay
 
 MEASURED = Measurements(
     images_per_s={
@@ -123,8 +123,15 @@ def test_the_method_that_the_bench_listens_at_is_there() -> None:
     assert list(inspect.signature(RunDisplay.step).parameters) == ["self", "done", "steps_per_epoch"]
 
 
+def torch_alone() -> Any:
+    """PyTorch, in a process without TensorFlow: the two together end in a crash. The bench keeps them apart."""
+    if "tensorflow" in sys.modules:
+        pytest.skip("TensorFlow is in this process already: run tests/test_bench.py by itself")
+    return pytest.importorskip("torch")
+
+
 def test_the_torch_network_is_the_same_network() -> None:
-    torch = pytest.importorskip("torch")
+    torch = torch_alone()
     from harness.bench.pytorch import build
     from harness.recipes import FAST
 
@@ -135,7 +142,7 @@ def test_the_torch_network_is_the_same_network() -> None:
 
 def test_torch_never_trains_on_an_empty_batch() -> None:
     """More steps than there are batches once doubled its speed: an empty batch costs nothing and gives a NaN."""
-    torch = pytest.importorskip("torch")
+    torch = torch_alone()
     from harness.bench.pytorch import Trainer
     from harness.recipes import FAST
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from harness import recipes
 from harness.config import Network, Recipe, change, from_json, source_hash
 from harness.errors import BadInput
-from harness.experiment import parse_seeds
 from harness.paths import PROJECT
+from harness.plan import parse_seeds
 
 rates = st.floats(0, 0.9)
 any_recipe = st.builds(

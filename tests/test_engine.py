@@ -16,10 +16,10 @@ import_tensorflow()
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from harness.engine.layers import FusedBatchNormalization, RampedDropout  # noqa: E402
+from harness.engine.layers import FusedBatchNormalization, TracedDropout  # noqa: E402
 from harness.engine.muon import orthogonalize  # noqa: E402
 from harness.engine.network import build, forward_flops, training_flops  # noqa: E402
-from harness.engine.tensorflow import pixel_statistics  # noqa: E402
+from harness.engine.program import pixel_statistics  # noqa: E402
 from harness.training import weights_sha256  # noqa: E402
 
 
@@ -90,12 +90,12 @@ def test_fused_batch_normalization_is_keras_batch_normalization() -> None:
         np.testing.assert_allclose(fused_value, keras_value, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize(("ramp", "rate"), [(0.0, 0.0), (0.5, 0.25), (1.0, 0.5)])
-def test_ramped_dropout_drops_its_share_and_keeps_the_mean(ramp: float, rate: float) -> None:
-    layer = RampedDropout(0.5, seed=1)
+@pytest.mark.parametrize("rate", [0.0, 0.25, 0.5])
+def test_traced_dropout_drops_its_share_and_keeps_the_mean(rate: float) -> None:
+    layer = TracedDropout(0.9, seed=1)
     x = tf.ones((100, 1000))
     layer.build(x.shape)
-    layer.ramp.assign(ramp)
+    layer.traced_rate.assign(rate)
     out = layer(x, training=True).numpy()
     assert (out == 0).mean() == pytest.approx(rate, abs=0.01)
     assert out.mean() == pytest.approx(1, abs=0.01)
@@ -132,6 +132,16 @@ def test_training_learns_and_its_state_is_all_there_is(small_split: Split) -> No
     assert all(layer.__module__.startswith("keras.") for layer in layers)
     np.testing.assert_allclose(plain(small_split.eval_images), probabilities, rtol=1e-3, atol=1e-5)
     assert weights_sha256(other, states[3]) != weights_sha256(other, states[2])
+
+
+def test_runs_that_share_a_compiled_program_are_the_runs_they_are_alone(small_split: Split) -> None:
+    alone = open_engine(small_config(seed=1), small_split)
+    expected = alone.train_epoch(alone.initial_state(), 0)[0]
+    first, second = (open_engine(small_config(seed=seed), small_split) for seed in (0, 1))
+    other, _ = first.train_epoch(first.initial_state(), 0)
+    shared, _ = second.train_epoch(second.initial_state(), 0)
+    first.train_epoch(other, 1)
+    assert equal(shared, expected)
 
 
 def test_seeds_differ_in_weights(small_split: Split) -> None:

@@ -68,7 +68,7 @@ def test_result_and_clear(folder: RunFolder) -> None:
     result = Result("finished", "", {"accuracy": 0.5}, "ab", {"cat": 0.5}, [[1, 0], [0, 1]])
     with folder.locked():
         folder.save(STATE, HISTORY)
-        folder.finish(result)
+        folder.finish(result, [])
     assert folder.result() == result
     assert [run.config for run in all_runs()] == [folder.config]
     folder.clear()

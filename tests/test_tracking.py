@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from conftest import metric_history, mlflow_runs, small_config
 
+from harness import liveness
 from harness.errors import HarnessError
 from harness.metrics import FINAL, PER_EPOCH
 from harness.runs import Result, RunFolder
-from harness.tracking import Tracker, is_tracked, liveness, mark_dead_runs, open_mlflow, store, supersede
+from harness.tracking import Tracker, is_tracked, mark_dead_runs, open_mlflow, store, supersede
 
 ROWS = [
     {"epoch": e, "timestamp": 1000 * e, "train_loss": 2.0 / e, "train_accuracy": 0.1 * e, "test_loss": 1.0 / e}

@@ -9,7 +9,7 @@ import sys
 
 from harness import cli
 from harness.bench.child import Parent, peak_memory_gb
-from harness.report.console import RunDisplay
+from harness.report.progress import RunDisplay
 
 #: After so many steps memory has stopped growing.
 STEPS = 10

@@ -146,7 +146,7 @@ def _plain_keras(images: int) -> tuple[Any, np.ndarray, np.ndarray]:
     """The same 18 layers and the same optimizer, compiled; and the images as a notebook has them, in 0..1."""
     import_tensorflow()
     from harness.engine.network import build
-    from harness.engine.tensorflow import build_optimizer
+    from harness.engine.program import build_optimizer
 
     model = build(Network(input_scaling="raw"), FAST, output="softmax")
     model.compile(build_optimizer(FAST), loss="sparse_categorical_crossentropy", metrics=["accuracy"])

@@ -54,6 +54,12 @@ class Engine(Protocol):
     def evaluate(self, state: State, images: np.ndarray) -> np.ndarray:
         """Class probabilities float32 [N, 10] of uint8 images [N, 32, 32, 3], without dropout."""
 
+    def probe(self, before: State, after: State, steps: int) -> dict[str, float]:
+        """What happened inside the network in an epoch of that many steps: see `harness.metrics.INSIDE`.
+
+        By name and layer, as in "gradient_norm/block1_conv1". Changes nothing that the training depends on.
+        """
+
     def export(self, state: State) -> Any:
         """The trained network as a plain `keras.Model` (raw pixels in, probabilities out), free of this package."""
 

@@ -36,19 +36,21 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
 
-class RampedDropout(keras.layers.Dropout):
-    """`keras.layers.Dropout` whose rate is multiplied at each step by the variable `ramp`, from 0 to 1.
+class TracedDropout(keras.layers.Dropout):
+    """`keras.layers.Dropout` whose rate, while training, is the variable `traced_rate`.
 
-    A Keras rate is a Python constant, frozen into the compiled step; this one can rise during a run.
+    A Keras rate is a Python constant, frozen into the compiled step; this one can rise during a run, and runs that
+    differ in it share the step. A layer made with rate 0 is no operation at all.
     """
 
     def build(self, input_shape: Any) -> None:
-        self.ramp = self.add_weight(name="ramp", shape=(), initializer="ones", trainable=False)
+        if self.rate > 0:
+            self.traced_rate = self.add_weight(name="traced_rate", shape=(), initializer="zeros", trainable=False)
         super().build(input_shape)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training or self.rate == 0:
             return inputs
-        rate = keras.ops.cast(self.rate * self.ramp, inputs.dtype)
+        rate = keras.ops.cast(self.traced_rate, inputs.dtype)
         draw = keras.random.uniform(keras.ops.shape(inputs), dtype=inputs.dtype, seed=self.seed_generator)
         return keras.ops.where(draw >= rate, inputs / (1 - rate), 0)

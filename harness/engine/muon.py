@@ -1,4 +1,4 @@
-"""Muon: momentum whose update of each convolution kernel is made orthogonal first.
+"""Muon: momentum whose update of each hidden layer's kernel is made orthogonal first.
 
 Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks". Keras ships a Muon too, but that
 one treats only two-dimensional kernels so, and this network's are four-dimensional.
@@ -15,20 +15,29 @@ ITERATIONS = 5
 
 
 class Muon(keras.optimizers.SGD):
-    """Muon for convolution kernels, Nesterov SGD at `sgd_ratio` times the learning rate for all other weights."""
+    """Muon for the kernels of all layers but `output`; Nesterov SGD at `sgd_ratio` times the rate for the rest.
+
+    SGD on the hidden dense kernel as well kills its 32 ReLU units in short runs: at 2,000 images and 4 epochs the
+    training loss then ends at 1.9 to 2.0, and at 1.5 so (one seed each).
+    """
 
     def __init__(self, learning_rate: float, *, sgd_ratio: float = 2.0, **settings: Any) -> None:
         super().__init__(learning_rate, nesterov=True, **settings)
         self.sgd_ratio = sgd_ratio
 
+    def build(self, variables: list[Any]) -> None:
+        super().build(variables)
+        self._is_hidden_kernel = [len(v.shape) > 1 and not v.path.startswith("output/") for v in variables]
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        if len(variable.shape) != 4:
+        index = self._get_variable_index(variable)
+        if not self._is_hidden_kernel[index]:
             super().update_step(gradient, variable, learning_rate * self.sgd_ratio)
             return
-        average = self.momentums[self._get_variable_index(variable)]
+        average = self.momentums[index]
         self.assign(average, self.momentum * average + gradient)
         update = gradient + self.momentum * average
-        # A kernel [3, 3, in, out] is the matrix that takes a patch of 9 * in values to `out` values.
+        # A convolution's kernel [3, 3, in, out] is the matrix that takes a patch of 9 * in values to `out` values.
         matrix = ops.reshape(update, (-1, variable.shape[-1]))
         step = ops.reshape(orthogonalize(matrix), variable.shape)
         self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * step)

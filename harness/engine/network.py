@@ -1,5 +1,6 @@
 """The notebook's 18 layers, as plain Keras layers, with the knobs that the ablations turn."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -18,8 +19,8 @@ def build(
     network: Network,
     recipe: Recipe,
     seed: int = 0,
-    pixel_mean: np.ndarray | None = None,
-    pixel_std: np.ndarray | None = None,
+    pixel_mean: Sequence[float] | np.ndarray | None = None,
+    pixel_std: Sequence[float] | np.ndarray | None = None,
     *,
     output: str = "softmax",
     batch_norm: type[keras.layers.Layer] = keras.layers.BatchNormalization,
@@ -69,7 +70,9 @@ def build(
     return keras.Model(inputs, outputs, name="cifar10_cnn")
 
 
-def _scale(network: Network, mean: np.ndarray | None, std: np.ndarray | None) -> keras.layers.Layer:
+def _scale(
+    network: Network, mean: Sequence[float] | np.ndarray | None, std: Sequence[float] | np.ndarray | None
+) -> keras.layers.Layer:
     if network.input_scaling == "standardised":
         if mean is None or std is None:
             mean, std = np.zeros(3), np.ones(3)

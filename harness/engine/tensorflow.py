@@ -1,148 +1,88 @@
-"""The TensorFlow engine: a hand-called `tf.function` step over arrays held in memory.
+"""The TensorFlow engine: states in and out of a compiled program."""
 
-What makes it fast on a CPU: no input pipeline to wait for, one fused operation for each batch normalization, and
-bfloat16 convolutions where the processor multiplies bfloat16. `make bench` measures what that is worth.
-"""
-
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from harness import augment, schedule
-from harness.config import Recipe, RunConfig
+from harness.config import Network, Precision, Recipe, RunConfig
 from harness.data import Split
 from harness.engine import State, TrainMetrics
-from harness.engine.layers import FusedBatchNormalization, RampedDropout
-from harness.engine.muon import Muon
-from harness.engine.network import CLASSES, build, training_flops
+from harness.engine.network import build, training_flops
+from harness.engine.probes import Probes, probe_images
+from harness.engine.program import PixelStatistics, Program, named, pixel_statistics
 from harness.hardware import cpu_name
-
-EVALUATION_BATCH = 500
 
 
 class TensorFlowEngine:
-    """See `harness.engine.Engine`. Batches are whole: the images left over at the end of an epoch sit it out."""
+    """See `harness.engine.Engine`."""
 
     def __init__(self, config: RunConfig, split: Split) -> None:
         self.config, self.split = config, split
-        self.steps_per_epoch = len(split.train_images) // config.recipe.batch_size
-        keras.backend.clear_session()
-        # Costs nothing measurable on a CPU, and makes a resumed run the same run, bit for bit.
-        tf.config.experimental.enable_op_determinism()
-        tf.config.optimizer.set_experimental_options(
-            {"auto_mixed_precision_onednn_bfloat16": config.precision == "bfloat16" and not on_gpu()}
-        )
-        self._pixel_statistics = pixel_statistics(split.train_images)
-        keras.config.set_dtype_policy("mixed_bfloat16" if config.precision == "bfloat16" and on_gpu() else "float32")
-        self.model = build(
-            config.network, config.recipe, config.seed, *self._pixel_statistics,
-            output="linear", batch_norm=FusedBatchNormalization, dropout=RampedDropout,
+        # What a program is told at each step is no part of it: runs that differ in seed, rates or schedule share one.
+        recipe = dataclasses.replace(
+            config.recipe, epochs=1, batch_size=2, learning_rate=1.0, schedule="constant", warmup=0.0,
+            dropout=_where(config.recipe.dropout), dropout_ramp=False, flip=False, shift=0,
         )  # fmt: skip
-        keras.config.set_dtype_policy("float32")
-        self.optimizer = build_optimizer(config.recipe)
-        self.optimizer.build(self.model.trainable_variables)
-        self._ramps = [layer.ramp for layer in self.model.layers if isinstance(layer, RampedDropout)]
-        self._variables = {
-            **{f"model/{v.path}": v for v in self.model.variables},
-            **{f"optimizer/{v.path}": v for v in self.optimizer.variables},
-        }
+        self._program = _program(config.network, recipe, config.precision, pixel_statistics(split.train_images))
         self.device = device_name()
-        self.flops_per_image = training_flops(self.model)
-        self._initial = self._read()
-        self._train_step = tf.function(self._step, jit_compile=on_gpu())
-        self._predict_step = tf.function(self._predict, jit_compile=on_gpu())
+        self.flops_per_image = training_flops(self._program.model)
 
     def initial_state(self) -> State:
-        return self._initial
+        optimizer = {name: v for name, v in self._program.variables.items() if name.startswith("optimizer/")}
+        fresh = named(self._program.build(self.config.seed))
+        # Every optimizer here starts from nothing: zero moments, zero steps.
+        return {name: v.numpy() for name, v in fresh.items()} | {
+            name: np.zeros(v.shape, v.dtype) for name, v in optimizer.items()
+        }
 
     def train_epoch(
         self, state: State, epoch: int, on_step: Callable[[int], None] = lambda step: None
     ) -> tuple[State, TrainMetrics]:
-        recipe, size = self.config.recipe, self.config.recipe.batch_size
         self._write(state)
-        plan = augment.epoch_plan(recipe, self.config.seed, epoch, len(self.split.train_images))
-        rates = schedule.learning_rates(recipe, self.steps_per_epoch, epoch)
-        ramps = schedule.dropout_ramp(recipe, self.steps_per_epoch, epoch)
-        labels = self.split.train_labels[plan.order]
-        losses, hits = [], []
-        for step in range(self.steps_per_epoch):
-            rows = slice(step * size, (step + 1) * size)
-            images = augment.batch(self.split.train_images, plan, rows, recipe.shift)
-            loss, hit = self._train_step(
-                tf.constant(images),
-                tf.constant(labels[rows]),
-                tf.constant(rates[step]),
-                tf.constant(ramps[step]),
-            )
-            losses.append(loss)
-            hits.append(hit)
-            on_step(step + 1)
-        metrics = TrainMetrics(float(np.mean(losses)), float(np.mean(hits)))
-        return self._read(), metrics
+        metrics = self._program.train_epoch(self.config, self.split, epoch, on_step)
+        return {name: variable.numpy() for name, variable in self._program.variables.items()}, metrics
 
     def evaluate(self, state: State, images: np.ndarray) -> np.ndarray:
         self._write(state)
-        batches = [images[i : i + EVALUATION_BATCH] for i in range(0, len(images), EVALUATION_BATCH)]
-        return np.concatenate([self._predict_step(tf.constant(batch)).numpy() for batch in batches])
+        return self._program.predict(images)
+
+    def probe(self, before: State, after: State, steps: int) -> dict[str, float]:
+        program = self._program
+        # Dropout is off where the network is probed: runs that differ in it share the probes.
+        recipe = dataclasses.replace(program.recipe, dropout=(0.0, 0.0, 0.0, 0.0))
+        return _probes(program.network, recipe, program.pixels, self.split).measure(before, after, steps)
 
     def export(self, state: State) -> keras.Model:
-        plain = build(self.config.network, self.config.recipe, self.config.seed, *self._pixel_statistics)
-        for variable in plain.variables:
-            if f"model/{variable.path}" in state:
-                variable.assign(state[f"model/{variable.path}"])
+        keras.backend.clear_session()  # as in Program.build: for the same names
+        plain = build(self.config.network, self.config.recipe, self.config.seed, *self._program.pixels)
+        for name, variable in named(plain).items():
+            variable.assign(state[name])
         return plain
 
-    def _step(self, images: Any, labels: Any, learning_rate: Any, ramp: Any) -> tuple[Any, Any]:
-        for variable in self._ramps:
-            variable.assign(ramp)
-        self.optimizer.learning_rate.assign(learning_rate)
-        smoothing = self.config.recipe.label_smoothing
-        targets = tf.one_hot(labels, CLASSES) * (1 - smoothing) + smoothing / CLASSES
-        with tf.GradientTape() as tape:
-            logits = tf.cast(self.model(tf.cast(images, tf.float32), training=True), tf.float32)
-            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
-        gradients = tape.gradient(loss, self.model.trainable_variables)
-        self.optimizer.apply(gradients, self.model.trainable_variables)
-        hits = tf.cast(tf.argmax(logits, axis=1, output_type=labels.dtype) == labels, tf.float32)
-        return loss, tf.reduce_mean(hits)
-
-    def _predict(self, images: Any) -> Any:
-        logits = self.model(tf.cast(images, tf.float32), training=False)
-        return tf.nn.softmax(tf.cast(logits, tf.float32))
-
-    def _read(self) -> State:
-        return {name: variable.numpy() for name, variable in self._variables.items()}
-
     def _write(self, state: State) -> None:
-        for name, variable in self._variables.items():
+        for name, variable in self._program.variables.items():
             variable.assign(state[name])
 
 
-def build_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
-    """The Keras optimizer of a recipe; its learning rate is set anew at every step."""
-    rate, decay = recipe.learning_rate, recipe.weight_decay or None
-    if recipe.optimizer == "muon":
-        optimizer = Muon(rate, momentum=recipe.momentum, weight_decay=decay)
-    elif recipe.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum, nesterov=True, weight_decay=decay)
-    elif recipe.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, beta_1=recipe.momentum, weight_decay=recipe.weight_decay)
-    else:
-        optimizer = keras.optimizers.Adam(rate, beta_1=recipe.momentum, weight_decay=decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+def _where(dropout: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """Rates that say no more than where there is dropout at all: the layers are compiled or left out."""
+    a, b, c, d = (0.5 if rate else 0.0 for rate in dropout)
+    return a, b, c, d
 
 
-def pixel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel, float64 [3] each, in pixel units."""
-    # From the 256 counts of each channel: exact, and without a float copy of 150 MB of pixels.
-    counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(3)])
-    values = np.arange(256)
-    mean = counts @ values / counts.sum(axis=1)
-    return mean, np.sqrt(counts @ values**2 / counts.sum(axis=1) - mean**2)
+@lru_cache(maxsize=4)
+def _program(network: Network, recipe: Recipe, precision: Precision, pixels: PixelStatistics) -> Program:
+    """Compiled once for all runs that differ in no more than that: it takes seconds."""
+    return Program(network, recipe, precision, pixels)
+
+
+@lru_cache(maxsize=4)
+def _probes(network: Network, recipe: Recipe, pixels: PixelStatistics, split: Split) -> Probes:
+    return Probes(network, recipe, pixels, *probe_images(split))
 
 
 def device_name() -> str:
@@ -151,8 +91,3 @@ def device_name() -> str:
     if not gpus:
         return cpu_name()
     return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
-
-
-def on_gpu() -> bool:
-    """Whether TensorFlow sees a GPU."""
-    return bool(tf.config.list_physical_devices("GPU"))

@@ -1,15 +1,11 @@
-"""The terminal: progress while a run trains, and the summary when it is over."""
+"""The terminal: the results of a run, and the two consoles that everything is printed to."""
 
-import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from harness import notebook
-from harness.config import RunConfig
-from harness.runs import History
 
 #: Results go to stdout, everything about the work to stderr: `--json` leaves stdout to the one document.
 out = Console()
@@ -22,75 +18,6 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-class RunDisplay:
-    """Watches one run: a live line in a terminal, one plain line an epoch where output is piped."""
-
-    def __init__(self, name: str, config: RunConfig) -> None:
-        self.name, self.config = name, config
-        self._progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[status]}"),
-            console=log, disable=not log.is_terminal, transient=True,
-        )  # fmt: skip
-        self._task = self._progress.add_task(name, total=config.recipe.epochs, status="")
-        self._epochs_done = 0
-        self._seconds: list[float] = []
-        self._last = ""
-        self._announced = False
-
-    def __enter__(self) -> "RunDisplay":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
-
-    def started(self, history: History) -> None:
-        """Say where a resumed run goes on."""
-        self._epochs_done = len(history)
-        if history:
-            log.print(f"{self.name}: going on after epoch {len(history)} of {self.config.recipe.epochs}")
-        self._begin = time.perf_counter()
-
-    def step(self, done: int, steps_per_epoch: int) -> None:
-        """Move the bar; the first steps, which compile, are left out of the speed."""
-        warm = min(3, steps_per_epoch)
-        now = time.perf_counter()
-        if done == 1:
-            self._begin = now
-        if done < warm or done == 1:
-            return
-        rate = (done - 1) * self.config.recipe.batch_size / max(now - self._begin, 1e-9)
-        epochs_left = self.config.recipe.epochs - self._epochs_done - done / steps_per_epoch
-        mean = sum(self._seconds) / len(self._seconds) if self._seconds else self.config.train_images / rate
-        eta = duration(epochs_left * mean)
-        self._progress.update(
-            self._task,
-            completed=self._epochs_done + done / steps_per_epoch,
-            description=f"{self.name}  epoch {self._epochs_done + 1}/{self.config.recipe.epochs}",
-            status=f"{rate:.0f} images/s  {self._last}  ETA {eta}",
-        )
-        if not self._announced and (now - self._begin > 5 or done == steps_per_epoch):
-            self._announced = True
-            if not log.is_terminal:
-                log.print(f"{self.name}: {rate:.0f} images/s, about {eta} for the {epochs_left:.1f} epochs left")
-
-    def epoch(self, row: dict[str, float]) -> None:
-        """Show what an epoch brought."""
-        self._epochs_done += 1
-        self._seconds.append(row["epoch_seconds"])
-        judged = "test" if "test_loss" in row else "validation"
-        self._last = (
-            f"train {row['train_loss']:.3f} / {row['train_accuracy']:.3f}  "
-            f"{judged} {row[f'{judged}_loss']:.3f} / {row[f'{judged}_accuracy']:.3f}"
-        )
-        left = (self.config.recipe.epochs - self._epochs_done) * sum(self._seconds) / len(self._seconds)
-        log.print(
-            f"{self.name}  epoch {self._epochs_done:>3}/{self.config.recipe.epochs}  {self._last}  "
-            f"{row['images_per_second']:.0f} images/s" + (f"  ETA {duration(left)}" if left else ""),
-            soft_wrap=True,
-        )
 
 
 def summary(document: dict[str, Any]) -> None:
@@ -121,6 +48,24 @@ def summary(document: dict[str, Any]) -> None:
         _line(f"    figures {run['artifacts']}")
         if run["url"]:
             _line(f"    {'`make ui`, then ' if '//127.0.0.1:' in run['url'] else ''}{run['url']}")
+
+
+def preview(document: dict[str, Any]) -> None:
+    """What `harness run --dry-run` shows, from the document that its `--json` prints."""
+    table = Table("cell", "purpose", "run", "", title_justify="left")
+    for cell in document["cells"]:
+        table.add_row(cell["name"], cell["purpose"], cell["run_key"], "done" if cell["done"] else "")
+    out.print(table)
+    done = sum(cell["done"] for cell in document["cells"])
+    _line(f"  {len(document['cells'])} cells, {done} done")
+    if document["unknown_yet"]:
+        _line(f"  and up to {document['unknown_yet']} more at the learning rates that the tuning will choose")
+    if document["stale"]:
+        _line(f"  {document['stale']} of these cells were done by older code: those results are kept and not used")
+    if document["seconds"] is None:
+        _line("  How long: unknown until a first run of this budget has ended here.")
+    elif done < len(document["cells"]):
+        _line(f"  about {duration(document['seconds'])} of training with one worker, by the runs that ended here")
 
 
 def _cost(run: dict[str, Any]) -> str:

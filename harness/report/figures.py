@@ -1,6 +1,5 @@
 """The figures of one run."""
 
-import json
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -13,9 +12,7 @@ TRAIN, EVALUATION, PUBLISHED, TARGET = "#9ecae1", "#08519c", "#bdbdbd", "#d94801
 
 
 def draw_run(folder: RunFolder, name: str, result: Result, history: History) -> None:
-    """Write the run's figures, and the history they show, into its artifacts folder."""
-    folder.artifacts.mkdir(parents=True, exist_ok=True)
-    (folder.artifacts / "history.json").write_text(json.dumps(history, indent=1))
+    """Write the run's figures into its artifacts folder."""
     if not history:
         return
     title = f"{name} · {folder.config.data} · {folder.config.train_images:,} training images"

@@ -1,7 +1,7 @@
 """MLflow: a view of the runs on disk, brought up to date after every epoch."""
 
-from harness.tracking.liveness import mark_dead_runs
-from harness.tracking.memory import is_tracked, run_id, run_url
+from harness.tracking.dead import mark_dead_runs
+from harness.tracking.memory import is_tracked, run_id, run_url, seconds
 from harness.tracking.run import Tracker, supersede
 from harness.tracking.store import explained, open_mlflow, tracking_uri
 
@@ -13,6 +13,7 @@ __all__ = [
     "open_mlflow",
     "run_id",
     "run_url",
+    "seconds",
     "supersede",
     "tracking_uri",
 ]

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from harness.runs import RunFolder, write_atomically
-from harness.tracking.store import tracking_uri
+from harness.tracking.store import tracking_uri, ui_url
 
 
 def _read(folder: RunFolder) -> dict[str, Any]:
@@ -12,9 +12,11 @@ def _read(folder: RunFolder) -> dict[str, Any]:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def remember(folder: RunFolder, run_id: str, experiment_id: str, *, complete: bool) -> None:
-    """Keep the MLflow run of a folder at the present tracking URI."""
-    here = {"run_id": run_id, "experiment_id": experiment_id, "complete": complete}
+def remember(
+    folder: RunFolder, run_id: str, experiment_id: str, *, complete: bool, seconds: float | None = None
+) -> None:
+    """Keep the MLflow run of a folder at the present tracking URI, and how long the tracking took."""
+    here = {"run_id": run_id, "experiment_id": experiment_id, "complete": complete, "seconds": seconds}
     write_atomically(folder.path / "mlflow.json", json.dumps(_read(folder) | {tracking_uri(): here}).encode())
 
 
@@ -23,13 +25,15 @@ def run_id(folder: RunFolder) -> str:
     return _read(folder).get(tracking_uri(), {}).get("run_id", "")
 
 
+def seconds(folder: RunFolder) -> float | None:
+    """How long the tracking of the run took, in the process that ended it; None while it has not ended."""
+    return _read(folder).get(tracking_uri(), {}).get("seconds")
+
+
 def run_url(folder: RunFolder) -> str:
     """Where the MLflow UI shows the run; empty before it has one."""
     known = _read(folder).get(tracking_uri(), {})
-    if not known:
-        return ""
-    server = tracking_uri() if tracking_uri().startswith("http") else "http://127.0.0.1:5000"
-    return f"{server}/#/experiments/{known['experiment_id']}/runs/{known['run_id']}"
+    return ui_url(known["experiment_id"], known["run_id"]) if known else ""
 
 
 def is_tracked(folder: RunFolder) -> bool:

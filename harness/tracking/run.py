@@ -6,8 +6,6 @@ duplicate): whatever a killed process had not told MLflow, the next one does.
 
 import contextlib
 import json
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from importlib import metadata
@@ -16,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.metrics import FINAL, PER_EPOCH
+from harness.interrupts import deferred
+from harness.liveness import signs_of_life
+from harness.metrics import FINAL, INSIDE, PER_EPOCH
 from harness.runs import History, Result, RunFolder
-from harness.tracking.liveness import mark_dead_runs, signs_of_life
+from harness.tracking.dead import mark_dead_runs
 from harness.tracking.memory import remember
 from harness.tracking.provenance import provenance
 from harness.tracking.store import choose_experiment, explained, open_mlflow
@@ -53,10 +53,10 @@ class Tracker:
         if kind is not None and issubclass(kind, KeyboardInterrupt) and not self._complete:
             self._status = "KILLED"
         # The error that ends the block is the one to show, not the one that MLflow may add to it.
-        with _uninterrupted(), contextlib.suppress(Exception) if kind else explained():
+        with deferred(), contextlib.suppress(Exception) if kind else explained():
             self.mlflow.end_run(self._status)
             if self._complete:
-                remember(self.folder, self.run_id, self.experiment_id, complete=True)
+                remember(self.folder, self.run_id, self.experiment_id, complete=True, seconds=self.seconds)
 
     def started(self, history: History) -> None:
         """Tell MLflow what it has not heard yet."""
@@ -69,7 +69,7 @@ class Tracker:
     def epoch(self, row: dict[str, float]) -> None:
         """One request for all metrics of an epoch."""
         with self.timed(), explained():
-            metrics = {name: value for name, value in row.items() if name in PER_EPOCH}
+            metrics = {name: value for name, value in row.items() if name.partition("/")[0] in PER_EPOCH | INSIDE}
             self.mlflow.log_metrics(metrics, step=int(row["epoch"]), timestamp=int(row["timestamp"]))
             self.mlflow.set_tag("heartbeat", int(time.time()))
 
@@ -81,7 +81,8 @@ class Tracker:
                 final = {name: value for name, value in result.metrics.items() if name in FINAL} | errors
                 # At the last epoch's own time, so that logging them again changes nothing.
                 self.mlflow.log_metrics(final, step=len(history), timestamp=int(history[-1]["timestamp"]))
-                self._log_model(model, images)
+                if model is not None:
+                    self._log_model(model, images)
             self.mlflow.log_artifacts(str(self.folder.artifacts))
         ended = {"outcome": result.status, "weights_sha256": result.weights_sha256, "reason": result.reason}
         with explained():
@@ -153,21 +154,6 @@ def _runs_of(client: Any, experiment_id: str, folder: RunFolder) -> list[Any]:
     # The folder too: two machines that share a server may each train the same key, in folders of their own.
     runs = client.search_runs([experiment_id], f"tags.run_key = '{folder.config.key}'")
     return [run for run in runs if run.data.tags["run_folder"] == str(folder.path)]
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let signals wait: a second Ctrl-C while a run is being ended would leave it running for ever."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def _readable(value: Any) -> str:

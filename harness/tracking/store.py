@@ -10,7 +10,8 @@ from typing import Any
 import filelock
 
 from harness import notebook, paths
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
+from harness.interrupts import deferred
 
 
 def _database() -> Path:
@@ -53,17 +54,23 @@ def _create_database(path: Path) -> None:
             os.replace(new, path)
 
 
+def ui_url(experiment_id: str, run_id: str) -> str:
+    """Where the MLflow UI shows a run: on the server, or where `make ui` serves the database."""
+    server = tracking_uri() if tracking_uri().startswith("http") else "http://127.0.0.1:5000"
+    return f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Turn a failure of MLflow's store into a HarnessError that says what is safe and what to do."""
+    """Turn a failure of MLflow's store into a HarnessError that says what is safe and what to do. Signals wait."""
     try:
-        yield
+        with deferred():
+            yield
     except HarnessError:
         raise
     except Exception as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise HarnessError(
-            f"MLflow at {tracking_uri()} did not answer as it should ({first_line[:200]}). Every finished epoch is "
+            f"MLflow at {tracking_uri()} did not answer as it should ({first_line(error)}). Every finished epoch is "
             f"safe in {paths.mlruns() / 'runs'}; see that nothing else holds the database, that its disk has room, or "
             f"that the server answers, and give the same command again (without --fresh): MLflow is then brought up "
             f"to date."

@@ -1,4 +1,4 @@
-"""Tests and verdicts. Every number comes from scipy; this file decides which test answers which question."""
+"""Runs against a fixed number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 #: One-sided level of a verdict against a target.
 TARGET_ALPHA = 0.01
 
-Verdict = Literal["exceeds", "consistent", "below", "not enough runs for a verdict"]
+TargetVerdict = Literal["exceeds", "consistent", "below", "not enough runs for a verdict"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class AgainstTarget:
     sd: float | None
     interval: tuple[float, float] | None
     p: float | None
-    verdict: Verdict
+    verdict: TargetVerdict
 
 
 def against_target(values: Sequence[float], target: float, *, lower_is_better: bool = False) -> AgainstTarget:
@@ -45,7 +45,7 @@ def against_target(values: Sequence[float], target: float, *, lower_is_better: b
     p_under = float(stats.ttest_1samp(sample, target, alternative="less").pvalue)
     p_better, p_worse = (p_under, p_above) if lower_is_better else (p_above, p_under)
     low, high = stats.ttest_1samp(sample, target).confidence_interval(0.95)
-    verdict: Verdict = "consistent"
+    verdict: TargetVerdict = "consistent"
     if p_better < TARGET_ALPHA:
         verdict = "exceeds"
     elif p_worse < TARGET_ALPHA:

@@ -1,0 +1,29 @@
+"""Do scaling, normalization and activation act by themselves, or does one make up for another?
+
+The notebook explains each by itself. But a batch normalization behind the first convolution undoes the scale of its
+input, and one before each activation keeps sigmoids where their derivative is large. So: all eight combinations of
+standardised or raw inputs, batch norm or none, ReLU or sigmoid, with main effects and interactions.
+
+Prediction, written before the run: raw inputs cost nothing where there is batch norm, and at least 10 points where
+there is none; sigmoid without batch norm does not learn at all at this depth (at least 20 points). The largest
+interaction is normalization x activation or scaling x normalization; none of the main effects stands for itself.
+
+    make factorial
+    harness run factorial --budget quick --seeds 10
+"""
+
+from harness.experiment import Prediction, factorial
+
+experiment = factorial(
+    {
+        "scaling": ("input_scaling", "raw"),
+        "norm": ("normalization", "none"),
+        "relu": ("activation", "sigmoid"),
+    },
+    predictions=(
+        Prediction("no scaling", "equivalent"),
+        Prediction("no scaling + no norm", "worse", by=0.10),
+        Prediction("no norm + no relu", "worse", by=0.20),
+    ),
+    mechanism=("gradient_ratio", "saturated", "dead"),
+)

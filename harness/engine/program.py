@@ -1,0 +1,147 @@
+"""What the TensorFlow engine computes: the network, its optimizer, and one step of each kind, compiled.
+
+What makes it fast on a CPU: no input pipeline to wait for, one fused operation for each batch normalization, and
+bfloat16 convolutions where the processor multiplies bfloat16. `make bench` measures what that is worth.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from harness import augment, schedule
+from harness.config import Network, Precision, Recipe, RunConfig
+from harness.data import Split
+from harness.engine import TrainMetrics
+from harness.engine.layers import FusedBatchNormalization, TracedDropout
+from harness.engine.muon import Muon
+from harness.engine.network import CLASSES, build
+
+EVALUATION_BATCH = 500
+
+
+class Program:
+    """A network with its compiled steps. `variables` holds, by name, all that the steps read and change."""
+
+    def __init__(self, network: Network, recipe: Recipe, precision: Precision, pixels: "PixelStatistics") -> None:
+        self.network, self.recipe, self.precision, self.pixels = network, recipe, precision, pixels
+        # Costs nothing measurable on a CPU, and makes a resumed run the same run, bit for bit.
+        tf.config.experimental.enable_op_determinism()
+        self.model = self.build(seed=0)
+        self.optimizer = build_optimizer(recipe)
+        self.optimizer.build(self.model.trainable_variables)
+        self._dropouts = [layer for layer in self.model.layers if isinstance(layer, TracedDropout)]
+        self.variables = named(self.model) | {f"optimizer/{v.path}": v for v in self.optimizer.variables}
+        self._train_step = tf.function(self._step, jit_compile=on_gpu())
+        self._predict_step = tf.function(self._predict, jit_compile=on_gpu())
+
+    def build(self, seed: int) -> keras.Model:
+        """The network with the initial weights of a seed; logits out."""
+        # Keras numbers what it has named before: without this, a second network has other variable names.
+        keras.backend.clear_session()
+        mixed = self.precision == "bfloat16" and on_gpu()
+        keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
+        model = build(
+            self.network, self.recipe, seed, *self.pixels,
+            output="linear", batch_norm=FusedBatchNormalization, dropout=TracedDropout,
+        )  # fmt: skip
+        keras.config.set_dtype_policy("float32")
+        return model
+
+    def train_epoch(self, config: RunConfig, split: Split, epoch: int, on_step: Callable[[int], None]) -> TrainMetrics:
+        """Every step of an epoch. Batches are whole: the images left over at the end sit it out."""
+        self._set_precision()
+        recipe, size = config.recipe, config.recipe.batch_size
+        steps = len(split.train_images) // size
+        plan = augment.epoch_plan(recipe, config.seed, epoch, len(split.train_images))
+        rates = schedule.learning_rates(recipe, steps, epoch)
+        # [step, layer]
+        dropout = np.outer(schedule.dropout_ramp(recipe, steps, epoch), recipe.dropout).astype(np.float32)
+        labels = split.train_labels[plan.order]
+        losses, hits = [], []
+        for step in range(steps):
+            rows = slice(step * size, (step + 1) * size)
+            images = augment.batch(split.train_images, plan, rows, recipe.shift)
+            loss, hit = self._train_step(
+                tf.constant(images),
+                tf.constant(labels[rows]),
+                tf.constant(rates[step]),
+                tf.constant(dropout[step]),
+            )
+            losses.append(loss)
+            hits.append(hit)
+            on_step(step + 1)
+        return TrainMetrics(float(np.mean(losses)), float(np.mean(hits)))
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Class probabilities float32 [N, 10] of uint8 images [N, 32, 32, 3]."""
+        self._set_precision()
+        batches = [images[i : i + EVALUATION_BATCH] for i in range(0, len(images), EVALUATION_BATCH)]
+        return np.concatenate([self._predict_step(tf.constant(batch)).numpy() for batch in batches])
+
+    def _set_precision(self) -> None:
+        # TensorFlow reads it at each call of a compiled function, and other programs may have set it since.
+        mixed = self.precision == "bfloat16" and not on_gpu()
+        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": mixed})
+
+    def _step(self, images: Any, labels: Any, learning_rate: Any, dropout: Any) -> tuple[Any, Any]:
+        for place, layer in enumerate(self._dropouts):
+            if layer.rate > 0:
+                layer.traced_rate.assign(dropout[place])
+        self.optimizer.learning_rate.assign(learning_rate)
+        smoothing = self.recipe.label_smoothing
+        targets = tf.one_hot(labels, CLASSES) * (1 - smoothing) + smoothing / CLASSES
+        with tf.GradientTape() as tape:
+            logits = tf.cast(self.model(tf.cast(images, tf.float32), training=True), tf.float32)
+            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        hits = tf.cast(tf.argmax(logits, axis=1, output_type=labels.dtype) == labels, tf.float32)
+        return loss, tf.reduce_mean(hits)
+
+    def _predict(self, images: Any) -> Any:
+        logits = self.model(tf.cast(images, tf.float32), training=False)
+        return tf.nn.softmax(tf.cast(logits, tf.float32))
+
+
+def named(model: keras.Model) -> dict[str, keras.Variable]:
+    """The variables of a network by the names that they have in a state."""
+    variables = {f"model/{variable.path}": variable for variable in model.variables}
+    assert len(variables) == len(model.variables), "two variables of one name: a state would hold only one of them"
+    return variables
+
+
+def build_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+    """The Keras optimizer of a recipe; its learning rate is set anew at every step."""
+    rate, decay = recipe.learning_rate, recipe.weight_decay or None
+    if recipe.optimizer == "muon":
+        optimizer = Muon(rate, momentum=recipe.momentum, weight_decay=decay)
+    elif recipe.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum, nesterov=True, weight_decay=decay)
+    elif recipe.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(rate, beta_1=recipe.momentum, weight_decay=recipe.weight_decay)
+    else:
+        optimizer = keras.optimizers.Adam(rate, beta_1=recipe.momentum, weight_decay=decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+#: Mean and standard deviation of each channel, three numbers each, in pixel units.
+PixelStatistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def pixel_statistics(images: np.ndarray) -> PixelStatistics:
+    """Of the pixels of uint8 images [N, H, W, 3], each channel by itself."""
+    # From the 256 counts of each channel: exact, and without a float copy of 150 MB of pixels.
+    counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(3)])
+    values = np.arange(256)
+    mean = counts @ values / counts.sum(axis=1)
+    deviation = np.sqrt(counts @ values**2 / counts.sum(axis=1) - mean**2)
+    return tuple(mean.tolist()), tuple(deviation.tolist())
+
+
+def on_gpu() -> bool:
+    """Whether TensorFlow sees a GPU."""
+    return bool(tf.config.list_physical_devices("GPU"))

@@ -1,0 +1,212 @@
+"""From an experiment to its cells: which runs answer it, and which of them are done."""
+
+import dataclasses
+import json
+import statistics
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+from harness.config import Network, Precision, RunConfig, SplitName, change, from_json, source_hash
+from harness.data import Dataset, Split, split, subset
+from harness.errors import BadInput
+from harness.experiment import Experiment
+from harness.recipes import BUDGETS, RECIPES
+from harness.runs import all_runs
+
+#: A variant is run under the baseline's recipe, and again with a learning rate of its own, tuned first.
+Purpose = Literal["same recipe", "tuning", "retuned"]
+
+#: The learning rates tried for every variant, as factors on the recipe's own. One grid and one seed for all.
+TUNING_FACTORS = (1 / 9, 1 / 3, 1.0, 3.0, 9.0)
+#: No result has this seed, so the choice of a learning rate is not judged by the runs that made it.
+TUNING_SEED = 1000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an experiment is run, whatever it asks: the options of `harness run`."""
+
+    budget: str = "full"
+    recipe: str = "fast"
+    split: SplitName = "final"
+    engine: str = "tensorflow"
+    precision: Precision = "float32"
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of one variant: what it is (`config`), and the names it goes by; `changes` are those of `--set`.
+
+    `factor` is on the learning rate of the recipe.
+    """
+
+    experiment: str
+    variant: str
+    budget: str
+    recipe: str
+    purpose: Purpose
+    config: RunConfig
+    changes: str = ""
+    factor: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """As it appears in tables and in MLflow."""
+        usual = {"full", "final"}
+        unusual = [word for word in (self.budget, self.config.split) if word not in usual]
+        rate = [] if self.purpose == "same recipe" else [f"rate {self.config.recipe.learning_rate:.3g}"]
+        variant = ", ".join(filter(None, [self.variant, self.changes]))
+        return " ".join([variant, self.recipe, *rate, *unusual, f"seed {self.config.seed}"])
+
+    @property
+    def is_worth_a_portrait(self) -> bool:
+        """Whether figures and the model of this one run are kept: of small cells by the hundred nobody wants them."""
+        return self.experiment == "baseline" or self.budget == "full"
+
+    @property
+    def cost(self) -> int:
+        """Training images the cell goes through."""
+        return self.config.train_images * self.config.recipe.epochs
+
+    def to_json(self) -> str:
+        """Text that `cell_from_json` reads."""
+        return json.dumps({**vars(self), "config": json.loads(self.config.to_json())}, sort_keys=True)
+
+
+def cell_from_json(text: str) -> Cell:
+    """The inverse of `Cell.to_json`."""
+    values = json.loads(text)
+    return Cell(**values | {"config": from_json(json.dumps(values["config"]))})
+
+
+def cells(name: str, experiment: Experiment, dataset: Dataset, settings: Settings, seeds: list[int]) -> list[Cell]:
+    """Every variant with every seed, under the one recipe."""
+    return [
+        _cell(name, variant, changes, dataset, settings, seed, "same recipe")
+        for variant, changes in experiment.all_variants.items()
+        for seed in seeds
+    ]
+
+
+def tuning_cells(name: str, experiment: Experiment, dataset: Dataset, settings: Settings) -> list[Cell]:
+    """Every variant with every learning rate of the grid, judged on the validation images."""
+    settings = dataclasses.replace(settings, split="tune")
+    return [
+        _cell(name, variant, changes, dataset, settings, TUNING_SEED, "tuning", factor)
+        for variant, changes in experiment.all_variants.items()
+        for factor in TUNING_FACTORS
+    ]
+
+
+def retuned_cells(
+    name: str,
+    experiment: Experiment,
+    factors: dict[str, float],
+    dataset: Dataset,
+    settings: Settings,
+    seeds: list[int],
+) -> list[Cell]:
+    """Every variant with every seed, at the factor on the learning rate that suited it best."""
+    return [
+        _cell(name, variant, changes, dataset, settings, seed, "retuned", factors[variant])
+        for variant, changes in experiment.all_variants.items()
+        for seed in seeds
+    ]
+
+
+def _cell(
+    name: str,
+    variant: str,
+    variant_changes: dict[str, Any],
+    dataset: Dataset,
+    settings: Settings,
+    seed: int,
+    purpose: Purpose,
+    factor: float = 1.0,
+) -> Cell:
+    images = _sizes(dataset, settings)
+    base = BUDGETS[settings.budget].shrink(RECIPES[settings.recipe], images[0])
+    network, recipe = change(Network(), base, {**variant_changes, **settings.changes})
+    recipe = dataclasses.replace(recipe, learning_rate=recipe.learning_rate * factor)
+    if recipe.batch_size > images[0]:
+        raise BadInput(
+            f"batch_size={recipe.batch_size} is more than the {images[0]} training images of "
+            f"--budget {settings.budget}; choose a smaller batch or a larger budget."
+        )
+    config = RunConfig(
+        network=network,
+        recipe=recipe,
+        seed=seed,
+        split=settings.split,
+        data=dataset.name,
+        data_fingerprint=dataset.fingerprint,
+        train_images=images[0],
+        eval_images=images[1],
+        engine=settings.engine,
+        precision=settings.precision,
+        source=source_hash(settings.engine),
+    )
+    changed = ", ".join(f"{key}={value}" for key, value in settings.changes.items())
+    return Cell(name, variant, settings.budget, settings.recipe, purpose, config, changed, factor)
+
+
+def _sizes(dataset: Dataset, settings: Settings) -> tuple[int, int]:
+    size, whole = BUDGETS[settings.budget], _whole(dataset, settings.split)
+    train, judged = len(whole.train_images), len(whole.eval_images)
+    return min(size.train_images or train, train), min(size.eval_images or judged, judged)
+
+
+def images_of(config: RunConfig, dataset: Dataset) -> Split:
+    """The images that a run trains on and is judged by."""
+    return _subset(dataset, config.split, config.train_images, config.eval_images)
+
+
+@lru_cache(maxsize=2)
+def _whole(dataset: Dataset, name: str) -> Split:
+    return split(dataset, name)
+
+
+@lru_cache(maxsize=2)
+def _subset(dataset: Dataset, name: str, train_images: int, eval_images: int) -> Split:
+    return subset(_whole(dataset, name), train_images, eval_images)
+
+
+def stale(planned: list[Cell]) -> int:
+    """How many finished runs here are these cells made by older code: shown, never mixed with new ones."""
+
+    def without_source(config: RunConfig) -> RunConfig:
+        return dataclasses.replace(config, source="")
+
+    wanted = {without_source(cell.config).key: cell.config.source for cell in planned}
+    found = (run.config for run in all_runs() if run.result())
+    return sum(wanted.get(without_source(config).key, config.source) != config.source for config in found)
+
+
+def usual_speed(planned: list[Cell]) -> float | None:
+    """Training images a second, all that a cell takes included, of the runs of these budgets that ended here."""
+    budgets = {(cell.config.train_images, cell.config.eval_images, cell.config.engine) for cell in planned}
+    speeds = []
+    for run in all_runs():
+        config, result = run.config, run.result()
+        same = (config.train_images, config.eval_images, config.engine) in budgets
+        if same and result and result.status == "finished":
+            speeds.append(config.train_images * config.recipe.epochs / result.metrics["training_seconds"])
+    return statistics.median(speeds) if speeds else None
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`3` is the seeds 0, 1, 2; `0,4,7` is those three. Raises BadInput for anything else, doubles included."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise BadInput(f"--seeds {text} does not fit: give how many (--seeds 10) or which (--seeds 0,4,7).")
+    seeds = [int(part) for part in parts]
+    if "," not in text:
+        if seeds[0] < 1:
+            raise BadInput("--seeds 0 asks for no run at all; give at least 1.")
+        return list(range(seeds[0]))
+    doubles = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if doubles:
+        raise BadInput(f"--seeds {text} has {doubles[0]} twice; a seed counts once, so give each once.")
+    return seeds

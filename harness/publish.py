@@ -1,0 +1,22 @@
+"""An answer made public: tables and figures in a folder, and a run of its own in MLflow."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import paths
+from harness.cells import Outcome
+from harness.report.answer_files import write_answer
+from harness.tracking.answers import log_answer
+
+
+def publish(document: dict[str, Any], outcomes: Sequence[Outcome], to: Path | None) -> None:
+    """Write the answer to a folder in `to` (None: mlruns/answers) and log it; the document then says where they are."""
+    usual = {"split": "final", "precision": "float32"}
+    unusual = [document[name] for name, value in usual.items() if document[name] != value]
+    words = [*(document[name] for name in ("experiment", "recipe", "budget", "data")), document["changes"], *unusual]
+    folder = (to or paths.mlruns() / "answers") / re.sub(r"[^\w.=-]+", "_", "-".join(filter(None, words)))
+    write_answer(document, outcomes, folder)
+    document["folder"] = str(folder)
+    document["url"] = log_answer(document, folder)

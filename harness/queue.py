@@ -1,0 +1,149 @@
+"""The queue: cells waiting, running, done and failed, as the trials of Optuna studies that survive any crash.
+
+One study for each experiment and budget, in `mlruns/optuna.db` or at `$OPTUNA_STORAGE`. A worker that dies stops
+sending heartbeats; after `GRACE` seconds its cell waits again. What is done is decided by the run's folder, not by the
+queue: losing the database loses no result.
+"""
+
+import contextlib
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+
+import filelock
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from harness import paths
+from harness.errors import HarnessError, first_line
+from harness.liveness import identity, is_alive
+from harness.plan import Cell, cell_from_json
+
+HEARTBEAT = 10
+GRACE = 60
+
+
+def storage_url() -> str:
+    """`$OPTUNA_STORAGE`, or the database in `mlruns/`: not MLflow's, both keep an `alembic_version` table."""
+    return os.environ.get("OPTUNA_STORAGE") or f"sqlite:///{paths.mlruns() / 'optuna.db'}"
+
+
+def open_study(name: str) -> optuna.Study:
+    """The study of that name, made if need be. Raises HarnessError when the database does not answer."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    paths.mlruns().mkdir(parents=True, exist_ok=True)
+    try:
+        # One process at a time: several that create the tables together fail.
+        with filelock.FileLock(paths.mlruns() / "optuna.lock"):
+            storage = optuna.storages.RDBStorage(
+                storage_url(),
+                # Many workers on one sqlite file wait for each other; the default gives up after 5 s.
+                engine_kwargs={"connect_args": {"timeout": 60}} if storage_url().startswith("sqlite") else None,
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=_again,
+            )
+            return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    except Exception as error:
+        raise HarnessError(
+            f"The queue at {storage_url()} did not open ({first_line(error)}). Finished runs are safe in "
+            f"{paths.mlruns() / 'runs'}. See that the database answers; a damaged mlruns/optuna.db may be deleted, the "
+            f"same command then queues again what is not done."
+        ) from error
+
+
+def known_studies() -> list[str]:
+    """The names of the studies that there are."""
+    return optuna.study.get_all_study_names(storage_url())
+
+
+def enqueue(study: optuna.Study, cells: Sequence[Cell]) -> None:
+    """Let the cells wait that neither wait nor run already."""
+    # Two commands for one experiment must not queue a cell twice.
+    with filelock.FileLock(paths.mlruns() / "optuna.lock"):
+        _revive(study)
+        trials = _trials(study, TrialState.RUNNING) + [t for t in _trials(study, TrialState.WAITING) if _is_wanted(t)]
+        queued = {trial.user_attrs.get("run_key") for trial in trials}
+        owner = {f"owner_{name}": sign for name, sign in identity().items()}
+        for cell in cells:
+            if cell.config.key not in queued:
+                attributes = {"run_key": cell.config.key, "name": cell.name, "cell": cell.to_json()}
+                study.enqueue_trial({}, user_attrs=attributes | owner)
+
+
+def work(studies: Sequence[optuna.Study], train: Callable[[Cell], float]) -> None:
+    """Train waiting cells until none waits and none runs, here or in another worker: one that dies may leave its own.
+
+    train: brings a cell to its end and returns its accuracy; what it raises is recorded as the reason of the failure
+    and does not stop the others.
+    """
+
+    def objective(trial: optuna.Trial) -> float:
+        text = trial.user_attrs.get("cell")
+        if text is None:
+            raise optuna.TrialPruned("another worker took the last cell")
+        if not _is_wanted(trial):
+            raise optuna.TrialPruned("the command that queued it was stopped")
+        for name, sign in identity().items():
+            trial.set_user_attr(f"worker_{name}", sign)
+        try:
+            return train(cell_from_json(text))
+        except (Exception, KeyboardInterrupt) as error:
+            trial.set_user_attr("reason", str(error) or type(error).__name__)
+            raise
+
+    while True:
+        waiting = next((study for study in studies if _trials(study, TrialState.WAITING)), None)
+        if waiting is not None:
+            with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
+                # Raised where another worker gave this one up for dead; the result is in the run's folder all the same.
+                waiting.optimize(objective, n_trials=1, catch=(Exception,))
+        elif any(_trials(study, TrialState.RUNNING) for study in studies):
+            time.sleep(1)
+            for study in studies:
+                _revive(study)
+        else:
+            return
+
+
+def _revive(study: optuna.Study) -> None:
+    """Let the cells of dead workers wait again."""
+    for trial in _trials(study, TrialState.RUNNING):
+        # On this machine a dead process is known at once; of others only the heartbeat speaks.
+        if not is_alive(_signs(trial, "worker")):
+            with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
+                study.tell(trial.number, state=TrialState.FAIL)
+                _again(study, trial)
+    optuna.storages.fail_stale_trials(study)
+
+
+def _again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queue the cell of a trial anew, without the dead worker's signs of life."""
+    attributes = {name: value for name, value in trial.user_attrs.items() if not name.startswith("worker_")}
+    study.enqueue_trial({}, user_attrs=attributes)
+
+
+def _is_wanted(trial: FrozenTrial | optuna.Trial) -> bool:
+    return is_alive(_signs(trial, "owner"))
+
+
+def _signs(trial: FrozenTrial | optuna.Trial, whose: str) -> dict[str, str]:
+    return {name.removeprefix(f"{whose}_"): sign for name, sign in trial.user_attrs.items()}
+
+
+def _trials(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=states)
+
+
+def failures(studies: Sequence[optuna.Study], cells: Sequence[Cell]) -> dict[str, str]:
+    """Why cells have no result, where one of their trials says so: run key -> reason."""
+    missing = {cell.config.key for cell in cells}
+    reasons = {}
+    for study in studies:
+        for trial in study.get_trials(deepcopy=False):
+            key = trial.user_attrs.get("run_key")
+            if key in missing and "reason" in trial.user_attrs:
+                reasons[key] = trial.user_attrs["reason"]
+    return reasons

@@ -1,0 +1,91 @@
+"""The answer to an experiment's question as a run of its own in MLflow, which links the runs that it rests on."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from harness import paths
+from harness.report.answer_sentences import findings
+from harness.tracking.provenance import provenance
+from harness.tracking.store import choose_experiment, explained, open_mlflow, ui_url
+
+#: What makes an answer this one and no other: one with the same, but of more seeds, takes its place.
+IDENTITY = ("experiment", "recipe", "budget", "changes", "data", "split", "precision")
+
+#: In characters. MLflow cuts a longer one off wherever that may be.
+LONGEST_NOTE = 8000
+
+
+def log_answer(document: dict[str, Any], folder: Path) -> str:
+    """Tell MLflow an answer, and the files in its folder; returns where the UI shows it."""
+    tags, metrics = provenance() | {"mlflow.note.content": _note(document)}, dict(_metrics(document))
+    with explained():
+        mlflow = open_mlflow()
+        experiment_id = choose_experiment(mlflow, document["data"])
+        client = mlflow.MlflowClient()
+        # One process at a time: two would find no such run, and make one each.
+        with filelock.FileLock(paths.mlruns() / "answers.lock"):
+            run_id = _find(client, experiment_id, document) or _create(client, experiment_id, document)
+        now = int(time.time() * 1000)
+        client.log_batch(
+            run_id,
+            [mlflow.entities.Metric(name, value, now, 0) for name, value in metrics.items()],
+            tags=[mlflow.entities.RunTag(name, value) for name, value in tags.items()],
+        )
+        client.log_artifacts(run_id, str(folder))
+        client.set_terminated(run_id)
+    return ui_url(experiment_id, run_id)
+
+
+def _find(client: Any, experiment_id: str, document: dict[str, Any]) -> str | None:
+    query = f"tags.kind = 'answer' and tags.experiment = '{document['experiment']}'"
+    for run in client.search_runs([experiment_id], query):
+        if all(run.data.tags.get(name, "") == document[name] for name in IDENTITY):
+            return run.info.run_id
+    return None
+
+
+def _create(client: Any, experiment_id: str, document: dict[str, Any]) -> str:
+    tags = {"kind": "answer"} | {name: document[name] for name in IDENTITY}
+    name = f"answer: {document['experiment']} {document['budget']}"
+    return client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+
+
+def _metrics(document: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    for row in document["variants"]:
+        # What MLflow takes in the name of a metric is less than what may be in the name of a variant.
+        variant = re.sub(r"[^\w. -]+", "-", row["variant"]).strip(". ")
+        purpose = "" if row["purpose"] == "same recipe" else f" {row['purpose']}"
+        if row["accuracy"]:
+            yield f"accuracy{purpose}/{variant}", row["accuracy"]["mean"]
+        if row["against_baseline"]:
+            yield f"difference in points{purpose}/{variant}", 100 * row["against_baseline"]["mean"]
+
+
+def _note(document: dict[str, Any]) -> str:
+    """What came of the predictions, and a link to every run; where that is too long, not to those that come last."""
+    links: dict[str, list[str]] = {}
+    for run in sorted(document["runs"], key=lambda run: run["purpose"] == "tuning"):
+        label = f"{run['learning_rate']:.3g}" if run["purpose"] == "tuning" else str(run["seed"])
+        links.setdefault(f"{run['variant']}, {run['purpose']}", []).append(_link(label, run["url"]))
+    lines = [f"**{document['question']}**", ""]
+    lines += [f"- **{verdict}**: {because}" for verdict, because in findings(document)]
+    lines += [
+        "",
+        "README.md among the artifacts has the tables. The runs, by seed (when tuning, by learning rate):",
+        "",
+    ]
+    lines += [f"- {group}: {' '.join(found)}" for group, found in links.items()]
+    while sum(map(len, lines)) + len(lines) > LONGEST_NOTE:
+        lines.pop()
+    return "\n".join(lines)
+
+
+def _link(label: str, url: str) -> str:
+    """A link within the UI, whichever port it is served on; the label alone where there is nothing to link."""
+    _, hash_mark, place = url.partition("#")
+    return f"[{label}](#{place})" if hash_mark else label

@@ -1,0 +1,181 @@
+"""Several cells: queued, and trained by this process or by workers of it."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import optuna
+import psutil
+from sqlalchemy.exc import SQLAlchemyError
+
+from harness import paths, queue
+from harness.cells import run_cell
+from harness.config import source_hash
+from harness.data import Dataset, load
+from harness.errors import HarnessError, first_line
+from harness.hardware import has_gpu
+from harness.plan import Cell
+from harness.recipes import named
+from harness.report.progress import CellsDisplay, RunDisplay
+from harness.runs import RunFolder
+
+#: Memory of one worker, in bytes, with room to spare: what `make bench` measures is under 3 GB.
+WORKER_MEMORY = 3 * 1024**3
+
+#: Seconds that a worker gets to end its run in good order.
+PATIENCE = 60
+
+
+class Diverged(Exception):
+    """A cell that ended without an accuracy: its reason goes into the queue."""
+
+
+def through_the_queue(cells: Sequence[Cell], dataset: Dataset, workers: int | None, *, probe: bool) -> None:
+    """Bring cells to their end. One that fails does not stop the others; the HarnessError at the end names it."""
+    names = list(dict.fromkeys(study_name(cell) for cell in cells))
+    with _explained():
+        studies = {name: queue.open_study(name) for name in names}
+        for name, study in studies.items():
+            queue.enqueue(study, [cell for cell in cells if study_name(cell) == name])
+        count = min(workers or default_workers(len(cells)), len(cells))
+        if count == 1:
+            _work_here(list(studies.values()), dataset, cells, probe=probe)
+        else:
+            _work_elsewhere(names, count, cells, probe=probe)
+        missing = [cell for cell in cells if RunFolder(cell.config).result() is None]
+        failed = queue.failures(list(studies.values()), missing) if missing else {}
+    if missing:
+        reasons = "\n".join(f"  {cell.name}: {failed.get(cell.config.key, 'its worker died')}" for cell in missing[:10])
+        raise HarnessError(
+            f"{len(missing)} of {len(cells)} cells have no result:\n{reasons}\nThe others are kept. When the reason is "
+            f"mended, the same command (without --fresh) trains what is missing."
+        )
+
+
+def study_name(cell: Cell) -> str:
+    """Where a cell waits."""
+    tuning = ["tuning"] if cell.purpose == "tuning" else []
+    return " ".join([cell.experiment, cell.recipe, cell.budget, cell.config.data, *tuning])
+
+
+def default_workers(cells: int) -> int:
+    """One worker on a GPU, and for a few cells; else one per core, as small steps leave two cores half idle."""
+    cores = len(_cores())
+    if has_gpu() or cells < 2 * cores:
+        return 1
+    return max(1, min(cores, int(psutil.virtual_memory().available // WORKER_MEMORY)))
+
+
+def _work_here(studies: Sequence[optuna.Study], dataset: Dataset, cells: Sequence[Cell], *, probe: bool) -> None:
+    """Work through the queue in this process, showing each run."""
+    place = {cell.config.key: number for number, cell in enumerate(cells, start=1)}
+
+    def train(cell: Cell) -> float:
+        number = place.get(cell.config.key)
+        suffix = f" ({number} of {len(cells)})" if number and len(cells) > 1 else ""
+        with RunDisplay(cell.name + suffix, cell.config) as display:
+            return _train(cell, dataset, display, probe)
+
+    queue.work(studies, train)
+
+
+def join(names: Sequence[str], *, probe: bool) -> None:
+    """`harness worker`: work through the cells of some studies, until none of them waits."""
+    datasets: dict[str, Dataset] = {}
+
+    def train(cell: Cell) -> float:
+        config = cell.config
+        if config.data not in datasets:
+            datasets[config.data] = load("digits" if config.data == "digits" else None)
+        dataset = datasets[config.data]
+        if dataset.fingerprint != config.data_fingerprint:
+            raise HarnessError(
+                f"This worker's data ({dataset.name}, {dataset.fingerprint[:12]}, from {dataset.source}) are not those "
+                f"of the study ({config.data}, {config.data_fingerprint[:12]}); set $CIFAR10_DIR to the same data."
+            )
+        with RunDisplay(cell.name, config) as display:
+            return _train(cell, dataset, display, probe)
+
+    with _explained():
+        studies = {name: name for name in queue.known_studies()}
+        queue.work([queue.open_study(named("study", studies, name)) for name in names], train)
+
+
+def _train(cell: Cell, dataset: Dataset, display: RunDisplay, probe: bool) -> float:
+    if cell.config.source != source_hash(cell.config.engine):
+        raise HarnessError(
+            f"The code here ({source_hash(cell.config.engine)}) is not the code that queued this cell "
+            f"({cell.config.source}): they would not give the same numbers. Use the same commit."
+        )
+    # It may be another experiment's cell too, and in another worker's hands: its result will serve.
+    result = run_cell(cell, dataset, display, wait=True, probe=probe)
+    if result.status == "diverged":
+        raise Diverged(f"diverged: {result.reason}")
+    return result.metrics["accuracy"]
+
+
+def _work_elsewhere(names: Sequence[str], count: int, cells: Sequence[Cell], *, probe: bool) -> None:
+    """Start workers, each on its share of the cores, and show what they bring."""
+    folder = paths.mlruns() / "workers"
+    folder.mkdir(parents=True, exist_ok=True)
+    logs = [folder / f"{os.getpid()}-{number}.log" for number in range(1, count + 1)]
+    with CellsDisplay(cells, count) as display, contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(_worker(names, log, n, count, probe)) for n, log in enumerate(logs)]
+        while [worker for worker in workers if worker.poll() is None]:
+            display.update()
+            time.sleep(0.5)
+        display.update()
+    if all(worker.returncode for worker in workers):
+        raise HarnessError(
+            f"All {count} workers died (exit codes {', '.join(str(worker.returncode) for worker in workers)}); the "
+            f"last words of the first: {_last_line(logs[0])!r} ({logs[0]}). What they finished is kept; the "
+            f"same command goes on from there."
+        )
+
+
+@contextlib.contextmanager
+def _worker(names: Sequence[str], log: Path, number: int, count: int, probe: bool) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "harness", "worker", *names, *([] if probe else ["--no-probe"])]
+    with open(log, "wb") as file:
+        worker = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+    if len(_cores()) >= count:
+        # TensorFlow makes as many threads as it has cores: without a share of its own, each worker would take them all.
+        with contextlib.suppress(psutil.Error):
+            psutil.Process(worker.pid).cpu_affinity(_cores()[number::count])
+    try:
+        yield worker
+    finally:
+        if worker.poll() is None:
+            worker.terminate()
+            try:
+                worker.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+
+
+def _cores() -> list[int]:
+    """The processor cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Say of a queue that does not answer what is safe and what to do."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = error.__cause__ or error
+        raise HarnessError(
+            f"The queue at {queue.storage_url()} did not answer ({first_line(cause)}). Every finished "
+            f"epoch is safe in {paths.mlruns() / 'runs'}: give the same command again."
+        ) from error

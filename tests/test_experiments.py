@@ -1,0 +1,152 @@
+"""Every file of experiments/ says what it must, fits together, and runs; workers may die meanwhile."""
+
+import dataclasses
+import importlib
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SMALL_RECIPE, Command, command, document, mlflow_runs, small_config
+
+from harness import experiment, plan
+from harness.config import RunConfig
+from harness.data import digits
+from harness.errors import BadInput
+from harness.experiment import Experiment, Prediction, factorial
+from harness.metrics import INSIDE
+from harness.plan import Settings
+from harness.runs import Result, RunFolder
+
+ALL = experiment.names()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_experiment_states_its_question_its_prediction_and_its_command(name: str) -> None:
+    declared = experiment.load(name)
+    text = importlib.import_module(f"experiments.{name}").__doc__
+    assert declared.question.endswith("?")
+    assert "Prediction, written before the run:" in text
+    assert "make " in text
+    assert set(declared.mechanism) <= set(INSIDE)
+    assert bool(declared.variants) == bool(declared.predictions) == (name != "baseline")
+
+
+def test_a_factorial_experiment_has_every_combination() -> None:
+    made = factorial({"a": ("activation", "tanh"), "b": ("flip", False), "c": ("shift", 0)})
+    assert len(made.all_variants) == 8
+    assert made.variants["no a + no c"] == {"activation": "tanh", "shift": 0}
+
+
+@pytest.mark.parametrize(
+    ("declared", "says"),
+    [
+        (Experiment(variants={"one": {"shift": 1}, "other": {"shift": 1}}), "alike"),
+        (Experiment(variants={"no change": {"shift": 2}}), "alike"),
+        (Experiment(variants={"one": {"shift": 1}}, family=("two",)), "'two'"),
+        (Experiment(variants={"one": {"shift": 1}}, predictions=(Prediction("three", "worse"),)), "'three'"),
+        (Experiment(variants={"one": {"shifts": 1}}), "did you mean shift"),
+    ],
+)
+def test_an_experiment_that_contradicts_itself_is_refused(declared: Experiment, says: str, monkeypatch) -> None:
+    monkeypatch.setattr(importlib.import_module("experiments.baseline"), "experiment", declared)
+    with pytest.raises(BadInput, match=says):
+        experiment.load("baseline")
+
+
+def test_all_experiments_share_the_baseline_s_runs() -> None:
+    dataset = digits()
+    keys = {
+        name: {c.config.key for c in plan.cells(name, experiment.load(name), dataset, Settings("smoke"), [0, 1])}
+        for name in ALL
+    }
+    assert len(keys["baseline"]) == 2
+    assert all(keys["baseline"] <= own for own in keys.values())
+    assert keys["factorial"] & keys["ablate_bn"] > keys["baseline"]
+
+
+def test_a_budget_or_another_recipe_makes_other_runs_and_a_retuned_one_may_be_the_same() -> None:
+    dataset, declared = digits(), experiment.load("ablate_order")
+    settings = Settings("smoke")
+    same = plan.cells("ablate_order", declared, dataset, settings, [0])
+    factors = {"baseline": 1.0, "norm after": 3.0}
+    retuned = plan.retuned_cells("ablate_order", declared, factors, dataset, settings, [0])
+    assert same[0].config.key == retuned[0].config.key
+    assert same[1].config.recipe.learning_rate * 3 == pytest.approx(retuned[1].config.recipe.learning_rate)
+    tuning = plan.tuning_cells("ablate_order", declared, dataset, settings)
+    assert {cell.config.split for cell in tuning} == {"tune"}
+    assert not {cell.config.seed for cell in tuning} & set(range(100))
+
+
+def test_every_experiment_runs(harness: Command, mlruns: Path) -> None:
+    # Without probes, which have tests of their own: compiling them takes as long as all else.
+    arguments = ("run", *ALL, "--budget", "smoke", "--no-probe", "--json")
+    answers = document(harness(*arguments))["experiments"]
+    assert [answer["experiment"] for answer in answers] == ALL
+    for answer in answers:
+        assert answer["missing"] == 0
+        assert all(run["status"] in ("finished", "diverged") for run in answer["runs"])
+        # With one seed nothing is decided, and that is said.
+        compared = [row["against_baseline"] for row in answer["variants"] if row["against_baseline"]]
+        assert all(each["verdict"] == "inconclusive" and not each["enough"] for each in compared)
+
+
+def test_a_killed_worker_loses_nothing_and_a_second_call_trains_nothing(mlruns: Path, harness: Command) -> None:
+    arguments = ("run", "ablate_order", "--budget", "smoke", "--seeds", "2", "--workers", "2", "--json")
+    parent = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    workers: set[int] = set()
+    while parent.poll() is None and not workers:
+        # Kill a worker that is in the middle of a cell.
+        workers = {int(file.read_text().split()[1]) for file in mlruns.glob("runs/*/holder")} - {parent.pid}
+        time.sleep(0.05)
+    os.kill(min(workers), signal.SIGKILL)
+    stdout, stderr = parent.communicate(timeout=400)
+    assert parent.returncode == 0, stderr
+    answer = json.loads(stdout)
+    assert len({run["run_key"] for run in answer["runs"] if run["status"] == "finished"}) == 4
+    assert {run.info.status for run in mlflow_runs(mlruns)} == {"FINISHED"}
+    cells = [run.data.tags["run_key"] for run in mlflow_runs(mlruns) if "run_key" in run.data.tags]
+    assert len(cells) == len(set(cells)) == 4
+    again = document(harness(*arguments))
+    assert not any(run["trained"] for run in again["runs"])
+    assert {r["run_key"]: r["weights_sha256"] for r in again["runs"]} == {
+        r["run_key"]: r["weights_sha256"] for r in answer["runs"]
+    }
+
+
+def test_ctrl_c_ends_the_workers_too(mlruns: Path) -> None:
+    arguments = ("run", "ablate_order", "--budget", "smoke", "--seeds", "4", "--workers", "2")
+    parent = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while parent.poll() is None and not list(mlruns.glob("runs/*/holder")):
+        time.sleep(0.05)
+    os.killpg(parent.pid, signal.SIGINT)
+    _, stderr = parent.communicate(timeout=120)
+    assert parent.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert not {run.info.status for run in mlflow_runs(mlruns)} & {"RUNNING"}
+    assert not subprocess.run(["pgrep", "-g", str(parent.pid)], capture_output=True).stdout
+
+
+def stored(config: RunConfig, accuracy: float) -> str:
+    metrics = {"accuracy": accuracy, "cross_entropy": 1.0, "training_seconds": 1.0}
+    folder = RunFolder(config)
+    with folder.locked():
+        folder.finish(
+            Result("finished", "", metrics, "ab", {}, []), [{"epoch": 1, "test_accuracy": accuracy, "pflop": 0.1}]
+        )
+    return config.key
+
+
+def test_runs_are_compared_by_their_keys_and_different_ones_are_refused(mlruns: Path, harness: Command) -> None:
+    keys = [stored(small_config(seed=seed), 0.5 + 0.01 * seed) for seed in range(2)]
+    recipe = dataclasses.replace(SMALL_RECIPE, shift=0)
+    keys += [stored(small_config(recipe, seed=seed), 0.4 + 0.02 * seed) for seed in range(2)]
+    compared = document(harness("compare", *(key[:8] for key in keys), "--json"))
+    assert [row["variant"] for row in compared["variants"]] == ["baseline", "shift=0"]
+    other = stored(dataclasses.replace(small_config(), split="tune"), 0.5)
+    refused = harness("compare", keys[0], other)
+    assert refused.returncode == 2
+    assert "differ in split" in " ".join(refused.stderr.split())

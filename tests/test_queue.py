@@ -1,0 +1,110 @@
+"""No cell is lost and none is counted twice, whoever dies."""
+
+import os
+from pathlib import Path
+
+import pytest
+from conftest import small_config
+from optuna.trial import TrialState
+
+from harness import queue
+from harness.plan import Cell
+
+
+def cell(seed: int) -> Cell:
+    return Cell("e", "baseline", "smoke", "fast", "same recipe", small_config(seed=seed))
+
+
+def states(study) -> dict[TrialState, list[str]]:
+    found: dict[TrialState, list[str]] = {}
+    for trial in study.get_trials():
+        found.setdefault(trial.state, []).append(trial.user_attrs["run_key"])
+    return found
+
+
+def test_a_cell_survives_its_way_through_the_queue() -> None:
+    from harness.plan import cell_from_json
+
+    assert cell_from_json(cell(3).to_json()) == cell(3)
+
+
+def test_cells_are_queued_once_and_trained_once(mlruns: Path) -> None:
+    study = queue.open_study("s")
+    cells = [cell(seed) for seed in range(4)]
+    queue.enqueue(study, cells[:3])
+    queue.enqueue(queue.open_study("s"), cells)
+    trained = []
+    queue.work([study], lambda c: trained.append(c) or 0.5)
+    assert trained == cells
+    assert states(study) == {TrialState.COMPLETE: [c.config.key for c in cells]}
+    queue.work([study], lambda c: pytest.fail("nothing waits any more"))
+
+
+def test_a_cell_that_fails_stops_no_other_and_its_reason_is_kept(mlruns: Path) -> None:
+    study = queue.open_study("s")
+    cells = [cell(seed) for seed in range(3)]
+    queue.enqueue(study, cells)
+
+    def train(c: Cell) -> float:
+        if c == cells[1]:
+            raise ValueError("no room for it")
+        return 0.5
+
+    queue.work([study], train)
+    assert states(study)[TrialState.FAIL] == [cells[1].config.key]
+    assert len(states(study)[TrialState.COMPLETE]) == 2
+    assert queue.failures([study], cells) == {cells[1].config.key: "no room for it"}
+    queue.enqueue(study, [cells[1]])
+    assert states(study)[TrialState.WAITING] == [cells[1].config.key]
+
+
+def test_the_cell_of_a_dead_worker_waits_again(mlruns: Path) -> None:
+    study = queue.open_study("s")
+    cells = [cell(0), cell(1)]
+    queue.enqueue(study, cells)
+    child = os.fork()
+    if child == 0:  # a worker that dies while it trains
+        queue.work([queue.open_study("s")], lambda c: os._exit(9))
+    os.waitpid(child, 0)
+    assert states(study)[TrialState.RUNNING] == [cells[0].config.key]
+    trained = []
+    queue.work([study], lambda c: trained.append(c.config.key) or 0.5)
+    assert sorted(trained) == sorted(c.config.key for c in cells)
+    ended = states(study)
+    assert sorted(ended[TrialState.COMPLETE]) == sorted(trained)
+    assert ended[TrialState.FAIL] == [cells[0].config.key]
+
+
+def test_what_a_stopped_command_left_waiting_is_not_trained(mlruns: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        queue.enqueue(queue.open_study("s"), [cell(0), cell(1)])
+        os._exit(0)
+    os.waitpid(child, 0)
+    study = queue.open_study("s")
+    queue.enqueue(study, [cell(1)])
+    trained = []
+    queue.work([study], lambda c: trained.append(c) or 0.5)
+    assert trained == [cell(1)]
+
+
+def test_an_interrupted_cell_can_be_queued_again(mlruns: Path) -> None:
+    study = queue.open_study("s")
+    queue.enqueue(study, [cell(0)])
+
+    def interrupted(c: Cell) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        queue.work([study], interrupted)
+    queue.enqueue(study, [cell(0)])
+    queue.work([study], lambda c: 0.5)
+    assert states(study)[TrialState.COMPLETE] == [cell(0).config.key]
+
+
+def test_a_damaged_queue_is_explained(mlruns: Path) -> None:
+    from harness.errors import HarnessError
+
+    (mlruns / "optuna.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(HarnessError, match="may be deleted"):
+        queue.open_study("s")

@@ -1,0 +1,105 @@
+"""Verdicts of a family: Holm, the four words, and when there are too few seeds for any."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.statistics import Compared, compare_family, fewest_seeds
+from harness.statistics.family import holm
+
+pytest_plugins = "statistics_fixtures"
+pytestmark = pytest.mark.usefixtures("uncollected")
+
+SPREAD = np.linspace(-0.002, 0.002, 10)
+BASELINE = 0.86 + np.array([3, -1, 2, -4, 0, 1, -3, 4, -2, 0]) / 1000
+FAMILY = {
+    "better": (BASELINE + 0.01 + SPREAD, BASELINE),
+    "worse": (BASELINE - 0.01 + SPREAD, BASELINE),
+    "equivalent": (BASELINE + 0.0002 + SPREAD, BASELINE),
+    "inconclusive": (BASELINE + 0.001 + 10 * SPREAD, BASELINE),
+}
+
+
+def words(family: dict[str, Compared]) -> list[str]:
+    return [each.verdict for each in family.values()]
+
+
+def test_the_four_verdicts() -> None:
+    got = compare_family(FAMILY)
+    assert words(got) == list(FAMILY)
+    assert all(each.enough for each in got.values())
+    # 2 of 1024 sign patterns, twice the smallest of four.
+    assert got["better"].paired.p == 2 / 1024
+    assert got["better"].p_holm == pytest.approx(8 / 1024)
+
+
+def test_where_less_is_better() -> None:
+    got = compare_family(FAMILY, lower_is_better=True)
+    assert words(got) == ["worse", "better", "equivalent", "inconclusive"]
+    assert got["better"].paired.superiority == pytest.approx(1 - compare_family(FAMILY)["better"].paired.superiority)
+
+
+def test_the_margin_is_in_the_unit_of_the_values() -> None:
+    percent = {name: (100 * variant, 100 * baseline) for name, (variant, baseline) in FAMILY.items()}
+    assert compare_family(percent)["equivalent"].verdict == "inconclusive"
+    assert words(compare_family(percent, margin=0.5)) == list(FAMILY)
+
+
+def test_the_fewest_seeds() -> None:
+    # 2 / 2**6 = 0.031; four times 2 / 2**8 = 0.031; seven times 2 / 2**9 = 0.027.
+    assert [fewest_seeds(size) for size in (1, 4, 7)] == [6, 8, 9]
+    # "Five seeds can never give a p below 0.0625."
+    assert fewest_seeds(1, 0.0625) == 6
+    assert fewest_seeds(1, 0.0626) == 5
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 7])
+def test_one_seed_less_than_the_fewest_is_too_few(size: int) -> None:
+    rng = np.random.default_rng(size)
+
+    def family(seeds: int) -> dict[str, Compared]:
+        baseline = rng.normal(0.8, 0.001, seeds)
+        return compare_family({str(i): (baseline + 0.05 + i / 1000, baseline) for i in range(size)})
+
+    assert {(each.verdict, each.enough) for each in family(fewest_seeds(size)).values()} == {("better", True)}
+    short = family(fewest_seeds(size) - 1).values()
+    assert {(each.verdict, each.enough) for each in short} == {("inconclusive", False)}
+    assert min(each.p_holm for each in short) >= 0.05
+
+
+def test_too_few_seeds_are_not_equivalent_either() -> None:
+    got = compare_family({"same": (BASELINE[:5], BASELINE[:5])})["same"]
+    assert got.equivalence_p_holm == 0
+    assert (got.verdict, got.enough) == ("inconclusive", False)
+
+
+def test_one_seed_counts_in_the_family() -> None:
+    got = compare_family({"better": FAMILY["better"], "once": ([0.9], [0.8])})
+    assert got["better"].p_holm == pytest.approx(2 * 2 / 1024)
+    assert got["once"].p_holm is got["once"].equivalence_p_holm is None
+    assert (got["once"].verdict, got["once"].enough) == ("inconclusive", False)
+
+
+def test_nothing_to_compare() -> None:
+    assert compare_family({}) == {}
+
+
+def holm_by_definition(p_values: list[float]) -> list[float]:
+    """The smallest level at which the step-down procedure rejects each, as Holm (1979) states it."""
+    adjusted, so_far = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        so_far = max(so_far, (len(p_values) - rank) * p_values[index])
+        adjusted[index] = min(so_far, 1.0)
+    return adjusted
+
+
+@given(st.lists(st.none() | st.floats(0, 1), max_size=8))
+def test_holm(p_values: list[float | None]) -> None:
+    # A p that is unknown is as good as 1 to the others.
+    wanted = holm_by_definition([1.0 if p is None else p for p in p_values])
+    got = holm(p_values)
+    assert [p is None for p in got] == [p is None for p in p_values]
+    assert [p for p in got if p is not None] == pytest.approx(
+        [w for w, p in zip(wanted, p_values, strict=True) if p is not None]
+    )
