@@ -141,7 +141,7 @@ def test_a_polite_kill_ends_the_run_and_the_next_call_goes_on(mlruns: Path, harn
     child = subprocess.Popen(command(*SMOKE), stderr=subprocess.PIPE, text=True)
     wait_for_epoch(mlruns, 1, child)
     child.send_signal(signal.SIGTERM)
-    _, stderr = child.communicate()
+    _, stderr = child.communicate(timeout=120)
     assert child.returncode == 130, stderr
     assert "goes on from there" in " ".join(stderr.split())
     assert "Traceback" not in stderr
@@ -151,7 +151,7 @@ def test_a_polite_kill_ends_the_run_and_the_next_call_goes_on(mlruns: Path, harn
 
 def test_a_second_process_on_the_same_run_is_refused(mlruns: Path, harness: Command) -> None:
     first = subprocess.Popen(command(*SMOKE), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(mlruns.glob("runs/*/holder")):
+    while first.poll() is None and not list(mlruns.glob("runs/*/holder")):
         time.sleep(0.05)
     second = harness(*SMOKE)
     assert second.returncode == 1
@@ -210,6 +210,7 @@ def test_five_kills_change_nothing(mlruns: Path, harness: Command, uninterrupted
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_twenty_five_kills_change_nothing(mlruns: Path, harness: Command, uninterrupted) -> None:
     kill_at_random(mlruns, 25, 2, harness, uninterrupted)
 
