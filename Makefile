@@ -6,17 +6,18 @@
 PYTHON ?= python3
 RECIPE ?= fast
 BUDGET ?= full
-PORT ?= 5000
 UV := $(shell command -v uv 2>/dev/null)
 READY := .venv/.ready
 which = --recipe $(RECIPE) --budget $(BUDGET) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA),--data $(DATA))
 options = $(which) $(if $(FRESH),--fresh) $(if $(WORKERS),--workers $(WORKERS))
+searched = --trials $(or $(TRIALS),50) --recipe $(RECIPE) --budget $(BUDGET) $(if $(DATA),--data $(DATA)) \
+           $(if $(WORKERS),--workers $(WORKERS))
 ablations = ablate_bn ablate_activation ablate_scaling ablate_dropout ablate_order factorial
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install baseline ablate ablate-bn ablate-activation ablate-scaling ablate-dropout ablate-order factorial \
-        compare data show ui bench test test-slow lint format lock clean
+        search confirm compare data show ui dashboard bench test test-slow lint format lock clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,14 @@ factorial: $(READY)  ## scaling x normalization x activation: main effects and i
 ablate: $(READY)  ## all of these; quick on two cores is BUDGET=quick
 	@.venv/bin/harness run $(ablations) $(options)
 
+search: BUDGET = quick
+search: $(READY)  ## search for a better recipe with Optuna (TRIALS=50 BUDGET=quick WORKERS=1)
+	@.venv/bin/harness search $(searched)
+
+confirm: BUDGET = quick
+confirm: $(READY)  ## run the best three of that search and the baseline on fresh seeds (SEEDS=10 SAVE=name)
+	@.venv/bin/harness search $(searched) --confirm $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SAVE),--save $(SAVE))
+
 compare: $(READY)  ## the tables and figures of all experiments again, from what is stored
 	@.venv/bin/harness compare baseline $(ablations) $(which)
 
@@ -57,7 +66,10 @@ show: $(READY)  ## the network: layers, parameters, operations, drawing
 	@.venv/bin/harness show
 
 ui: $(READY)  ## the MLflow UI on http://127.0.0.1:5000 (PORT=5000)
-	@.venv/bin/harness ui --port $(PORT)
+	@.venv/bin/harness ui $(if $(PORT),--port $(PORT))
+
+dashboard: $(READY)  ## the Optuna dashboard on http://127.0.0.1:8080 (PORT=8080)
+	@.venv/bin/harness dashboard $(if $(PORT),--port $(PORT))
 
 bench: $(READY)  ## images per second against plain Keras and PyTorch; run nothing else
 	@.venv/bin/harness bench

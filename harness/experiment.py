@@ -77,7 +77,16 @@ def factorial_name(off: tuple[str, ...]) -> str:
 
 
 def names() -> list[str]:
-    """The experiments there are: the files of `experiments/`."""
+    """The experiments there are: the files of `experiments/`, but for the searches."""
+    return [name for name in _files() if not name.startswith("search")]
+
+
+def search_names() -> list[str]:
+    """The searches there are: the files of `experiments/` whose names begin with `search` (harness/search)."""
+    return [name for name in _files() if name.startswith("search")]
+
+
+def _files() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
 
 

@@ -48,6 +48,17 @@ def _multiplies_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def gpus() -> list[str]:
+    """The NVIDIA GPUs that this process may use, each as `$CUDA_VISIBLE_DEVICES` names it; no framework is asked."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [each.strip() for each in chosen.split(",") if each.strip()]
+    try:
+        return [str(number) for number in range(len(os.listdir("/proc/driver/nvidia/gpus")))]
+    except OSError:
+        return []
+
+
 def has_gpu() -> bool:
     """Whether a driver says that there is an NVIDIA GPU; no framework is asked."""
     return os.path.exists("/proc/driver/nvidia/version")

@@ -12,7 +12,6 @@ from harness.data import how_to_get_cifar10, load, sample_figure
 from harness.engine.importing import import_tensorflow
 from harness.errors import BadInput
 from harness.paths import mlruns
-from harness.recipes import RECIPES
 from harness.report.console import log, out
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None)
 
     The picture goes to `picture`, or to mlruns/network.png.
     """
-    network, resolved = change(Network(), recipes.named("recipe", RECIPES, recipe), changes)
+    network, resolved = change(Network(), recipes.named("recipe", recipes.recipes(), recipe), changes)
     import_tensorflow()
     from harness.engine.network import build, forward_flops, training_flops
 

@@ -32,6 +32,20 @@ def deferred() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+@contextlib.contextmanager
+def allowed() -> Iterator[None]:
+    """Within a block that is `deferred`, let signals interrupt this part of it all the same."""
+    global _deferring, _pending
+    waiting, _deferring = _deferring, 0
+    try:
+        if _pending:
+            _pending = False
+            raise KeyboardInterrupt
+        yield
+    finally:
+        _deferring = waiting
+
+
 def _interrupt(number: int, frame: object) -> None:
     global _pending
     if _deferring and not _pending:

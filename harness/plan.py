@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
-from harness.config import Network, Precision, RunConfig, SplitName, change, from_json, source_hash
+from harness.config import Network, Precision, Recipe, RunConfig, SplitName, change, from_json, source_hash
 from harness.data import Dataset, Split, split, subset
 from harness.errors import BadInput
 from harness.experiment import Experiment
-from harness.recipes import BUDGETS, RECIPES
+from harness.recipes import BUDGETS, recipes
 from harness.runs import all_runs
 
-#: A variant is run under the baseline's recipe, and again with a learning rate of its own, tuned first.
-Purpose = Literal["same recipe", "tuning", "retuned"]
+#: A variant is run under the baseline's recipe, and again with a learning rate of its own, tuned first; a search
+#: (harness/search) runs recipes that it samples.
+Purpose = Literal["same recipe", "tuning", "retuned", "search"]
 
 #: The learning rates tried for every variant, as factors on the recipe's own. One grid and one seed for all.
 TUNING_FACTORS = (1 / 9, 1 / 3, 1.0, 3.0, 9.0)
@@ -84,7 +85,7 @@ def cell_from_json(text: str) -> Cell:
 def cells(name: str, experiment: Experiment, dataset: Dataset, settings: Settings, seeds: list[int]) -> list[Cell]:
     """Every variant with every seed, under the one recipe."""
     return [
-        _cell(name, variant, changes, dataset, settings, seed, "same recipe")
+        cell(name, variant, changes, dataset, settings, seed, "same recipe")
         for variant, changes in experiment.all_variants.items()
         for seed in seeds
     ]
@@ -94,7 +95,7 @@ def tuning_cells(name: str, experiment: Experiment, dataset: Dataset, settings: 
     """Every variant with every learning rate of the grid, judged on the validation images."""
     settings = dataclasses.replace(settings, split="tune")
     return [
-        _cell(name, variant, changes, dataset, settings, TUNING_SEED, "tuning", factor)
+        cell(name, variant, changes, dataset, settings, TUNING_SEED, "tuning", factor)
         for variant, changes in experiment.all_variants.items()
         for factor in TUNING_FACTORS
     ]
@@ -110,13 +111,13 @@ def retuned_cells(
 ) -> list[Cell]:
     """Every variant with every seed, at the factor on the learning rate that suited it best."""
     return [
-        _cell(name, variant, changes, dataset, settings, seed, "retuned", factors[variant])
+        cell(name, variant, changes, dataset, settings, seed, "retuned", factors[variant])
         for variant, changes in experiment.all_variants.items()
         for seed in seeds
     ]
 
 
-def _cell(
+def cell(
     name: str,
     variant: str,
     variant_changes: dict[str, Any],
@@ -126,8 +127,9 @@ def _cell(
     purpose: Purpose,
     factor: float = 1.0,
 ) -> Cell:
+    """One variant with one seed. Raises BadInput where its batch is larger than the budget's images."""
     images = _sizes(dataset, settings)
-    base = BUDGETS[settings.budget].shrink(RECIPES[settings.recipe], images[0])
+    base = shrunk_recipe(dataset, settings)
     network, recipe = change(Network(), base, {**variant_changes, **settings.changes})
     recipe = dataclasses.replace(recipe, learning_rate=recipe.learning_rate * factor)
     if recipe.batch_size > images[0]:
@@ -150,6 +152,11 @@ def _cell(
     )
     changed = ", ".join(f"{key}={value}" for key, value in settings.changes.items())
     return Cell(name, variant, settings.budget, settings.recipe, purpose, config, changed, factor)
+
+
+def shrunk_recipe(dataset: Dataset, settings: Settings) -> Recipe:
+    """The settings' recipe as their budget shrinks it, before any change."""
+    return BUDGETS[settings.budget].shrink(recipes()[settings.recipe], _sizes(dataset, settings)[0])
 
 
 def _sizes(dataset: Dataset, settings: Settings) -> tuple[int, int]:

@@ -16,7 +16,12 @@ def publish(document: dict[str, Any], outcomes: Sequence[Outcome], to: Path | No
     usual = {"split": "final", "precision": "float32"}
     unusual = [document[name] for name, value in usual.items() if document[name] != value]
     words = [*(document[name] for name in ("experiment", "recipe", "budget", "data")), document["changes"], *unusual]
-    folder = (to or paths.mlruns() / "answers") / re.sub(r"[^\w.=-]+", "_", "-".join(filter(None, words)))
+    folder = folder_for(to, "-".join(filter(None, words)))
     write_answer(document, outcomes, folder)
     document["folder"] = str(folder)
     document["url"] = log_answer(document, folder)
+
+
+def folder_for(to: Path | None, name: str) -> Path:
+    """Where findings of that name go. to: None is mlruns/answers."""
+    return (to or paths.mlruns() / "answers") / re.sub(r"[^\w.=-]+", "_", name)

@@ -1,7 +1,8 @@
-"""The queue: cells waiting, running, done and failed, as the trials of Optuna studies that survive any crash.
+"""The queue: work waiting, running, done and failed, as the trials of Optuna studies that survive any crash.
 
-One study for each experiment and budget, in `mlruns/optuna.db` or at `$OPTUNA_STORAGE`. A worker that dies stops
-sending heartbeats; after `GRACE` seconds its cell waits again. What is done is decided by the run's folder, not by the
+A trial that waits is a cell of an experiment, or a slot of a search whose cell is sampled when a worker takes it. One
+study for each experiment or search and budget, in `mlruns/optuna.db` or at `$OPTUNA_STORAGE`. A worker that dies stops
+sending heartbeats; after `GRACE` seconds its trial waits again. What is done is decided by the run's folder, not by the
 queue: losing the database loses no result.
 """
 
@@ -9,7 +10,7 @@ import contextlib
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import filelock
 import optuna
@@ -17,11 +18,17 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import paths
 from harness.errors import HarnessError, first_line
+from harness.interrupts import allowed, deferred
 from harness.liveness import identity, is_alive
 from harness.plan import Cell, cell_from_json
 
+#: In seconds.
 HEARTBEAT = 10
 GRACE = 60
+
+
+class NothingLeft(Exception):
+    """A worker came too late for the last trial."""
 
 
 def storage_url() -> str:
@@ -31,13 +38,25 @@ def storage_url() -> str:
 
 def open_study(name: str) -> optuna.Study:
     """The study of that name, made if need be. Raises HarnessError when the database does not answer."""
+    with _opening() as storage:
+        return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+
+
+def known_studies() -> list[str]:
+    """The names of the studies that there are."""
+    with _opening() as storage:
+        return optuna.study.get_all_study_names(storage)
+
+
+@contextlib.contextmanager
+def _opening() -> Iterator[optuna.storages.RDBStorage]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     paths.mlruns().mkdir(parents=True, exist_ok=True)
     try:
         # One process at a time: several that create the tables together fail.
         with filelock.FileLock(paths.mlruns() / "optuna.lock"):
-            storage = optuna.storages.RDBStorage(
+            yield optuna.storages.RDBStorage(
                 storage_url(),
                 # Many workers on one sqlite file wait for each other; the default gives up after 5 s.
                 engine_kwargs={"connect_args": {"timeout": 60}} if storage_url().startswith("sqlite") else None,
@@ -45,18 +64,12 @@ def open_study(name: str) -> optuna.Study:
                 grace_period=GRACE,
                 heartbeat_stale_trial_callback=_again,
             )
-            return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
     except Exception as error:
         raise HarnessError(
             f"The queue at {storage_url()} did not open ({first_line(error)}). Finished runs are safe in "
             f"{paths.mlruns() / 'runs'}. See that the database answers; a damaged mlruns/optuna.db may be deleted, the "
             f"same command then queues again what is not done."
         ) from error
-
-
-def known_studies() -> list[str]:
-    """The names of the studies that there are."""
-    return optuna.study.get_all_study_names(storage_url())
 
 
 def enqueue(study: optuna.Study, cells: Sequence[Cell]) -> None:
@@ -73,39 +86,61 @@ def enqueue(study: optuna.Study, cells: Sequence[Cell]) -> None:
                 study.enqueue_trial({}, user_attrs=attributes | owner)
 
 
-def work(studies: Sequence[optuna.Study], train: Callable[[Cell], float]) -> None:
-    """Train waiting cells until none waits and none runs, here or in another worker: one that dies may leave its own.
+def work(
+    studies: Sequence[optuna.Study],
+    train: Callable[[Cell], float],
+    search: Callable[[optuna.Trial], float] | None = None,
+) -> None:
+    """Work until no trial waits and none runs, here or in another worker: one that dies may leave its own.
 
     train: brings a cell to its end and returns its accuracy; what it raises is recorded as the reason of the failure
-    and does not stop the others.
+    and does not stop the others. search: the same for a trial of a search.
     """
 
     def objective(trial: optuna.Trial) -> float:
         text = trial.user_attrs.get("cell")
-        if text is None:
-            raise optuna.TrialPruned("another worker took the last cell")
+        if text is None and "slot" not in trial.user_attrs:
+            # Two workers saw the last trial wait, and Optuna made a new one for the one that came too late.
+            raise NothingLeft("another worker took the last trial")
         if not _is_wanted(trial):
             raise optuna.TrialPruned("the command that queued it was stopped")
         for name, sign in identity().items():
             trial.set_user_attr(f"worker_{name}", sign)
         try:
-            return train(cell_from_json(text))
+            with allowed():
+                if text is not None:
+                    return train(cell_from_json(text))
+                assert search is not None
+                return search(trial)
+        except optuna.TrialPruned:
+            raise
         except (Exception, KeyboardInterrupt) as error:
             trial.set_user_attr("reason", str(error) or type(error).__name__)
+            if isinstance(error, KeyboardInterrupt) and text is None:
+                # A cell is queued by the next command for it; a trial's parameters are known to the trial alone.
+                _again(trial.study, trial)
             raise
 
-    while True:
-        waiting = next((study for study in studies if _trials(study, TrialState.WAITING)), None)
-        if waiting is not None:
-            with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
-                # Raised where another worker gave this one up for dead; the result is in the run's folder all the same.
-                waiting.optimize(objective, n_trials=1, catch=(Exception,))
-        elif any(_trials(study, TrialState.RUNNING) for study in studies):
-            time.sleep(1)
-            for study in studies:
-                _revive(study)
-        else:
-            return
+    # Signals wait while the database is spoken to.
+    with deferred():
+        while True:
+            waiting = next((study for study in studies if _trials(study, TrialState.WAITING)), None)
+            if waiting is not None:
+                with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
+                    # Raised where another worker gave this one up for dead; the result is in the run's folder still.
+                    waiting.optimize(objective, n_trials=1, catch=(Exception,))
+            elif any(_trials(study, TrialState.RUNNING) for study in studies):
+                with allowed():
+                    time.sleep(1)
+                for study in studies:
+                    _revive(study)
+            else:
+                return
+
+
+def is_empty(study: optuna.Study) -> bool:
+    """Whether nothing waits and nothing runs in a study."""
+    return not _trials(study, TrialState.WAITING, TrialState.RUNNING)
 
 
 def _revive(study: optuna.Study) -> None:
@@ -119,10 +154,11 @@ def _revive(study: optuna.Study) -> None:
     optuna.storages.fail_stale_trials(study)
 
 
-def _again(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queue the cell of a trial anew, without the dead worker's signs of life."""
-    attributes = {name: value for name, value in trial.user_attrs.items() if not name.startswith("worker_")}
-    study.enqueue_trial({}, user_attrs=attributes)
+def _again(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> None:
+    """Let the work of a trial wait anew, with its parameters and without the dead worker's signs of life."""
+    kept = ("run_key", "name", "cell", "slot", "is_baseline", *(f"owner_{name}" for name in identity()))
+    attributes = {name: value for name, value in trial.user_attrs.items() if name in kept}
+    study.enqueue_trial(trial.params, user_attrs=attributes)
 
 
 def _is_wanted(trial: FrozenTrial | optuna.Trial) -> bool:

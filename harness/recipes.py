@@ -2,14 +2,20 @@
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
-from harness.config import Recipe
+from harness.config import Recipe, recipe_from_dict
 from harness.errors import BadInput
+from harness.paths import PROJECT
 
 T = TypeVar("T")
+
+#: What `harness search --confirm --save` writes.
+SAVED = PROJECT / "experiments" / "recipes"
 
 #: `fast`: chosen on the tune split alone; README.md has the table of what was tried.
 FAST = Recipe(
@@ -39,6 +45,28 @@ PUBLISHED = Recipe(
 )
 
 RECIPES = {"fast": FAST, "published": PUBLISHED}
+
+
+def recipes() -> dict[str, Recipe]:
+    """The recipes by name: those above, and those that searches have saved. Raises BadInput for an unreadable file."""
+    return RECIPES | {file.stem: _read(file) for file in sorted(SAVED.glob("*.json"))}
+
+
+def save(name: str, recipe: Recipe, origin: dict[str, Any]) -> Path:
+    """Keep a recipe under a name of its own, with where it comes from; the file is meant to be committed."""
+    file = SAVED / f"{name}.json"
+    if not name.isidentifier() or name in recipes():
+        raise BadInput(f"{name!r} cannot name a new recipe: take letters, digits and underscores, and no name in use.")
+    SAVED.mkdir(exist_ok=True)
+    file.write_text(json.dumps({"recipe": dataclasses.asdict(recipe), "origin": origin}, indent=1) + "\n")
+    return file
+
+
+def _read(file: Path) -> Recipe:
+    try:
+        return recipe_from_dict(json.loads(file.read_text())["recipe"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{file} holds no recipe ({error}): mend it, or delete it and save it again.") from error
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""The MLflow UI, on this machine only."""
+"""The MLflow UI and the Optuna dashboard, on this machine only."""
 
 import os
 import socket
 import sys
+from pathlib import Path
 
 from harness import tracking
 from harness.errors import HarnessError
@@ -14,15 +15,7 @@ def serve(port: int) -> None:
     if tracking.tracking_uri().startswith("http"):
         log.print(f"The runs are on your own server: {tracking.tracking_uri()}")
         return
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise HarnessError(
-                f"Port {port} cannot be used ({error.strerror}): another MLflow UI may be on it already. Look at "
-                f"http://127.0.0.1:{port}, or choose another port: make ui PORT={port + 1}."
-            ) from error
+    _see_that_it_is_free(port, "ui")
     with tracking.explained():
         tracking.mark_dead_runs(tracking.open_mlflow())
     log.print(f"MLflow UI at http://127.0.0.1:{port} (Ctrl-C ends it)")
@@ -32,3 +25,28 @@ def serve(port: int) -> None:
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # In place of this process: a signal meant for the UI then reaches it.
     os.execve(sys.executable, command, environment)
+
+
+def serve_dashboard(port: int) -> None:
+    """Become the Optuna dashboard on 127.0.0.1."""
+    from harness import queue
+
+    _see_that_it_is_free(port, "dashboard")
+    # Makes the tables where there are none yet: the dashboard would fail on an empty database.
+    queue.known_studies()
+    log.print(f"Optuna dashboard at http://127.0.0.1:{port} (Ctrl-C ends it)")
+    command = [str(Path(sys.executable).with_name("optuna-dashboard")), queue.storage_url()]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    os.execve(command[0], command, dict(os.environ))
+
+
+def _see_that_it_is_free(port: int, target: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise HarnessError(
+                f"Port {port} cannot be used ({error.strerror}): the same page may be on it already. Look at "
+                f"http://127.0.0.1:{port}, or choose another port: make {target} PORT={port + 1}."
+            ) from error

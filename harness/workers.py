@@ -1,11 +1,11 @@
-"""Several cells: queued, and trained by this process or by workers of it."""
+"""Work from the queue, done by this process or by workers of it: cells of experiments, and trials of searches."""
 
 import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import optuna
@@ -17,11 +17,13 @@ from harness.cells import run_cell
 from harness.config import source_hash
 from harness.data import Dataset, load
 from harness.errors import HarnessError, first_line
-from harness.hardware import has_gpu
+from harness.hardware import gpus, has_gpu
 from harness.plan import Cell
 from harness.recipes import named
 from harness.report.progress import CellsDisplay, RunDisplay
-from harness.runs import RunFolder
+from harness.runs import Result, RunFolder
+from harness.search.study import recorded_terms
+from harness.search.trial import join_search
 
 #: Memory of one worker, in bytes, with room to spare: what `make bench` measures is under 3 GB.
 WORKER_MEMORY = 3 * 1024**3
@@ -37,7 +39,7 @@ class Diverged(Exception):
 def through_the_queue(cells: Sequence[Cell], dataset: Dataset, workers: int | None, *, probe: bool) -> None:
     """Bring cells to their end. One that fails does not stop the others; the HarnessError at the end names it."""
     names = list(dict.fromkeys(study_name(cell) for cell in cells))
-    with _explained():
+    with explained():
         studies = {name: queue.open_study(name) for name in names}
         for name, study in studies.items():
             queue.enqueue(study, [cell for cell in cells if study_name(cell) == name])
@@ -45,7 +47,8 @@ def through_the_queue(cells: Sequence[Cell], dataset: Dataset, workers: int | No
         if count == 1:
             _work_here(list(studies.values()), dataset, cells, probe=probe)
         else:
-            _work_elsewhere(names, count, cells, probe=probe)
+            with CellsDisplay(cells, count) as display:
+                start_workers(names, count, display.update, probe=probe)
         missing = [cell for cell in cells if RunFolder(cell.config).result() is None]
         failed = queue.failures(list(studies.values()), missing) if missing else {}
     if missing:
@@ -84,51 +87,72 @@ def _work_here(studies: Sequence[optuna.Study], dataset: Dataset, cells: Sequenc
 
 
 def join(names: Sequence[str], *, probe: bool) -> None:
-    """`harness worker`: work through the cells of some studies, until none of them waits."""
+    """`harness worker`: work through some studies, until nothing waits in them.
+
+    Raises BadInput where a search was begun with other code or data than those here.
+    """
     datasets: dict[str, Dataset] = {}
 
-    def train(cell: Cell) -> float:
-        config = cell.config
-        if config.data not in datasets:
-            datasets[config.data] = load("digits" if config.data == "digits" else None)
-        dataset = datasets[config.data]
-        if dataset.fingerprint != config.data_fingerprint:
-            raise HarnessError(
-                f"This worker's data ({dataset.name}, {dataset.fingerprint[:12]}, from {dataset.source}) are not those "
-                f"of the study ({config.data}, {config.data_fingerprint[:12]}); set $CIFAR10_DIR to the same data."
-            )
-        with RunDisplay(cell.name, config) as display:
-            return _train(cell, dataset, display, probe)
+    def data(name: str) -> Dataset:
+        if name not in datasets:
+            datasets[name] = load("digits" if name == "digits" else None)
+        return datasets[name]
 
-    with _explained():
-        studies = {name: name for name in queue.known_studies()}
-        queue.work([queue.open_study(named("study", studies, name)) for name in names], train)
+    def run(cell: Cell) -> Result:
+        with RunDisplay(cell.name, cell.config) as display:
+            return _run(cell, data(cell.config.data), display, probe)
+
+    searches: dict[str, Callable[[optuna.Trial], float]] = {}
+    with explained():
+        known = {name: name for name in queue.known_studies()}
+        studies = [queue.open_study(named("study", known, name)) for name in names]
+        for study in studies:
+            terms = recorded_terms(study)
+            if terms:
+                searches[study.study_name] = join_search(study, terms, data(terms.data), run)
+        queue.work(studies, lambda cell: _accuracy(run(cell)), lambda trial: searches[trial.study.study_name](trial))
 
 
 def _train(cell: Cell, dataset: Dataset, display: RunDisplay, probe: bool) -> float:
-    if cell.config.source != source_hash(cell.config.engine):
-        raise HarnessError(
-            f"The code here ({source_hash(cell.config.engine)}) is not the code that queued this cell "
-            f"({cell.config.source}): they would not give the same numbers. Use the same commit."
-        )
-    # It may be another experiment's cell too, and in another worker's hands: its result will serve.
-    result = run_cell(cell, dataset, display, wait=True, probe=probe)
+    return _accuracy(_run(cell, dataset, display, probe))
+
+
+def _accuracy(result: Result) -> float:
     if result.status == "diverged":
         raise Diverged(f"diverged: {result.reason}")
     return result.metrics["accuracy"]
 
 
-def _work_elsewhere(names: Sequence[str], count: int, cells: Sequence[Cell], *, probe: bool) -> None:
-    """Start workers, each on its share of the cores, and show what they bring."""
+def _run(cell: Cell, dataset: Dataset, display: RunDisplay, probe: bool) -> Result:
+    config = cell.config
+    if dataset.fingerprint != config.data_fingerprint:
+        raise HarnessError(
+            f"This worker's data ({dataset.name}, {dataset.fingerprint[:12]}, from {dataset.source}) are not those "
+            f"of the study ({config.data}, {config.data_fingerprint[:12]}); set $CIFAR10_DIR to the same data."
+        )
+    if config.source != source_hash(config.engine):
+        raise HarnessError(
+            f"The code here ({source_hash(config.engine)}) is not the code that queued this cell "
+            f"({config.source}): they would not give the same numbers. Use the same commit."
+        )
+    # It may be another experiment's cell too, and in another worker's hands: its result will serve.
+    return run_cell(cell, dataset, display, wait=True, probe=probe)
+
+
+def start_workers(names: Sequence[str], count: int, watch: Callable[[], None], *, probe: bool) -> None:
+    """Let so many workers, each on its share of the cores or with a GPU of its own, work through some studies.
+
+    watch: called twice a second. Raises HarnessError with the last words of a worker when all of them failed.
+    """
     folder = paths.mlruns() / "workers"
     folder.mkdir(parents=True, exist_ok=True)
     logs = [folder / f"{os.getpid()}-{number}.log" for number in range(1, count + 1)]
-    with CellsDisplay(cells, count) as display, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(_worker(names, log, n, count, probe)) for n, log in enumerate(logs)]
         while [worker for worker in workers if worker.poll() is None]:
-            display.update()
+            watch()
             time.sleep(0.5)
-        display.update()
+        watch()
     if all(worker.returncode for worker in workers):
         raise HarnessError(
             f"All {count} workers died (exit codes {', '.join(str(worker.returncode) for worker in workers)}); the "
@@ -140,8 +164,10 @@ def _work_elsewhere(names: Sequence[str], count: int, cells: Sequence[Cell], *, 
 @contextlib.contextmanager
 def _worker(names: Sequence[str], log: Path, number: int, count: int, probe: bool) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "harness", "worker", *names, *([] if probe else ["--no-probe"])]
+    own = gpus()
+    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": own[number % len(own)]} if own else {})
     with open(log, "wb") as file:
-        worker = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        worker = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
     if len(_cores()) >= count:
         # TensorFlow makes as many threads as it has cores: without a share of its own, each worker would take them all.
         with contextlib.suppress(psutil.Error):
@@ -169,7 +195,7 @@ def _last_line(log: Path) -> str:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Say of a queue that does not answer what is safe and what to do."""
     try:
         yield

@@ -131,7 +131,7 @@ def test_a_narrow_terminal_gets_the_columns_in_blocks(whole: Answered, monkeypat
     monkeypatch.setattr(answer_text, "out", Console(width=70, file=printed, force_terminal=True, color_system=None))
     document, _ = whole
     table = tables(document)[0]
-    answer_text._print_table(dataclasses.replace(table, notes=[]))
+    answer_text.print_table(dataclasses.replace(table, notes=[]))
     lines = printed.getvalue().splitlines()
     assert max(map(len, lines)) <= 70
     assert sum(line.startswith(" gelu") for line in lines) > 1

@@ -103,6 +103,8 @@ def cost(document: dict[str, Any]) -> str:
 
 def command(document: dict[str, Any]) -> str:
     """The one command that makes the answer again."""
+    if "command" in document:
+        return document["command"]
     name = document["experiment"]
     if name not in experiment.names():
         return shlex.join(["harness", name, *(run["run_key"] for run in document["runs"])])

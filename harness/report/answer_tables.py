@@ -37,6 +37,7 @@ def tables(document: dict[str, Any]) -> list[Table]:
     found = [_comparison(purpose, members) for purpose, members in grouped if members]
     found += [_effects(purpose, members) for purpose in MEANING if (members := _effects_of(document, purpose))]
     found += [_mechanism(purpose, members) for purpose, members in grouped if _measured(members)]
+    found += [_luck(document["luck"])] if document.get("luck") else []
     return found + ([_tuning(document["tuning"])] if document["tuning"] else [])
 
 
@@ -168,6 +169,17 @@ def _tuning(tuned: list[dict[str, Any]]) -> Table:
         cells.append([each["variant"], *(found.get(rate, NOTHING) for rate in rates), f"{each['best']:.3g}"])
     header = ["variant", *(f"{rate:.3g}" for rate in rates), "best"]
     return Table("tuning: validation accuracy by learning rate, one seed", header, cells, [])
+
+
+def _luck(winners: list[dict[str, Any]]) -> Table:
+    """How much of what a search found is left on seeds that it never saw."""
+    cells = [
+        [each["variant"], points(each["searched"], None), points(each["confirmed"], each["interval"]),
+         points(each["luck"], None)]
+        for each in winners
+    ]  # fmt: skip
+    header = ["variant", "gain in the search\n(validation, one seed)", "gain confirmed\n(test, fresh seeds)", "luck"]
+    return Table("how much of the search's gain was luck, in points", header, cells, [])
 
 
 def _accuracy(measured: dict[str, Any] | None) -> str:

@@ -37,19 +37,19 @@ CAPTIONS = {
 
 def print_answer(document: dict[str, Any]) -> None:
     """The answer in the terminal; what matters most comes last, where a reader's eyes are."""
-    _print(document["question"], "bold")
-    _print(sentences.context(document), "dim")
+    print_line(document["question"], "bold")
+    print_line(sentences.context(document), "dim")
     for table in tables(document):
         out.print()
-        _print_table(table)
+        print_table(table)
     out.print()
     for reservation in sentences.reservations(document):
-        _print(f"! {reservation}", "yellow")
+        print_line(f"! {reservation}", "yellow")
     for verdict, because in sentences.findings(document):
         out.print(Text.assemble((verdict, STYLES.get(verdict, "bold")), f": {because}"), soft_wrap=True)
-    _print(sentences.cost(document), "dim")
+    print_line(sentences.cost(document), "dim")
     for place in filter(None, (document.get("folder"), document.get("url"))):
-        _print(f"  {place}", "")
+        print_line(f"  {place}", "")
 
 
 def markdown(document: dict[str, Any], figures: Sequence[str]) -> str:
@@ -59,25 +59,27 @@ def markdown(document: dict[str, Any], figures: Sequence[str]) -> str:
         "\n".join(f"- **{verdict}**: {_escaped(because)}" for verdict, because in sentences.findings(document)),
         _escaped(sentences.context(document)),
         "\n".join(f"- {_escaped(reservation)}" for reservation in sentences.reservations(document)),
-        *(_markdown_table(table) for table in tables(document)),
+        *(markdown_table(table) for table in tables(document)),
         *(f"![{CAPTIONS[figure.partition('.')[0]]}]({figure})" for figure in figures),
         "## How to make this again",
         f"    {sentences.command(document)}",
-        _origin(document),
+        origin(document),
         f"<details><summary>All {sentences.cost(document)}</summary>",
-        _markdown_table(_runs(document)),
+        markdown_table(_runs(document)),
         "</details>",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _print(text: str, style: str) -> None:
+def print_line(text: str, style: str) -> None:
+    """One line of text in a style of rich's."""
     # Names and paths are shown as they are: brackets in them are no markup, and a link must not be broken.
     out.print(Text(text, style), soft_wrap=True)
 
 
-def _print_table(table: Table) -> None:
-    _print(table.title, "bold")
+def print_table(table: Table) -> None:
+    """A table, in as many blocks as the terminal's width asks for."""
+    print_line(table.title, "bold")
     # A pipe has no width: what goes into a file is not broken to fit a terminal.
     console = out if out.is_terminal else Console(width=10_000)
     for block in _blocks(table, console.width):
@@ -86,7 +88,7 @@ def _print_table(table: Table) -> None:
             shown.add_row(*(Text(row[i], STYLES.get(row[i], "")) for i in block))
         console.print(shown)
     for note in table.notes:
-        _print(note, "dim")
+        print_line(note, "dim")
 
 
 def _blocks(table: Table, width: int) -> Iterator[list[int]]:
@@ -105,7 +107,8 @@ def _blocks(table: Table, width: int) -> Iterator[list[int]]:
     yield block
 
 
-def _markdown_table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """A table as git hosts show it."""
     lines = [table.header, ["---"] * len(table.header), *table.rows]
     title = [f"### {_escaped(table.title)}"] if table.title else []
     body = "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
@@ -128,7 +131,7 @@ def _runs(document: dict[str, Any]) -> Table:
     return Table("", ["run", "purpose", "ended", "accuracy", "run key", "in MLflow"], rows, [])
 
 
-def _origin(document: dict[str, Any]) -> str:
+def origin(document: dict[str, Any]) -> str:
     """When and where the page was written, by which code."""
     known = provenance()
     versions = [

@@ -1,8 +1,8 @@
-"""The answer to an experiment's question as a run of its own in MLflow, which links the runs that it rests on."""
+"""What was found as a run of its own in MLflow, which links the runs it rests on: an answer, or a search."""
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,29 @@ LONGEST_NOTE = 8000
 
 def log_answer(document: dict[str, Any], folder: Path) -> str:
     """Tell MLflow an answer, and the files in its folder; returns where the UI shows it."""
-    tags, metrics = provenance() | {"mlflow.note.content": _note(document)}, dict(_metrics(document))
+    identity = {"kind": "answer"} | {name: document[name] for name in IDENTITY}
+    name = f"answer: {document['experiment']} {document['budget']}"
+    return log_findings(document["data"], name, identity, _note(document), dict(_metrics(document)), folder)
+
+
+def log_findings(
+    data: str, name: str, identity: Mapping[str, str], note: str, metrics: Mapping[str, float], folder: Path
+) -> str:
+    """Tell MLflow of a folder of findings; returns where the UI shows them.
+
+    identity: the tags that make these findings those and no others; the ones known under them are brought up to date.
+    note: Markdown that the run's page shows.
+    """
+    tags = provenance() | {"mlflow.note.content": note}
     with explained():
         mlflow = open_mlflow()
-        experiment_id = choose_experiment(mlflow, document["data"])
+        experiment_id = choose_experiment(mlflow, data)
         client = mlflow.MlflowClient()
         # One process at a time: two would find no such run, and make one each.
         with filelock.FileLock(paths.mlruns() / "answers.lock"):
-            run_id = _find(client, experiment_id, document) or _create(client, experiment_id, document)
+            run_id = _find(client, experiment_id, identity)
+            if run_id is None:
+                run_id = client.create_run(experiment_id, tags=dict(identity), run_name=name).info.run_id
         now = int(time.time() * 1000)
         client.log_batch(
             run_id,
@@ -41,18 +56,11 @@ def log_answer(document: dict[str, Any], folder: Path) -> str:
     return ui_url(experiment_id, run_id)
 
 
-def _find(client: Any, experiment_id: str, document: dict[str, Any]) -> str | None:
-    query = f"tags.kind = 'answer' and tags.experiment = '{document['experiment']}'"
-    for run in client.search_runs([experiment_id], query):
-        if all(run.data.tags.get(name, "") == document[name] for name in IDENTITY):
+def _find(client: Any, experiment_id: str, identity: Mapping[str, str]) -> str | None:
+    for run in client.search_runs([experiment_id], f"tags.kind = '{identity['kind']}'"):
+        if all(run.data.tags.get(name, "") == value for name, value in identity.items()):
             return run.info.run_id
     return None
-
-
-def _create(client: Any, experiment_id: str, document: dict[str, Any]) -> str:
-    tags = {"kind": "answer"} | {name: document[name] for name in IDENTITY}
-    name = f"answer: {document['experiment']} {document['budget']}"
-    return client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
 
 
 def _metrics(document: dict[str, Any]) -> Iterator[tuple[str, float]]:

@@ -1,0 +1,79 @@
+"""A search as its file in `experiments/` declares it."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import optuna
+
+from harness.config import Network, Recipe, change
+from harness.errors import BadInput
+from harness.experiment import search_names
+from harness.recipes import named
+from harness.search.space import Space, describe
+
+SAMPLERS: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
+    "random": optuna.samplers.RandomSampler,
+    # Parameters of one case are modelled together, apart from those of another.
+    "tpe": lambda: optuna.samplers.TPESampler(group=True),
+    "qmc": optuna.samplers.QMCSampler,
+}
+
+#: Each from the epochs of the first rung.
+PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
+    "none": lambda epochs: optuna.pruners.NopPruner(),
+    "halving": lambda epochs: optuna.pruners.SuccessiveHalvingPruner(min_resource=epochs, reduction_factor=3),
+    "median": lambda epochs: optuna.pruners.MedianPruner(n_startup_trials=5),
+}
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched and how: by validation accuracy on the `tune` split, never on the test images.
+
+    space: the settings that are sampled, at the scale of the full budget; smaller budgets shrink a sampled recipe by
+    the factor that shrinks the baseline's. `rungs` are the shares of the epochs at which a trial may be given up; each
+    rung is a whole short run, its schedule annealed, as a schedule cut in the middle ranks recipes wrongly. `sampler`
+    and `pruner` are names in harness/search/declared.py.
+    """
+
+    space: Space
+    rungs: tuple[float, ...] = (1.0,)
+    sampler: str = "tpe"
+    pruner: str = "none"
+    question: str = ""
+
+    def changes_at(self, base: Recipe, shrunk: Recipe, sampled: dict[str, object]) -> dict[str, object]:
+        """A sampled recipe at the budget that shrinks the baseline's recipe `base` to `shrunk`, as changes to that.
+
+        The learning rate goes with the batch size (Goyal et al. 2017), as in `Budget.shrink`.
+        """
+        _, whole = change(Network(), base, sampled)
+        batch_size = max(2, round(whole.batch_size * shrunk.batch_size / base.batch_size))
+        rate = whole.learning_rate * batch_size / whole.batch_size
+        return {**sampled, "batch_size": batch_size, "learning_rate": rate}
+
+    def rungs_of(self, epochs: int) -> list[int]:
+        """The epochs of each rung, the last one all of them."""
+        return sorted({max(1, round(share * epochs)) for share in self.rungs} | {epochs})
+
+
+def load(name: str) -> Search:
+    """The search that `experiments/<name>.py` declares, its question the first line of the docstring.
+
+    Raises BadInput when there is none such, when it does not import, or when it contradicts itself.
+    """
+    named("search", dict.fromkeys(search_names()), name)
+    try:
+        module = importlib.import_module(f"experiments.{name}")
+        search = module.search
+        describe(search.space)
+    except Exception as error:
+        raise BadInput(
+            f"experiments/{name}.py does not import ({type(error).__name__}: {error}). It must define "
+            f"`search = Search(...)`; experiments/search.py is the example."
+        ) from error
+    if not all(0 < share <= 1 for share in search.rungs):
+        raise BadInput(f"The rungs of experiments/{name}.py are shares of the epochs, above 0 and at most 1.")
+    return replace(search, question=(inspect.getdoc(module) or "").partition("\n")[0])

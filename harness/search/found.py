@@ -1,0 +1,98 @@
+"""What a study has found so far."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that are over: finished, pruned, or failed for good. One that a stop or a death cut off is not."""
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+    latest = {}
+    for trial in study.get_trials(deepcopy=False):
+        if "slot" in trial.user_attrs:
+            # What was cut off was queued anew, in a trial with a higher number.
+            latest[trial.user_attrs["slot"]] = trial.number
+    return [trial for trial in ended if latest.get(trial.user_attrs.get("slot")) == trial.number]
+
+
+def complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those that were trained to the last rung, best first."""
+    whole = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return sorted(whole, key=lambda trial: (-(trial.value or 0.0), trial.number))
+
+
+def baseline_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The baseline's trial, once it is over."""
+    return next((trial for trial in complete(trials) if trial.user_attrs.get("is_baseline")), None)
+
+
+def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The trial with the best validation accuracy, the baseline's included."""
+    return next(iter(complete(trials)), None)
+
+
+def outcome(trial: FrozenTrial) -> str:
+    """How a trial ended, in a few words."""
+    name = "baseline" if trial.user_attrs.get("is_baseline") else f"trial {trial.number}"
+    if "diverged" in trial.user_attrs:
+        return f"{name}: diverged ({trial.user_attrs['diverged']})"
+    if trial.state == TrialState.FAIL:
+        return f"{name}: failed ({trial.user_attrs.get('reason', 'its worker died')})"
+    if trial.state == TrialState.PRUNED:
+        epochs, accuracy = list(trial.intermediate_values.items())[-1]
+        return f"{name}: pruned at {accuracy:.4f} after a run of {epochs} epochs"
+    return f"{name}: {trial.value:.4f}"
+
+
+def describe_study(study: optuna.Study, question: str) -> dict[str, Any]:
+    """The document of a search: what `--json` prints, and what its tables are made from."""
+    ended = finished(study)
+    best, baseline = best_of(ended), baseline_of(ended)
+    terms = study.user_attrs["terms"]
+    return {
+        "question": question,
+        "study": study.study_name,
+        **{name: value for name, value in terms.items() if name != "space"},
+        "space": terms["space"],
+        "trials": [_trial(trial) for trial in ended],
+        "waiting": len(study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))),
+        "best": best.number if best else None,
+        "best_accuracy": best.value if best else None,
+        "baseline_accuracy": baseline.value if baseline else None,
+        "median_accuracy": statistics.median([t.value or 0.0 for t in complete(ended)]) if complete(ended) else None,
+        "pflop": sum(trial.user_attrs.get("pflop", 0.0) for trial in ended),
+        "training_seconds": sum(trial.user_attrs.get("seconds", 0.0) for trial in ended),
+        "importances": _importances(study, ended),
+    }
+
+
+def _trial(trial: FrozenTrial) -> dict[str, Any]:
+    known = trial.user_attrs
+    return {
+        "trial": trial.number,
+        "is_baseline": known.get("is_baseline", False),
+        "ended": "diverged" if "diverged" in known else trial.state.name.lower(),
+        "accuracy": trial.value if trial.state == TrialState.COMPLETE else None,
+        "at_rungs": {str(epochs): value for epochs, value in trial.intermediate_values.items()},
+        "recipe": known.get("recipe", {}),
+        "parameters": trial.params,
+        "reason": known.get("diverged") or known.get("reason", ""),
+        "pflop": known.get("pflop", 0.0),
+        "training_seconds": known.get("seconds", 0.0),
+        "run_key": known.get("run_key", ""),
+        "mlflow_run_id": known.get("mlflow_run_id", ""),
+    }
+
+
+def _importances(study: optuna.Study, ended: Sequence[FrozenTrial]) -> dict[str, float]:
+    """How much each parameter mattered (PED-ANOVA, Watanabe et al. 2023); empty while too few trials are whole."""
+    if len({trial.value for trial in complete(ended)}) < 4:
+        return {}
+    try:
+        return dict(optuna.importance.get_param_importances(study))
+    except (ValueError, RuntimeError):
+        return {}

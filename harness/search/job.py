@@ -1,0 +1,191 @@
+"""`harness search`: from the words of a command line to a searched study, and to the confirmation of its winners."""
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from harness import cells, plan, queue
+from harness.answer import answer
+from harness.config import Network, change
+from harness.data import Dataset
+from harness.engine import ENGINES
+from harness.errors import BadInput, HarnessError
+from harness.experiment import BASELINE, Experiment
+from harness.hardware import resolve_precision
+from harness.jobs import find_data
+from harness.plan import Settings
+from harness.recipes import BUDGETS, named, recipes, save
+from harness.report.console import log
+from harness.search.declared import PRUNERS, SAMPLERS, load
+from harness.search.found import baseline_of, complete, describe_study, finished
+from harness.search.study import open_search, plan_trials, study_name, terms_of
+from harness.work import train_all
+
+#: How many of the best trials are confirmed.
+WINNERS = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `harness search`, as given."""
+
+    search: str = "search"
+    trials: int = 50
+    budget: str = "quick"
+    recipe: str = "fast"
+    sampler: str | None = None
+    pruner: str | None = None
+    study: str = ""
+    data: str | None = None
+    engine: str = "tensorflow"
+    precision: str = "auto"
+    workers: int = 1
+
+
+class SearchJob:
+    """A request whose words all fit, with its data and its study. Raises BadInput for what does not fit."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        if request.trials < 1:
+            raise BadInput(f"--trials {request.trials} asks for no trial at all; give at least 1.")
+        if request.workers < 1:
+            raise BadInput(f"--workers {request.workers} does not fit: at least one process has to do the work.")
+        declared = load(request.search)
+        self.search = dataclasses.replace(
+            declared, sampler=request.sampler or declared.sampler, pruner=request.pruner or declared.pruner
+        )
+        for what, table, name in (
+            ("budget", BUDGETS, request.budget),
+            ("recipe", recipes(), request.recipe),
+            ("engine", dict.fromkeys(ENGINES), request.engine),
+            ("sampler", SAMPLERS, self.search.sampler),
+            ("pruner", PRUNERS, self.search.pruner),
+        ):
+            named(what, table, name)
+        precision = resolve_precision(request.precision)
+        self.settings = Settings(request.budget, request.recipe, "tune", request.engine, precision)
+        self.dataset: Dataset = find_data(request.data, may_fall_back=request.budget == "smoke")
+        self.terms = terms_of(request.search, self.search, self.dataset, self.settings)
+        self.study: optuna.Study = open_search(study_name(self.terms, request.study), self.terms)
+
+    def run(self) -> None:
+        """Bring the study to as many trials as were asked for, counting those that are done."""
+        # Only now: the workers' module imports what they train with.
+        from harness.report.search_progress import SearchDisplay
+        from harness.workers import explained, start_workers
+
+        with explained():
+            plan_trials(self.study, self.search, self.terms, self.request.trials)
+            if queue.is_empty(self.study):
+                log.print(f"{self.study.study_name}: all {len(finished(self.study))} trials are done.")
+                return
+            with SearchDisplay(self.study, self.request.workers) as display:
+                start_workers([self.study.study_name], self.request.workers, display.update, probe=False)
+
+    def publish(self, to: Path | None = None) -> dict[str, Any]:
+        """The document of the study, with its tables, figures and MLflow run. to: None is mlruns/answers."""
+        from harness.search.publish import publish
+
+        document = describe_study(self.study, self.search.question) | {"command": self._command()}
+        publish(document, self.study, to)
+        return document
+
+    def confirm(self, seeds: Sequence[int], to: Path | None = None) -> dict[str, Any]:
+        """Run the best trials and the baseline on seeds that no trial used, judged on the test images.
+
+        Raises HarnessError when there is nothing to confirm.
+        """
+        from harness.publish import publish
+
+        ended = finished(self.study)
+        winners = [trial for trial in complete(ended) if not trial.user_attrs.get("is_baseline")][:WINNERS]
+        baseline = baseline_of(ended)
+        if not winners or baseline is None:
+            raise HarnessError(
+                f"The study {self.study.study_name!r} has nothing to confirm yet: {len(complete(ended))} trials went "
+                f"to their end. Give `harness search` with the same options first."
+            )
+        base = recipes()[self.request.recipe]
+        shrunk = plan.shrunk_recipe(self.dataset, self.settings)
+        experiment = Experiment(
+            variants={
+                f"trial {trial.number}": self.search.changes_at(base, shrunk, trial.user_attrs["recipe"])
+                for trial in winners
+            },
+            question=f"Are the best trials of the study {self.study.study_name!r} better than the baseline?",
+        )
+        settings = dataclasses.replace(self.settings, split="final")
+        name = f"{self.request.search} confirmed"
+        planned = plan.cells(name, experiment, self.dataset, settings, list(seeds))
+        trained = train_all(planned, self.dataset, workers=self.request.workers, probe=False)
+        done = [outcome for cell in planned if (outcome := cells.outcome(cell))]
+        document = answer(experiment, done, trained) | {
+            "missing": len(planned) - len(done),
+            "stale": plan.stale(planned),
+            "command": self._command("--confirm", "--seeds", ",".join(map(str, seeds))),
+        }
+        document["luck"] = _luck(
+            document, {f"trial {t.number}": (t.value or 0.0) - (baseline.value or 0.0) for t in winners}
+        )
+        publish(document, done, to)
+        return document
+
+    def save(self, name: str, document: dict[str, Any]) -> Path:
+        """Save the best recipe of a confirmation under a name. Raises HarnessError when none is better."""
+        better = [
+            row
+            for row in document["variants"]
+            if row["against_baseline"] and row["against_baseline"]["verdict"] == "better"
+        ]
+        if not better:
+            raise HarnessError(
+                f"No trial was confirmed as better than the {BASELINE}, so nothing is saved as {name!r}. More trials "
+                f"(--trials) or more seeds (--seeds) may find one."
+            )
+        best = max(better, key=lambda row: row["accuracy"]["mean"])
+        trial = next(trial for trial in finished(self.study) if f"trial {trial.number}" == best["variant"])
+        _, recipe = change(Network(), recipes()[self.request.recipe], trial.user_attrs["recipe"])
+        origin = {
+            "study": self.study.study_name,
+            "trial": trial.number,
+            "confirmed_difference": best["against_baseline"]["mean"],
+            "interval": best["against_baseline"]["interval"],
+            "seeds": len(best["seeds"]),
+            "budget": self.request.budget,
+            "data": document["data"],
+        }
+        return save(name, recipe, origin)
+
+    def _command(self, *more: str) -> str:
+        options = {
+            "trials": self.request.trials,
+            "budget": self.request.budget,
+            "recipe": self.request.recipe,
+            "sampler": self.search.sampler,
+            "pruner": self.search.pruner,
+            "study": self.request.study,
+        }
+        words = [word for name, value in options.items() if value for word in (f"--{name}", str(value))]
+        return shlex.join(["harness", "search", self.request.search, *words, *more])
+
+
+def _luck(document: dict[str, Any], searched: dict[str, float]) -> list[dict[str, Any]]:
+    """What each winner gained on the baseline in the search, and what is left of it on fresh seeds."""
+    confirmed = {row["variant"]: row["against_baseline"] for row in document["variants"]}
+    return [
+        {
+            "variant": variant,
+            "searched": gain,
+            "confirmed": confirmed[variant]["mean"],
+            "interval": confirmed[variant]["interval"],
+            "luck": gain - confirmed[variant]["mean"],
+        }
+        for variant, gain in searched.items()
+        if confirmed.get(variant)
+    ]

@@ -1,0 +1,101 @@
+"""A search space: which settings of a recipe are sampled, from which distribution, and under which condition."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+
+from harness.config import Recipe
+from harness.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Case:
+    """A setting whose distribution depends on the value of one that stands before it in the space.
+
+    Where a value has no distribution, the setting stays the baseline's.
+    """
+
+    on: str
+    distributions: Mapping[Any, BaseDistribution]
+
+
+#: Setting -> its distribution; a tuple of them for a setting that is a tuple (`dropout`).
+Space = Mapping[str, BaseDistribution | Case | tuple[BaseDistribution, ...]]
+
+
+def sample(space: Space, trial: optuna.Trial) -> dict[str, Any]:
+    """Values for the settings of a space, as changes to the baseline's recipe."""
+    changes: dict[str, Any] = {}
+    for setting in space:
+        drawn = [_suggest(trial, name, each) for name, each in _parameters(space, setting, changes)]
+        if drawn:
+            changes[setting] = tuple(drawn) if isinstance(space[setting], tuple) else drawn[0]
+    return changes
+
+
+def parameters_of(space: Space, recipe: Recipe) -> dict[str, Any]:
+    """The parameters that make this recipe: what `sample` would have to draw. Raises BadInput for one out of reach."""
+    chosen = {setting: getattr(recipe, setting) for setting in space}
+    found = {}
+    for setting, value in chosen.items():
+        values = value if isinstance(space[setting], tuple) else [value]
+        # Not strict: a case without a distribution for this value has no parameter.
+        for (name, distribution), each in zip(_parameters(space, setting, chosen), values, strict=False):
+            if not _holds(distribution, each):
+                raise BadInput(
+                    f"The search space does not hold the baseline: its {setting} is {each}, outside {distribution}. "
+                    f"Widen the space, as a search must know what it has to beat."
+                )
+            found[name] = each
+    return found
+
+
+def describe(space: Space) -> dict[str, str]:
+    """Every parameter that a trial may have, with its distribution as Optuna writes it."""
+    described: dict[str, str] = {}
+    for setting, spec in space.items():
+        cases = [{spec.on: value} for value in spec.distributions] if isinstance(spec, Case) else [{}]
+        for case in cases:
+            described |= {name: distribution_to_json(each) for name, each in _parameters(space, setting, case)}
+    return described
+
+
+def _parameters(space: Space, setting: str, chosen: Mapping[str, Any]) -> Iterator[tuple[str, BaseDistribution]]:
+    """The parameters that decide a setting, given what was chosen before it."""
+    spec = space[setting]
+    if isinstance(spec, tuple):
+        yield from ((f"{setting} {number}", each) for number, each in enumerate(spec, start=1))
+    elif isinstance(spec, Case):
+        value = chosen[spec.on]
+        if value in spec.distributions:
+            # A name for each case: one parameter of Optuna's has one distribution in the whole study.
+            yield f"{setting} ({value})", spec.distributions[value]
+    else:
+        yield setting, spec
+
+
+def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    match distribution:
+        case FloatDistribution(low=low, high=high, log=log, step=step):
+            return trial.suggest_float(name, low, high, log=log, step=step)
+        case IntDistribution(low=low, high=high, log=log, step=step):
+            return trial.suggest_int(name, low, high, log=log, step=step)
+        case CategoricalDistribution(choices=choices):
+            return trial.suggest_categorical(name, choices)
+    raise TypeError(f"{name}: {type(distribution).__name__} is no distribution that a trial can draw from")
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return distribution.low <= value <= distribution.high

@@ -1,0 +1,116 @@
+"""The study of a search: what all its trials have in common, and the trials that wait in it."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import filelock
+import optuna
+
+from harness import paths, plan, queue
+from harness.config import source_hash
+from harness.data import Dataset
+from harness.errors import BadInput
+from harness.plan import Settings
+from harness.recipes import named, recipes
+from harness.search.declared import PRUNERS, SAMPLERS, Search
+from harness.search.space import describe, parameters_of
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all trials of a study have in common; recorded in it, so that a worker which differs is refused.
+
+    epochs: those of each rung.
+    """
+
+    search: str
+    recipe: str
+    budget: str
+    engine: str
+    precision: str
+    data: str
+    data_fingerprint: str
+    source: str
+    sampler: str
+    pruner: str
+    epochs: list[int]
+    space: dict[str, str]
+
+    @property
+    def settings(self) -> Settings:
+        """How a trial's cells are run."""
+        return Settings(self.budget, self.recipe, "tune", self.engine, self.precision)  # type: ignore[arg-type]
+
+
+def terms_of(name: str, search: Search, dataset: Dataset, settings: Settings) -> Terms:
+    """The terms under which the code and data here would search. Raises BadInput for an unknown sampler or pruner."""
+    named("sampler", SAMPLERS, search.sampler)
+    named("pruner", PRUNERS, search.pruner)
+    return Terms(
+        search=name,
+        recipe=settings.recipe,
+        budget=settings.budget,
+        engine=settings.engine,
+        precision=settings.precision,
+        data=dataset.name,
+        data_fingerprint=dataset.fingerprint,
+        source=source_hash(settings.engine),
+        sampler=search.sampler,
+        pruner=search.pruner,
+        epochs=search.rungs_of(plan.shrunk_recipe(dataset, settings).epochs),
+        space=describe(search.space),
+    )
+
+
+def study_name(terms: Terms, suffix: str = "") -> str:
+    """The name of the study in the database: the queue's and the dashboard's."""
+    return " ".join(filter(None, [terms.search, terms.recipe, terms.budget, terms.data, suffix]))
+
+
+def open_search(name: str, terms: Terms) -> optuna.Study:
+    """The study of that name under these terms, made if need be. Raises BadInput when it has others."""
+    study = queue.open_study(name)
+    with filelock.FileLock(paths.mlruns() / "optuna.lock"):
+        if "terms" not in study.user_attrs:
+            study.set_user_attr("terms", dataclasses.asdict(terms))
+    agree(study, terms)
+    return study
+
+
+def recorded_terms(study: optuna.Study) -> Terms | None:
+    """The terms of a study, or None where it is no search but a queue of cells."""
+    known = study.user_attrs.get("terms")
+    return Terms(**known) if known else None
+
+
+def agree(study: optuna.Study, terms: Terms) -> None:
+    """Give the study its sampler and pruner. Raises BadInput that names what differs where it has other terms."""
+    theirs, ours = dataclasses.asdict(recorded_terms(study) or terms), dataclasses.asdict(terms)
+    flat = [{**each.pop("space"), **each} for each in (theirs, ours)]
+    differences = [
+        f"{name} was {_said(flat[0], name)} and is {_said(flat[1], name)} here"
+        for name in dict.fromkeys([*flat[0], *flat[1]])
+        if flat[0].get(name) != flat[1].get(name)
+    ]
+    if differences:
+        raise BadInput(
+            f"The study {study.study_name!r} was begun on other terms: {'; '.join(differences)}. Its trials are kept, "
+            f"but would not compare with new ones: begin another study with --study NAME, or go back to what it was."
+        )
+    study.sampler, study.pruner = SAMPLERS[terms.sampler](), PRUNERS[terms.pruner](terms.epochs[0])
+
+
+def _said(values: dict[str, Any], name: str) -> str:
+    value = values.get(name, "not there")
+    return value[:12] if name in ("data_fingerprint", "source") else str(value)
+
+
+def plan_trials(study: optuna.Study, search: Search, terms: Terms, total: int) -> None:
+    """Let so many trials wait in a study as are missing to `total`; the first one of all is the baseline."""
+    # Two commands on this machine must not both add what is missing.
+    with filelock.FileLock(paths.mlruns() / "optuna.lock"):
+        planned = {trial.user_attrs.get("slot") for trial in study.get_trials(deepcopy=False)} - {None}
+        for slot in range(len(planned), total):
+            baseline = parameters_of(search.space, recipes()[terms.recipe]) if slot == 0 else {}
+            study.enqueue_trial(baseline, user_attrs={"slot": slot, "is_baseline": slot == 0})
