@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 import filelock
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from harness import paths
-from harness.errors import HarnessError, first_line
+from harness.errors import BadInput, HarnessError, first_line
 from harness.interrupts import allowed, deferred
 from harness.liveness import identity, is_alive
 from harness.plan import Cell, cell_from_json
@@ -26,14 +27,30 @@ from harness.plan import Cell, cell_from_json
 HEARTBEAT = 10
 GRACE = 60
 
+#: The reason of a trial that a signal ended.
+STOPPED = "stopped"
+
+
+#: What Optuna raises where the database fails it.
+DATABASE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
+
 
 class NothingLeft(Exception):
     """A worker came too late for the last trial."""
 
 
+class CannotGoOn(BaseException):
+    """What keeps this worker from working is no fault of the trial, which another one will take up once this is gone.
+
+    No `Exception`: Optuna would count the trial as a failed one.
+    """
+
+
 def storage_url() -> str:
     """`$OPTUNA_STORAGE`, or the database in `mlruns/`: not MLflow's, both keep an `alembic_version` table."""
-    return os.environ.get("OPTUNA_STORAGE") or f"sqlite:///{paths.mlruns() / 'optuna.db'}"
+    chosen = os.environ.get("OPTUNA_STORAGE") or f"sqlite:///{paths.mlruns() / 'optuna.db'}"
+    # SQLAlchemy would take the driver that we do not have.
+    return chosen.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
 def open_study(name: str) -> optuna.Study:
@@ -58,11 +75,14 @@ def _opening() -> Iterator[optuna.storages.RDBStorage]:
         with filelock.FileLock(paths.mlruns() / "optuna.lock"):
             yield optuna.storages.RDBStorage(
                 storage_url(),
-                # Many workers on one sqlite file wait for each other; the default gives up after 5 s.
-                engine_kwargs={"connect_args": {"timeout": 60}} if storage_url().startswith("sqlite") else None,
+                # Many workers on one sqlite file wait for each other; the default gives up after 5 s. A connection
+                # to a server may have been cut since it was last used.
+                engine_kwargs={"connect_args": {"timeout": 60}}
+                if storage_url().startswith("sqlite")
+                else {"pool_pre_ping": True},
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
-                heartbeat_stale_trial_callback=_again,
+                heartbeat_stale_trial_callback=again,
             )
     except Exception as error:
         raise HarnessError(
@@ -94,7 +114,8 @@ def work(
     """Work until no trial waits and none runs, here or in another worker: one that dies may leave its own.
 
     train: brings a cell to its end and returns its accuracy; what it raises is recorded as the reason of the failure
-    and does not stop the others. search: the same for a trial of a search.
+    and does not stop the others. search: the same for a trial of a search. Both have to let signals through
+    (`interrupts.allowed`) where they may interrupt: they wait while the database is spoken to. Raises CannotGoOn.
     """
 
     def objective(trial: optuna.Trial) -> float:
@@ -107,21 +128,21 @@ def work(
         for name, sign in identity().items():
             trial.set_user_attr(f"worker_{name}", sign)
         try:
-            with allowed():
-                if text is not None:
-                    return train(cell_from_json(text))
-                assert search is not None
-                return search(trial)
+            if text is not None:
+                return train(cell_from_json(text))
+            assert search is not None
+            return search(trial)
         except optuna.TrialPruned:
             raise
         except (Exception, KeyboardInterrupt) as error:
-            trial.set_user_attr("reason", str(error) or type(error).__name__)
-            if isinstance(error, KeyboardInterrupt) and text is None:
-                # A cell is queued by the next command for it; a trial's parameters are known to the trial alone.
-                _again(trial.study, trial)
+            # A disk that is full or a server that is down fails every trial of a search; cells are queued anew anyway.
+            ours = isinstance(error, HarnessError) and not isinstance(error, BadInput) and text is None
+            if ours or isinstance(error, DATABASE_ERRORS):
+                raise CannotGoOn from error
+            stopped = isinstance(error, KeyboardInterrupt)
+            trial.set_user_attr("reason", STOPPED if stopped else str(error) or type(error).__name__)
             raise
 
-    # Signals wait while the database is spoken to.
     with deferred():
         while True:
             waiting = next((study for study in studies if _trials(study, TrialState.WAITING)), None)
@@ -138,6 +159,11 @@ def work(
                 return
 
 
+def is_cut_off(trial: FrozenTrial) -> bool:
+    """Whether a trial failed because its worker was stopped or died, and not of itself."""
+    return trial.state == TrialState.FAIL and trial.user_attrs.get("reason", STOPPED) == STOPPED
+
+
 def is_empty(study: optuna.Study) -> bool:
     """Whether nothing waits and nothing runs in a study."""
     return not _trials(study, TrialState.WAITING, TrialState.RUNNING)
@@ -150,12 +176,12 @@ def _revive(study: optuna.Study) -> None:
         if not is_alive(_signs(trial, "worker")):
             with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
                 study.tell(trial.number, state=TrialState.FAIL)
-                _again(study, trial)
+                again(study, trial)
     optuna.storages.fail_stale_trials(study)
 
 
-def _again(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> None:
-    """Let the work of a trial wait anew, with its parameters and without the dead worker's signs of life."""
+def again(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> None:
+    """Let the work of a trial wait once more, with its parameters and without the dead worker's signs of life."""
     kept = ("run_key", "name", "cell", "slot", "is_baseline", *(f"owner_{name}" for name in identity()))
     attributes = {name: value for name, value in trial.user_attrs.items() if name in kept}
     study.enqueue_trial(trial.params, user_attrs=attributes)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import optuna
 import psutil
-from sqlalchemy.exc import SQLAlchemyError
 
 from harness import paths, queue
 from harness.cells import run_cell
@@ -18,6 +17,7 @@ from harness.config import source_hash
 from harness.data import Dataset, load
 from harness.errors import HarnessError, first_line
 from harness.hardware import gpus, has_gpu
+from harness.interrupts import allowed
 from harness.plan import Cell
 from harness.recipes import named
 from harness.report.progress import CellsDisplay, RunDisplay
@@ -136,7 +136,8 @@ def _run(cell: Cell, dataset: Dataset, display: RunDisplay, probe: bool) -> Resu
             f"({config.source}): they would not give the same numbers. Use the same commit."
         )
     # It may be another experiment's cell too, and in another worker's hands: its result will serve.
-    return run_cell(cell, dataset, display, wait=True, probe=probe)
+    with allowed():
+        return run_cell(cell, dataset, display, wait=True, probe=probe)
 
 
 def start_workers(names: Sequence[str], count: int, watch: Callable[[], None], *, probe: bool) -> None:
@@ -199,8 +200,10 @@ def explained() -> Iterator[None]:
     """Say of a queue that does not answer what is safe and what to do."""
     try:
         yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+    except (*queue.DATABASE_ERRORS, queue.CannotGoOn) as error:
         cause = error.__cause__ or error
+        if isinstance(cause, HarnessError):
+            raise cause from None
         raise HarnessError(
             f"The queue at {queue.storage_url()} did not answer ({first_line(cause)}). Every finished "
             f"epoch is safe in {paths.mlruns() / 'runs'}: give the same command again."

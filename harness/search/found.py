@@ -7,16 +7,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from harness import queue
+
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that are over: finished, pruned, or failed for good. One that a stop or a death cut off is not."""
-    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
-    latest = {}
-    for trial in study.get_trials(deepcopy=False):
-        if "slot" in trial.user_attrs:
-            # What was cut off was queued anew, in a trial with a higher number.
-            latest[trial.user_attrs["slot"]] = trial.number
-    return [trial for trial in ended if latest.get(trial.user_attrs.get("slot")) == trial.number]
+    trials = study.get_trials(deepcopy=False)
+    return [t for t in trials if "slot" in t.user_attrs and t.state.is_finished() and not queue.is_cut_off(t)]
 
 
 def complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

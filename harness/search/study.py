@@ -107,10 +107,16 @@ def _said(values: dict[str, Any], name: str) -> str:
 
 
 def plan_trials(study: optuna.Study, search: Search, terms: Terms, total: int) -> None:
-    """Let so many trials wait in a study as are missing to `total`; the first one of all is the baseline."""
+    """Let so many trials wait in a study as are missing to `total`; the first one of all is the baseline.
+
+    A trial that was cut off waits again, as the same recipe.
+    """
     # Two commands on this machine must not both add what is missing.
     with filelock.FileLock(paths.mlruns() / "optuna.lock"):
-        planned = {trial.user_attrs.get("slot") for trial in study.get_trials(deepcopy=False)} - {None}
-        for slot in range(len(planned), total):
+        latest = {t.user_attrs["slot"]: t for t in study.get_trials(deepcopy=False) if "slot" in t.user_attrs}
+        for trial in latest.values():
+            if queue.is_cut_off(trial):
+                queue.again(study, trial)
+        for slot in range(len(latest), total):
             baseline = parameters_of(search.space, recipes()[terms.recipe]) if slot == 0 else {}
             study.enqueue_trial(baseline, user_attrs={"slot": slot, "is_baseline": slot == 0})

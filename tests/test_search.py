@@ -1,0 +1,252 @@
+"""A search is honest: its space holds the baseline, its study has one set of terms, its winners are judged anew."""
+
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from conftest import Command, document
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution as Choice
+from optuna.distributions import FloatDistribution as Float
+from optuna.distributions import IntDistribution as Int
+from optuna.trial import TrialState, create_trial
+
+from harness import plan, queue
+from harness.config import Network, change
+from harness.data import Dataset
+from harness.errors import BadInput, HarnessError
+from harness.recipes import BUDGETS, RECIPES, recipe_from_dict, recipes, save
+from harness.runs import Result
+from harness.search import Case, Search, load
+from harness.search.declared import PRUNERS, SAMPLERS
+from harness.search.found import best_of, describe_study, finished
+from harness.search.space import describe, parameters_of, sample
+from harness.search.study import agree, open_search, plan_trials, recorded_terms, study_name, terms_of
+
+FAST = RECIPES["fast"]
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    rng = np.random.default_rng(0)
+
+    def images(n: int):
+        return rng.integers(0, 256, (n, 32, 32, 3)).astype(np.uint8), np.arange(n, dtype=np.int32) % 10
+
+    return Dataset("none", "f" * 64, "nowhere", "made", tuple("abcdefghij"), *images(200), *images(100))
+
+
+@pytest.fixture
+def settings() -> plan.Settings:
+    return plan.Settings(budget="smoke", split="tune")
+
+
+@given(st.integers(0, 10_000))
+def test_what_is_sampled_is_a_recipe_and_its_parameters_are_known(seed: int) -> None:
+    search = load("search")
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    trial = study.ask()
+    sampled = sample(search.space, trial)
+    _, recipe = change(Network(), FAST, sampled)
+    assert set(trial.params) <= set(describe(search.space))
+    assert parameters_of(search.space, recipe) == pytest.approx(trial.params)
+    # A condition that is not met leaves the baseline's value.
+    assert ("momentum" in sampled) == (recipe.optimizer != "adamw")
+
+
+def test_the_baseline_comes_first_and_is_the_run_of_the_ablations(dataset: Dataset, settings: plan.Settings) -> None:
+    search = load("search")
+    fixed = optuna.trial.FixedTrial(parameters_of(search.space, FAST))
+    sampled = sample(search.space, fixed)
+    assert change(Network(), FAST, sampled) == (Network(), FAST)
+    changes = search.changes_at(FAST, plan.shrunk_recipe(dataset, settings), sampled)
+    (ablated,) = plan.cells("e", plan.Experiment(), dataset, settings, [plan.TUNING_SEED])
+    searched = plan.cell("s", "baseline", changes, dataset, settings, plan.TUNING_SEED, "search")
+    assert searched.config.key == ablated.config.key
+
+
+@given(st.sampled_from([64, 128, 256]), st.floats(0.001, 1.0), st.integers(20, 50_000))
+def test_a_budget_shrinks_every_recipe_as_the_baseline(batch_size: int, rate: float, images: int) -> None:
+    shrunk = BUDGETS["quick"].shrink(FAST, images)
+    sampled = {"batch_size": batch_size, "learning_rate": rate}
+    changes = load("search").changes_at(FAST, shrunk, sampled)
+    assert changes["batch_size"] == max(2, round(batch_size * shrunk.batch_size / 128))
+    assert changes["learning_rate"] / changes["batch_size"] == pytest.approx(rate / batch_size)
+
+
+def test_a_space_that_does_not_hold_the_baseline_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"learning_rate is 0\.04"):
+        parameters_of({"learning_rate": Float(0.1, 0.2)}, FAST)
+    with pytest.raises(BadInput, match="optimizer is muon"):
+        parameters_of({"optimizer": Choice(["sgd", "adam"])}, FAST)
+    assert parameters_of({"momentum": Case("optimizer", {"sgd": Float(0.1, 0.2)}), "shift": Int(0, 4)} | {
+        "optimizer": Choice(["muon", "sgd"])}, FAST)["shift"] == 2  # fmt: skip
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 8, 200])
+def test_the_last_rung_is_the_whole_run(epochs: int) -> None:
+    rungs = Search(space={}, rungs=(1 / 9, 1 / 3, 1.0)).rungs_of(epochs)
+    assert rungs == sorted(set(rungs))
+    assert rungs[0] >= 1
+    assert rungs[-1] == epochs
+
+
+@pytest.fixture
+def study(mlruns: Path, dataset: Dataset, settings: plan.Settings):
+    """A study over a small space, its terms, and what declares it."""
+    search = Search(space={"learning_rate": Float(0.01, 0.1)}, sampler="random")
+    terms = terms_of("search", search, dataset, settings)
+    return open_search(study_name(terms), terms), terms, search
+
+
+def test_a_study_keeps_its_terms_and_names_what_differs(study) -> None:
+    opened, terms, _ = study
+    assert recorded_terms(opened) == terms
+    agree(opened, terms)
+    for differs, words in (
+        ({"source": "b" * 12}, "source was .* and is bbbbbbbbbbbb here"),
+        ({"data_fingerprint": "e" * 64}, "data_fingerprint was ffffffffffff and is eeeeeeeeeeee here"),
+        ({"space": {}}, "learning_rate was .* and is not there here"),
+        ({"space": terms.space | {"shift": "{}"}}, "shift was not there"),
+        ({"sampler": "tpe"}, "--study NAME"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            agree(opened, dataclasses.replace(terms, **differs))
+
+
+def test_trials_are_planned_once_and_the_baseline_first(study) -> None:
+    opened, terms, search = study
+    plan_trials(opened, search, terms, 3)
+    plan_trials(opened, search, terms, 5)
+    plan_trials(opened, search, terms, 2)
+    values = []
+
+    def run(trial: optuna.Trial) -> float:
+        values.append(trial.suggest_float("learning_rate", 0.01, 0.1))
+        return values[-1]
+
+    queue.work([opened], lambda cell: pytest.fail("no cells"), run)
+    assert len(values) == 5
+    assert values[0] == FAST.learning_rate
+    assert [trial.user_attrs["slot"] for trial in finished(opened)] == list(range(5))
+    assert best_of(finished(opened)).value == max(values)
+    assert describe_study(opened, "?")["baseline_accuracy"] == FAST.learning_rate
+
+
+def test_what_was_cut_off_is_tried_again_as_the_same_recipe(study) -> None:
+    opened, terms, search = study
+    plan_trials(opened, search, terms, 3)
+    seen = []
+
+    def run(trial: optuna.Trial) -> float:
+        seen.append(trial.suggest_float("learning_rate", 0.01, 0.1))
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return 0.5
+
+    with pytest.raises(KeyboardInterrupt):
+        queue.work([opened], lambda cell: 0.0, run)
+    assert len(finished(opened)) == 1
+    plan_trials(opened, search, terms, 3)
+    queue.work([opened], lambda cell: 0.0, run)
+    assert [trial.state for trial in finished(opened)] == [TrialState.COMPLETE] * 3
+    assert Counter(seen)[seen[1]] == 2
+
+
+def test_what_is_no_fault_of_the_recipe_costs_no_trial(study) -> None:
+    opened, terms, search = study
+    plan_trials(opened, search, terms, 2)
+
+    def run(trial: optuna.Trial) -> float:
+        raise HarnessError("the disk is full")
+
+    with pytest.raises(queue.CannotGoOn):
+        queue.work([opened], lambda cell: 0.0, run)
+    assert not finished(opened)
+
+
+def test_a_trial_that_fails_of_itself_is_kept_as_failed(study) -> None:
+    opened, terms, search = study
+    plan_trials(opened, search, terms, 2)
+
+    def run(trial: optuna.Trial) -> float:
+        raise BadInput("batch_size is out of range")
+
+    queue.work([opened], lambda cell: 0.0, run)
+    assert [trial["reason"] for trial in describe_study(opened, "?")["trials"]] == ["batch_size is out of range"] * 2
+
+
+def test_every_sampler_and_pruner_can_be_made() -> None:
+    for make in SAMPLERS.values():
+        assert isinstance(make(), optuna.samplers.BaseSampler)
+    for name, make_pruner in PRUNERS.items():
+        study = optuna.create_study(direction="maximize", pruner=make_pruner(1))
+        for value in (0.5, 0.4, 0.3, 0.2, 0.6):
+            study.add_trial(create_trial(value=value, intermediate_values={1: value, 3: value}))
+        trial = study.ask()
+        trial.report(0.1, 1)
+        # The worst of its rung is given up, but where nothing ever is.
+        assert trial.should_prune() == (name != "none")
+
+
+def test_a_diverged_trial_counts_as_worse_than_chance(study, dataset: Dataset, monkeypatch) -> None:
+    from harness.search import trial as trials
+
+    opened, terms, search = study
+    plan_trials(opened, search, terms, 1)
+    monkeypatch.setattr(trials, "tell_trial", lambda folder, trial, why: None)
+    diverged = Result("diverged", "the loss was nan in epoch 1 of 3", {}, "", {}, [])
+    queue.work([opened], lambda cell: 0.0, lambda t: trials.objective(t, search, terms, dataset, lambda cell: diverged))
+    (only,) = describe_study(opened, "?")["trials"]
+    assert (only["ended"], only["accuracy"], only["reason"]) == ("diverged", 0.0, diverged.reason)
+
+
+def test_a_saved_recipe_is_a_recipe_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.recipes.SAVED", tmp_path / "recipes")
+    better = dataclasses.replace(FAST, learning_rate=0.05, dropout=(0.1, 0.2, 0.3, 0.4))
+    file = save("better", better, {"trial": 3})
+    assert recipes()["better"] == better == recipe_from_dict(json.loads(file.read_text())["recipe"])
+    for name in ("better", "fast", "no name", "../x"):
+        with pytest.raises(BadInput, match="cannot name a new recipe"):
+            save(name, better, {})
+    file.write_text("{}")
+    with pytest.raises(BadInput, match=r"better\.json holds no recipe"):
+        recipes()
+
+
+def test_bad_words_are_refused_before_anything_is_made(harness: Command, mlruns: Path) -> None:
+    for arguments, says in (
+        (["--trials", "0"], "--trials 0"),
+        (["--sampler", "tpo"], "did you mean tpe"),
+        (["--pruner", "halfing"], "did you mean halving"),
+        (["--save", "x"], "--confirm"),
+        (["serch"], "did you mean search"),
+    ):
+        refused = harness("search", *arguments, "--budget", "smoke", "--data", "digits")
+        assert refused.returncode == 2, refused.stderr
+        assert says in " ".join(refused.stderr.split())
+    assert not (mlruns / "optuna.db").exists()
+
+
+def test_a_search_runs_goes_on_and_is_confirmed(harness: Command) -> None:
+    arguments = ("search", "--budget", "smoke", "--data", "digits", "--json", "--workers", "2")
+    first = document(harness(*arguments, "--trials", "2"))
+    assert len(first["trials"]) == 2
+    whole = document(harness(*arguments, "--trials", "4"))
+    assert [trial["trial"] for trial in whole["trials"]][:2] == [trial["trial"] for trial in first["trials"]]
+    assert len(whole["trials"]) == 4
+    assert whole["trials"][0]["is_baseline"]
+    assert whole["baseline_accuracy"] == whole["trials"][0]["accuracy"]
+    folder = Path(whole["folder"])
+    assert {"README.md", "search.json", "trials.csv", "history.png", "history.html"} <= {
+        f.name for f in folder.iterdir()
+    }
+    confirmed = document(harness(*arguments, "--trials", "4", "--confirm", "--seeds", "2"))
+    assert confirmed["split"] == "final"
+    assert confirmed["variants"][0]["variant"] == "baseline"
+    assert all(each["luck"] == pytest.approx(each["searched"] - each["confirmed"]) for each in confirmed["luck"])

@@ -1,0 +1,128 @@
+"""A study survives its workers, which are killed at random, and its database, which is restarted."""
+
+import multiprocessing
+import os
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import postgres
+import pytest
+from optuna.trial import TrialState
+
+from harness import queue
+from harness.search import Search
+from harness.search.found import finished
+from harness.search.space import describe
+from harness.search.study import Terms, open_search, plan_trials
+
+DECLARED = Search(space={}, sampler="random")
+
+TERMS = Terms(
+    search="stub", recipe="fast", budget="smoke", engine="none", precision="float32", data="none", data_fingerprint="",
+    source="", sampler="random", pruner="none", epochs=[1], space=describe(DECLARED.space),
+)  # fmt: skip
+
+
+def work(mlruns: str, storage: str) -> None:
+    """A worker whose trials take no computing: each opens an MLflow run, waits, and ends it."""
+    os.environ |= {"HARNESS_MLRUNS": mlruns, "OPTUNA_STORAGE": storage}
+    from harness.liveness import signs_of_life
+    from harness.tracking import open_mlflow
+
+    client = open_mlflow().MlflowClient()
+    wait = random.Random(os.getpid())
+
+    def search(trial) -> float:
+        value = trial.suggest_float("x", 0.0, 1.0)
+        run = client.create_run("0", tags={"run_key": str(trial.user_attrs["slot"])} | signs_of_life())
+        time.sleep(wait.uniform(0.0, 0.3))
+        client.set_terminated(run.info.run_id)
+        return value
+
+    queue.work([queue.open_study("stub")], lambda cell: pytest.fail("there are no cells"), search)
+
+
+def survive(mlruns: Path, storage: str, workers: int, trials: int, *, seconds: float = 1, restart=lambda: None) -> None:
+    """Kill a random worker every `seconds` until the study is through; `restart` is called half-way."""
+    os.environ["OPTUNA_STORAGE"] = storage
+    # Forked from a process without threads: starting each worker anew would take longer than it gets to live.
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["harness.queue", "mlflow", "test_survival"])
+    rng = random.Random(0)
+    study = open_search("stub", TERMS)
+    plan_trials(study, DECLARED, TERMS, trials)
+    alive: list = []
+    killed = restarted = 0
+    deadline = time.monotonic() + 10 * trials
+    while not queue.is_empty(study):
+        assert time.monotonic() < deadline, "the study does not come to its end"
+        alive = [worker for worker in alive if worker.is_alive()]
+        while len(alive) < workers:
+            alive.append(forks.Process(target=work, args=(str(mlruns), storage)))
+            alive[-1].start()
+        time.sleep(seconds)
+        if len(finished(study)) < trials - 2 * workers:
+            rng.choice(alive).kill()
+            killed += 1
+        if not restarted and len(finished(study)) > trials // 2:
+            restart()
+            restarted = 1
+    for worker in alive:
+        worker.join(60)
+        assert worker.exitcode is not None, "a worker does not end although nothing is left to do"
+    # What is left: a worker may have died between giving a dead one's trial up and letting it wait again.
+    plan_trials(study, DECLARED, TERMS, trials)
+    last = forks.Process(target=work, args=(str(mlruns), storage))
+    last.start()
+    last.join(60)
+    assert killed >= trials // 20
+    ended = study.get_trials()
+    assert not [trial for trial in ended if not trial.state.is_finished()]
+    slots = Counter(trial.user_attrs["slot"] for trial in ended if trial.state == TrialState.COMPLETE)
+    assert slots == dict.fromkeys(range(trials), 1)
+    assert study.best_value == max(trial.value for trial in ended if trial.state == TrialState.COMPLETE)
+    from harness import tracking
+
+    mlflow = tracking.open_mlflow()
+    tracking.mark_dead_runs(mlflow)
+    runs = mlflow.MlflowClient().search_runs(["0"], max_results=5000)
+    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+    assert sum(run.info.status == "FINISHED" for run in runs) >= trials
+
+
+def sqlite(mlruns: Path) -> str:
+    return f"sqlite:///{mlruns / 'optuna.db'}"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch):
+    if postgres.BINARIES is None:
+        pytest.skip("no PostgreSQL here (apt-get install postgresql)")
+    monkeypatch.setenv("OPTUNA_STORAGE", "")  # set by `survive`, and taken back after the test
+    with postgres.running() as running:
+        yield running
+
+
+def restarted(server: postgres.Server) -> None:
+    server.stop()
+    time.sleep(1)
+    server.start()
+
+
+def test_four_workers_on_postgresql_survive(mlruns: Path, server: postgres.Server) -> None:
+    survive(mlruns, server.url, workers=4, trials=60, restart=lambda: restarted(server))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_two_hundred_trials_on_sqlite_survive(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTUNA_STORAGE", "")
+    survive(mlruns, sqlite(mlruns), workers=2, trials=200, seconds=2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_two_hundred_trials_on_postgresql_survive(mlruns: Path, server: postgres.Server) -> None:
+    survive(mlruns, server.url, workers=4, trials=200, restart=lambda: restarted(server))
