@@ -9,9 +9,9 @@ BUDGET ?= full
 UV := $(shell command -v uv 2>/dev/null)
 READY := .venv/.ready
 which = --recipe $(RECIPE) --budget $(BUDGET) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA),--data $(DATA))
-options = $(which) $(if $(FRESH),--fresh) $(if $(WORKERS),--workers $(WORKERS))
+options = $(which) $(if $(FRESH),--fresh) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM))
 searched = --trials $(or $(TRIALS),50) --recipe $(RECIPE) --budget $(BUDGET) $(if $(DATA),--data $(DATA)) \
-           $(if $(WORKERS),--workers $(WORKERS))
+           $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM))
 ablations = ablate_bn ablate_activation ablate_scaling ablate_dropout ablate_order factorial
 
 .DEFAULT_GOAL := help

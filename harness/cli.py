@@ -34,6 +34,15 @@ Setting = Annotated[
 ]
 
 
+Slurm = Annotated[
+    str | None,
+    typer.Option(
+        metavar="OPTIONS",
+        help="The workers as Slurm jobs, as in `time=240,partition=gpu,gpus_per_node=1` (minutes; needs submitit).",
+    ),
+]
+
+
 @app.command()
 def run(
     experiments: Annotated[list[str], typer.Argument(help="Files of experiments/, without the .py.")],
@@ -60,6 +69,7 @@ def run(
     workers: Annotated[
         int | None, typer.Option(help="Processes that train; default: one, or one per core for many cells.")
     ] = None,
+    slurm: Slurm = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was done and start over.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells, which are done, and how long.")] = False,
     json: Json = False,
@@ -82,7 +92,7 @@ def run(
     changes = dict(_name_and_value(text) for text in setting or [])
     request = Request(
         experiments, budget, recipe, seeds, split, variant or [], data, engine, precision, changes, retune, probe,
-        workers, fresh,
+        workers, slurm, fresh,
     )  # fmt: skip
     job = Job(request)
     if dry_run:
@@ -156,6 +166,7 @@ def search(
     save: Annotated[str | None, typer.Option(metavar="NAME", help="Save the confirmed best as a recipe.")] = None,
     to: Annotated[Path | None, typer.Option(help="Where tables and figures go; default: mlruns/answers.")] = None,
     recipe: Annotated[str, typer.Option(help="The baseline, which the search must beat.")] = "fast",
+    slurm: Slurm = None,
     data: Data = None,
     engine: Annotated[str, typer.Option(help="What trains: `tensorflow`.")] = "tensorflow",
     precision: Annotated[str, typer.Option(help="`float32`, `bfloat16`, or `auto`: what is fast here.")] = "auto",
@@ -170,6 +181,7 @@ def search(
     harness search --trials 50 --confirm
     harness search --trials 50 --confirm --save better && make baseline RECIPE=better
     harness search --sampler random --pruner none --study random
+    harness search --trials 200 --workers 8 --slurm time=240,partition=gpu,gpus_per_node=1
     ```
     """
     from harness.plan import parse_seeds
@@ -180,7 +192,9 @@ def search(
     fresh_seeds = parse_seeds(seeds)
     if save and not confirm:
         raise BadInput(f"--save {save} goes with --confirm: only a confirmed recipe is saved.")
-    job = SearchJob(Request(search, trials, budget, recipe, sampler, pruner, study, data, engine, precision, workers))
+    job = SearchJob(
+        Request(search, trials, budget, recipe, sampler, pruner, study, data, engine, precision, workers, slurm)
+    )
     if confirm:
         document = job.confirm(fresh_seeds, to)
         _show(document, json, print_answer)

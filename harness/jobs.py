@@ -37,6 +37,7 @@ class Request:
     retune: bool | None = None
     probe: bool = True
     workers: int | None = None
+    slurm: str | None = None
     fresh: bool = False
 
 
@@ -121,7 +122,10 @@ class Job:
             for cell in wanted:
                 if cell.config.key not in self._trained:
                     cells.forget(cell)
-        self._trained |= train_all(wanted, self.dataset, workers=self.request.workers, probe=self.request.probe)
+        request = self.request
+        self._trained |= train_all(
+            wanted, self.dataset, workers=request.workers, probe=request.probe, slurm=request.slurm
+        )
 
     def preview(self) -> dict[str, Any]:
         """What `harness run --dry-run` tells: the cells, and which of them are done."""

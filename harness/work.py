@@ -8,21 +8,29 @@ from harness.plan import Cell
 from harness.report.progress import RunDisplay
 
 
-def train_all(cells: Sequence[Cell], dataset: Dataset, *, workers: int | None = None, probe: bool = True) -> set[str]:
+def train_all(
+    cells: Sequence[Cell],
+    dataset: Dataset,
+    *,
+    workers: int | None = None,
+    probe: bool = True,
+    slurm: str | None = None,
+) -> set[str]:
     """Train what is not done yet; return, when every cell has a result, the keys of those that had none before.
 
-    workers: processes; None is one for a few cells and one per core, memory permitting, for many. Raises HarnessError
+    workers: processes; None is one for a few cells and one per core, memory permitting, for many.
+    slurm: options of Slurm jobs, where the processes shall be such. Raises HarnessError
     for a cell that cannot be brought to its end.
     """
     # Of several experiments that share a run the first one trains it: reversed, as in a dict the last one stays.
     distinct = {cell.config.key: cell for cell in reversed(cells)}
     todo = [cell for cell in cells if distinct[cell.config.key] is cell and not is_done(cell)]
-    if len(todo) == 1:
+    if len(todo) == 1 and slurm is None:
         with RunDisplay(todo[0].name, todo[0].config) as display:
             run_cell(todo[0], dataset, display, probe=probe)
     elif todo:
         # Only now: Optuna takes seconds to import, and one run needs no queue.
         from harness.workers import through_the_queue
 
-        through_the_queue(todo, dataset, workers, probe=probe)
+        through_the_queue(todo, dataset, workers, probe=probe, slurm=slurm)
     return {cell.config.key for cell in todo}

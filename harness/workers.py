@@ -24,6 +24,7 @@ from harness.report.progress import CellsDisplay, RunDisplay
 from harness.runs import Result, RunFolder
 from harness.search.study import recorded_terms
 from harness.search.trial import join_search
+from harness.slurm import work_through
 
 #: Memory of one worker, in bytes, with room to spare: what `make bench` measures is under 3 GB.
 WORKER_MEMORY = 3 * 1024**3
@@ -36,7 +37,9 @@ class Diverged(Exception):
     """A cell that ended without an accuracy: its reason goes into the queue."""
 
 
-def through_the_queue(cells: Sequence[Cell], dataset: Dataset, workers: int | None, *, probe: bool) -> None:
+def through_the_queue(
+    cells: Sequence[Cell], dataset: Dataset, workers: int | None, *, probe: bool, slurm: str | None = None
+) -> None:
     """Bring cells to their end. One that fails does not stop the others; the HarnessError at the end names it."""
     names = list(dict.fromkeys(study_name(cell) for cell in cells))
     with explained():
@@ -44,11 +47,11 @@ def through_the_queue(cells: Sequence[Cell], dataset: Dataset, workers: int | No
         for name, study in studies.items():
             queue.enqueue(study, [cell for cell in cells if study_name(cell) == name])
         count = min(workers or default_workers(len(cells)), len(cells))
-        if count == 1:
+        if count == 1 and slurm is None:
             _work_here(list(studies.values()), dataset, cells, probe=probe)
         else:
             with CellsDisplay(cells, count) as display:
-                start_workers(names, count, display.update, probe=probe)
+                start_workers(names, count, display.update, probe=probe, slurm=slurm)
         missing = [cell for cell in cells if RunFolder(cell.config).result() is None]
         failed = queue.failures(list(studies.values()), missing) if missing else {}
     if missing:
@@ -140,16 +143,23 @@ def _run(cell: Cell, dataset: Dataset, display: RunDisplay, probe: bool) -> Resu
         return run_cell(cell, dataset, display, wait=True, probe=probe)
 
 
-def start_workers(names: Sequence[str], count: int, watch: Callable[[], None], *, probe: bool) -> None:
+def start_workers(
+    names: Sequence[str], count: int, watch: Callable[[], None], *, probe: bool, slurm: str | None = None
+) -> None:
     """Let so many workers, each on its share of the cores or with a GPU of its own, work through some studies.
 
-    watch: called twice a second. Raises HarnessError with the last words of a worker when all of them failed.
+    watch: called every now and then. slurm: options of Slurm jobs, which the workers then are. Raises HarnessError with
+    the last words of a worker when all of them failed.
     """
     folder = paths.mlruns() / "workers"
+    command = [sys.executable, "-m", "harness", "worker", *names, *([] if probe else ["--no-probe"])]
+    if slurm is not None:
+        work_through(command, count, slurm, folder, watch)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     logs = [folder / f"{os.getpid()}-{number}.log" for number in range(1, count + 1)]
     with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(_worker(names, log, n, count, probe)) for n, log in enumerate(logs)]
+        workers = [stack.enter_context(_worker(command, log, n, count)) for n, log in enumerate(logs)]
         while [worker for worker in workers if worker.poll() is None]:
             watch()
             time.sleep(0.5)
@@ -163,8 +173,7 @@ def start_workers(names: Sequence[str], count: int, watch: Callable[[], None], *
 
 
 @contextlib.contextmanager
-def _worker(names: Sequence[str], log: Path, number: int, count: int, probe: bool) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "harness", "worker", *names, *([] if probe else ["--no-probe"])]
+def _worker(command: Sequence[str], log: Path, number: int, count: int) -> Iterator[subprocess.Popen[bytes]]:
     own = gpus()
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": own[number % len(own)]} if own else {})
     with open(log, "wb") as file:

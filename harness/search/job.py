@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 
-from harness import cells, plan, queue
+from harness import cells, paths, plan, queue
 from harness.answer import answer
 from harness.config import Network, change
 from harness.data import Dataset
@@ -45,6 +45,7 @@ class Request:
     engine: str = "tensorflow"
     precision: str = "auto"
     workers: int = 1
+    slurm: str | None = None
 
 
 class SearchJob:
@@ -86,7 +87,18 @@ class SearchJob:
                 log.print(f"{self.study.study_name}: all {len(finished(self.study))} trials are done.")
                 return
             with SearchDisplay(self.study, self.request.workers) as display:
-                start_workers([self.study.study_name], self.request.workers, display.update, probe=False)
+                start_workers(
+                    [self.study.study_name],
+                    self.request.workers,
+                    display.update,
+                    probe=False,
+                    slurm=self.request.slurm,
+                )
+            if not queue.is_empty(self.study):
+                raise HarnessError(
+                    f"The workers ended before the trials did; their last words are in {paths.mlruns() / 'workers'}. "
+                    f"What is done is kept, and the same command goes on from there."
+                )
 
     def publish(self, to: Path | None = None) -> dict[str, Any]:
         """The document of the study, with its tables, figures and MLflow run. to: None is mlruns/answers."""
@@ -123,7 +135,7 @@ class SearchJob:
         settings = dataclasses.replace(self.settings, split="final")
         name = f"{self.request.search} confirmed"
         planned = plan.cells(name, experiment, self.dataset, settings, list(seeds))
-        trained = train_all(planned, self.dataset, workers=self.request.workers, probe=False)
+        trained = train_all(planned, self.dataset, workers=self.request.workers, probe=False, slurm=self.request.slurm)
         done = [outcome for cell in planned if (outcome := cells.outcome(cell))]
         document = answer(experiment, done, trained) | {
             "missing": len(planned) - len(done),
