@@ -1,14 +1,20 @@
 """A study survives its workers, which are killed at random, and its database, which is restarted."""
 
+import contextlib
 import multiprocessing
 import os
 import random
+import socket
+import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import postgres
 import pytest
+import requests
+from conftest import command
 from optuna.trial import TrialState
 
 from harness import queue
@@ -25,9 +31,9 @@ TERMS = Terms(
 )  # fmt: skip
 
 
-def work(mlruns: str, storage: str) -> None:
+def work(environment: dict[str, str]) -> None:
     """A worker whose trials take no computing: each opens an MLflow run, waits, and ends it."""
-    os.environ |= {"HARNESS_MLRUNS": mlruns, "OPTUNA_STORAGE": storage}
+    os.environ |= environment
     from harness.liveness import signs_of_life
     from harness.tracking import open_mlflow
 
@@ -44,9 +50,9 @@ def work(mlruns: str, storage: str) -> None:
     queue.work([queue.open_study("stub")], lambda cell: pytest.fail("there are no cells"), search)
 
 
-def survive(mlruns: Path, storage: str, workers: int, trials: int, *, seconds: float = 1, restart=lambda: None) -> None:
+def survive(workers: int, trials: int, *, seconds: float = 1, restart=lambda: None) -> None:
     """Kill a random worker every `seconds` until the study is through; `restart` is called half-way."""
-    os.environ["OPTUNA_STORAGE"] = storage
+    environment = {name: os.environ[name] for name in ("HARNESS_MLRUNS", "OPTUNA_STORAGE", "MLFLOW_TRACKING_URI")}
     # Forked from a process without threads: starting each worker anew would take longer than it gets to live.
     forks = multiprocessing.get_context("forkserver")
     forks.set_forkserver_preload(["harness.queue", "mlflow", "test_survival"])
@@ -60,7 +66,7 @@ def survive(mlruns: Path, storage: str, workers: int, trials: int, *, seconds: f
         assert time.monotonic() < deadline, "the study does not come to its end"
         alive = [worker for worker in alive if worker.is_alive()]
         while len(alive) < workers:
-            alive.append(forks.Process(target=work, args=(str(mlruns), storage)))
+            alive.append(forks.Process(target=work, args=(environment,)))
             alive[-1].start()
         time.sleep(seconds)
         if len(finished(study)) < trials - 2 * workers:
@@ -74,7 +80,7 @@ def survive(mlruns: Path, storage: str, workers: int, trials: int, *, seconds: f
         assert worker.exitcode is not None, "a worker does not end although nothing is left to do"
     # What is left: a worker may have died between giving a dead one's trial up and letting it wait again.
     plan_trials(study, DECLARED, TERMS, trials)
-    last = forks.Process(target=work, args=(str(mlruns), storage))
+    last = forks.Process(target=work, args=(environment,))
     last.start()
     last.join(60)
     assert killed >= trials // 20
@@ -92,17 +98,38 @@ def survive(mlruns: Path, storage: str, workers: int, trials: int, *, seconds: f
     assert sum(run.info.status == "FINISHED" for run in runs) >= trials
 
 
-def sqlite(mlruns: Path) -> str:
-    return f"sqlite:///{mlruns / 'optuna.db'}"
+@pytest.fixture
+def tracked(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An MLflow server: opening a database takes each worker longer than it gets to live."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    server = subprocess.Popen(command("ui", "--port", port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with contextlib.suppress(requests.ConnectionError):
+            if requests.get(f"{address}/health", timeout=5).ok:
+                break
+        time.sleep(0.2)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    yield
+    server.terminate()
+    server.wait(60)
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch):
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[postgres.Server]:
     if postgres.BINARIES is None:
         pytest.skip("no PostgreSQL here (apt-get install postgresql)")
-    monkeypatch.setenv("OPTUNA_STORAGE", "")  # set by `survive`, and taken back after the test
     with postgres.running() as running:
+        monkeypatch.setenv("OPTUNA_STORAGE", running.url)
         yield running
+
+
+@pytest.fixture
+def sqlite(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTUNA_STORAGE", f"sqlite:///{mlruns / 'optuna.db'}")
 
 
 def restarted(server: postgres.Server) -> None:
@@ -111,18 +138,20 @@ def restarted(server: postgres.Server) -> None:
     server.start()
 
 
-def test_four_workers_on_postgresql_survive(mlruns: Path, server: postgres.Server) -> None:
-    survive(mlruns, server.url, workers=4, trials=60, restart=lambda: restarted(server))
+@pytest.mark.usefixtures("tracked")
+def test_four_workers_on_postgresql_survive(server: postgres.Server) -> None:
+    survive(workers=4, trials=60, restart=lambda: restarted(server))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-def test_two_hundred_trials_on_sqlite_survive(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPTUNA_STORAGE", "")
-    survive(mlruns, sqlite(mlruns), workers=2, trials=200, seconds=2)
+@pytest.mark.usefixtures("sqlite", "tracked")
+def test_two_hundred_trials_on_sqlite_survive() -> None:
+    survive(workers=2, trials=200, seconds=2)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-def test_two_hundred_trials_on_postgresql_survive(mlruns: Path, server: postgres.Server) -> None:
-    survive(mlruns, server.url, workers=4, trials=200, restart=lambda: restarted(server))
+@pytest.mark.usefixtures("tracked")
+def test_two_hundred_trials_on_postgresql_survive(server: postgres.Server) -> None:
+    survive(workers=4, trials=200, restart=lambda: restarted(server))
