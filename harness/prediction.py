@@ -10,16 +10,26 @@ from harness import tracking
 from harness.engine.importing import import_tensorflow
 from harness.errors import BadInput
 from harness.report.console import out
-from harness.runs import RunFolder, all_runs
+from harness.runs import Result, RunFolder, all_runs
 
 
 def predict(images: list[Path], run: str | None) -> dict[str, Any]:
     """The three likeliest classes of each image. `run` is a run key or its beginning; None is the best run."""
     pixels = np.stack([read_image(path) for path in images])
-    folder, result = choose_run(run)
+    candidates = choose_runs(run)
     import_tensorflow()
     with tracking.explained():
-        model = tracking.open_mlflow().keras.load_model(f"runs:/{tracking.run_id(folder)}/model")
+        mlflow = tracking.open_mlflow()
+        # Of small cells by the hundred no model is kept.
+        kept = (pair for pair in candidates if mlflow.get_run(tracking.run_id(pair[0])).outputs.model_outputs)
+        chosen = next(kept, None)
+        if chosen is None:
+            raise BadInput(
+                f"There is no model of {f'run {run}' if run else 'any run'}: those of `baseline` and of the full budget "
+                f"are kept. `make baseline` trains one."
+            )
+        folder, result = chosen
+        model = mlflow.keras.load_model(f"runs:/{tracking.run_id(folder)}/model")
     probabilities = np.asarray(model(pixels))
     names = list(result.error_per_class)
     return {
@@ -49,18 +59,18 @@ def read_image(path: Path) -> np.ndarray:
         raise BadInput(f"{path} cannot be read as an image ({error}). JPEG, PNG and the like will do.") from error
 
 
-def choose_run(run: str | None) -> tuple[RunFolder, Any]:
-    """The finished run whose key begins with `run`, or the most accurate of those with the most training images."""
+def choose_runs(run: str | None) -> list[tuple[RunFolder, Result]]:
+    """The finished run whose key begins with `run`, or all: those with the most training images first."""
     finished = [(f, r) for f in all_runs() if (r := f.result()) and r.status == "finished" and tracking.is_tracked(f)]
     if not finished:
         raise BadInput("There is no finished run to predict with yet: `make baseline` trains one.")
     if run is None:
-        return max(finished, key=lambda pair: (pair[0].config.train_images, pair[1].metrics["accuracy"]))
+        return sorted(finished, key=lambda pair: (-pair[0].config.train_images, -pair[1].metrics["accuracy"]))
     matching = [pair for pair in finished if pair[0].config.key.startswith(run)]
     if len(matching) != 1:
         keys = ", ".join(sorted(f.config.key for f, _ in matching or finished))
         raise BadInput(f"--run {run} fits {len(matching)} finished runs, not one; there are {keys}.")
-    return matching[0]
+    return matching
 
 
 def print_predictions(document: dict[str, Any]) -> None:

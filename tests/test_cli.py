@@ -9,7 +9,7 @@ from conftest import Command, command, document
 
 from harness.cli import main
 
-COMMANDS = ["run", "compare", "new", "worker", "data", "show", "predict", "bench", "ui"]
+COMMANDS = ["run", "compare", "new", "worker", "data", "show", "predict", "bench", "ui", "search", "dashboard"]
 
 
 def test_help_teaches_by_example(harness: Command) -> None:
