@@ -25,8 +25,8 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
         chosen = next(kept, None)
         if chosen is None:
             raise BadInput(
-                f"There is no model of {f'run {run}' if run else 'any run'}: those of `baseline` and of the full budget "
-                f"are kept. `make baseline` trains one."
+                f"There is no model of {f'run {run}' if run else 'any run'}: those of `baseline` and of the full "
+                f"budget are kept. `make baseline` trains one."
             )
         folder, result = chosen
         model = mlflow.keras.load_model(f"runs:/{tracking.run_id(folder)}/model")
