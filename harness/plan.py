@@ -58,6 +58,8 @@ class Cell:
         usual = {"full", "final"}
         unusual = [word for word in (self.budget, self.config.split) if word not in usual]
         rate = [] if self.purpose == "same recipe" else [f"rate {self.config.recipe.learning_rate:.3g}"]
+        # The rungs of a trial differ in nothing else.
+        rate += [f"{self.config.recipe.epochs} epochs"] if self.purpose == "search" else []
         variant = ", ".join(filter(None, [self.variant, self.changes]))
         return " ".join([variant, self.recipe, *rate, *unusual, f"seed {self.config.seed}"])
 

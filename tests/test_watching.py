@@ -1,0 +1,74 @@
+"""What a user sees in a browser: the study and its trials in the dashboard, the runs behind them in MLflow."""
+
+import contextlib
+import json
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from conftest import Command, command, document
+
+BROWSER = shutil.which("chromium")
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[str], str]]:
+    """Start `harness ui` or `harness dashboard`; returns its address."""
+    servers = []
+
+    def start(which: str) -> str:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        servers.append(subprocess.Popen(command(which, "--port", str(port)), stderr=subprocess.DEVNULL))
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            with contextlib.suppress(requests.ConnectionError):
+                if requests.get(f"http://127.0.0.1:{port}", timeout=5).ok:
+                    break
+            time.sleep(0.2)
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for server in servers:
+        server.terminate()
+        server.wait(60)
+
+
+def page(address: str, profile: Path) -> str:
+    """The page as the browser has built it."""
+    assert BROWSER
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    flags += "--disable-component-update --disable-sync --virtual-time-budget=15000 --dump-dom"
+    shown = subprocess.run(
+        [BROWSER, *flags.split(), f"--user-data-dir={profile}", address], capture_output=True, text=True, timeout=120
+    )
+    return shown.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BROWSER, reason="no Chromium here (apt-get install chromium)")
+def test_a_search_can_be_watched(mlruns: Path, harness: Command, serve: Callable[[str], str], tmp_path: Path) -> None:
+    found = document(harness("search", "--budget", "smoke", "--data", "digits", "--trials", "3", "--json"))
+    dashboard, ui = serve("dashboard"), serve("ui")
+    study = page(f"{dashboard}/dashboard/studies/1", tmp_path / "profile")
+    assert found["study"] in study
+    assert "Hyperparameter Importance" in study
+    trials = found["trials"]
+    for trial in trials:
+        shown = page(f"{dashboard}/dashboard/studies/1/trials?numbers={trial['trial']}", tmp_path / "profile")
+        (link,) = set(re.findall(r'href="([^"]*#/experiments/[^"]*)"', shown))
+        assert link.endswith(trial["mlflow_run_id"])
+        run = page(re.sub(r"http://127\.0\.0\.1:\d+", ui, link), tmp_path / "profile")
+        assert trial["run_key"] in run
+    runs = json.dumps([trial["mlflow_run_id"] for trial in trials[:2]])
+    experiment = re.findall(r"experiments/(\d+)", link)[0]
+    compared = page(f'{ui}/#/compare-runs?runs={runs}&experiments=["{experiment}"]', tmp_path / "profile")
+    assert "Comparing 2 Runs" in compared
+    assert "trial 1" in compared
