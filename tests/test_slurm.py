@@ -1,0 +1,40 @@
+"""Workers as Slurm jobs: what a user gives is passed on, and what is missing is said."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Command, document
+
+from harness import slurm
+from harness.errors import BadInput, HarnessError
+
+
+def test_options_are_read_as_names_and_values() -> None:
+    assert slurm._parse("time=240,partition=gpu, gpus_per_node=1") == {
+        "time": 240, "partition": "gpu", "gpus_per_node": 1,
+    }  # fmt: skip
+    assert slurm._parse("") == {}
+    with pytest.raises(BadInput, match="time=240"):
+        slurm._parse("partition")
+
+
+def test_without_submitit_or_slurm_it_is_said_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(HarnessError, match="pip install submitit"):
+        slurm.work_through(["true"], 1, "", tmp_path, lambda: None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("sbatch"), reason="no Slurm here")
+def test_a_search_runs_on_slurm(harness: Command, mlruns: Path) -> None:
+    pytest.importorskip("submitit")
+    arguments = ("--budget", "smoke", "--data", "digits", "--trials", "3", "--workers", "2", "--json")
+    found = document(harness("search", *arguments, "--slurm", "time=20,cpus_per_task=1"))
+    assert found["trials"][0]["ended"] == "complete"
+    assert len(found["trials"]) == 3
+    assert len(list((mlruns / "workers").glob("*_submission.sh"))) == 2
+    refused = harness("search", *arguments, "--slurm", "colour=red", "--study", "other")
+    assert refused.returncode == 2
+    assert "colour" in refused.stderr
