@@ -156,7 +156,7 @@ def search(
     trials: Annotated[int, typer.Option(help="How many there shall be in all, those that are done included.")] = 50,
     budget: Annotated[str, typer.Option(help="`smoke` (seconds a trial), `quick` or `full`.")] = "quick",
     workers: Annotated[int, typer.Option(help="Processes that train; one GPU each where there are several.")] = 1,
-    sampler: Annotated[str | None, typer.Option(help="`tpe`, `random` or `qmc`; default: the file's.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="`tpe` or `random`; default: the file's.")] = None,
     pruner: Annotated[str | None, typer.Option(help="`halving`, `median` or `none`; default: the file's.")] = None,
     study: Annotated[str, typer.Option(help="Another study beside the usual one.")] = "",
     confirm: Annotated[
@@ -185,24 +185,35 @@ def search(
     ```
     """
     from harness.plan import parse_seeds
+    from harness.recipes import new_name
     from harness.report.answer_text import print_answer
     from harness.report.search_text import print_search
     from harness.search.job import Request, SearchJob
+    from harness.workers import explained
 
     fresh_seeds = parse_seeds(seeds)
     if save and not confirm:
         raise BadInput(f"--save {save} goes with --confirm: only a confirmed recipe is saved.")
-    job = SearchJob(
-        Request(search, trials, budget, recipe, sampler, pruner, study, data, engine, precision, workers, slurm)
-    )
-    if confirm:
-        document = job.confirm(fresh_seeds, to)
-        _show(document, json, print_answer)
-        if save:
-            log.print(f"Saved as {job.save(save, document)}: make baseline RECIPE={save}", soft_wrap=True)
-    else:
-        job.run()
-        _show(job.publish(to), json, print_search)
+    if save:
+        new_name(save)
+    request = Request(
+        search=search, trials=trials, budget=budget, recipe=recipe, sampler=sampler, pruner=pruner, study=study,
+        data=data, engine=engine, precision=precision, workers=workers, slurm=slurm,
+    )  # fmt: skip
+    try:
+        with explained():
+            job = SearchJob(request)
+            if confirm:
+                document = job.confirm(fresh_seeds, to)
+                _show(document, json, print_answer)
+                if save:
+                    log.print(f"Saved as {job.save(save, document)}: make baseline RECIPE={save}", soft_wrap=True)
+            else:
+                job.run()
+                _show(job.publish(to), json, print_search)
+    except KeyboardInterrupt:
+        log.print("Stopped. What is finished is kept: the same command goes on from there.")
+        raise
 
 
 @app.command()

@@ -10,7 +10,6 @@ import difflib
 import hashlib
 import json
 import typing
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -133,13 +132,8 @@ class RunConfig:
 def from_json(text: str) -> RunConfig:
     """The inverse of `RunConfig.to_json`."""
     values = json.loads(text)
-    network, recipe = Network(**values["network"]), recipe_from_dict(values["recipe"])
-    return RunConfig(**values | {"network": network, "recipe": recipe})
-
-
-def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
-    """A recipe from what JSON keeps of one, where a tuple is a list."""
-    return Recipe(**{**values, "dropout": tuple(values["dropout"])})
+    recipe = values["recipe"] | {"dropout": tuple(values["recipe"]["dropout"])}
+    return RunConfig(**values | {"network": Network(**values["network"]), "recipe": Recipe(**recipe)})
 
 
 def change(network: Network, recipe: Recipe, changes: dict[str, Any]) -> tuple[Network, Recipe]:

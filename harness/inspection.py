@@ -71,7 +71,7 @@ def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None)
 
     The picture goes to `picture`, or to mlruns/network.png.
     """
-    network, resolved = change(Network(), recipes.named("recipe", recipes.recipes(), recipe), changes)
+    network, resolved = change(Network(), recipes.recipe_called(recipe), changes)
     import_tensorflow()
     from harness.engine.network import build, forward_flops, training_flops
 

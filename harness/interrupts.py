@@ -27,9 +27,9 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         _deferring -= 1
-    if _pending and not _deferring:
-        _pending = False
-        raise KeyboardInterrupt
+        if _pending and not _deferring:
+            _pending = False
+            raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

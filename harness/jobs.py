@@ -15,7 +15,7 @@ from harness.errors import BadInput
 from harness.experiment import BASELINE, Experiment
 from harness.hardware import resolve_precision
 from harness.plan import Cell, Settings
-from harness.recipes import BUDGETS, named, recipes
+from harness.recipes import BUDGETS, named, recipe_called
 from harness.report.console import log
 from harness.work import train_all
 
@@ -50,7 +50,7 @@ class Job:
         # What is wrong with the command is said before any data is looked for, let alone downloaded.
         self.experiments = {name: _chosen(name, request.variants) for name in request.experiments}
         named("budget", BUDGETS, request.budget)
-        change(Network(), named("recipe", recipes(), request.recipe), request.changes)
+        change(Network(), recipe_called(request.recipe), request.changes)
         named("engine", dict.fromkeys(ENGINES), request.engine)
         most = BUDGETS[request.budget].most_seeds
         self.seeds = {

@@ -11,7 +11,7 @@ from harness.config import Network, Precision, Recipe, RunConfig, SplitName, cha
 from harness.data import Dataset, Split, split, subset
 from harness.errors import BadInput
 from harness.experiment import Experiment
-from harness.recipes import BUDGETS, recipes
+from harness.recipes import BUDGETS, recipe_called
 from harness.runs import all_runs
 
 #: A variant is run under the baseline's recipe, and again with a learning rate of its own, tuned first; a search
@@ -158,7 +158,7 @@ def cell(
 
 def shrunk_recipe(dataset: Dataset, settings: Settings) -> Recipe:
     """The settings' recipe as their budget shrinks it, before any change."""
-    return BUDGETS[settings.budget].shrink(recipes()[settings.recipe], _sizes(dataset, settings)[0])
+    return BUDGETS[settings.budget].shrink(recipe_called(settings.recipe), _sizes(dataset, settings)[0])
 
 
 def _sizes(dataset: Dataset, settings: Settings) -> tuple[int, int]:
@@ -203,6 +203,12 @@ def usual_speed(planned: list[Cell]) -> float | None:
         if same and result and result.status == "finished":
             speeds.append(config.train_images * config.recipe.epochs / result.metrics["training_seconds"])
     return statistics.median(speeds) if speeds else None
+
+
+def seeds_text(seeds: list[int]) -> str:
+    """What `parse_seeds` reads as these seeds."""
+    # With a comma, a single number is the seed itself and not how many.
+    return str(len(seeds)) if seeds == list(range(len(seeds))) else ",".join(map(str, seeds)) + "," * (len(seeds) == 1)
 
 
 def parse_seeds(text: str) -> list[int]:

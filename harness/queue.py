@@ -7,18 +7,21 @@ queue: losing the database loses no result.
 """
 
 import contextlib
+import datetime
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import filelock
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness import paths
-from harness.errors import BadInput, HarnessError, first_line
+from harness.errors import HarnessError, first_line
 from harness.interrupts import allowed, deferred
 from harness.liveness import identity, is_alive
 from harness.plan import Cell, cell_from_json
@@ -26,6 +29,9 @@ from harness.plan import Cell, cell_from_json
 #: In seconds.
 HEARTBEAT = 10
 GRACE = 60
+
+#: So many trials of a search that fail one after another are the worker's fault, not theirs.
+MOST_FAILURES = 3
 
 #: The reason of a trial that a signal ended.
 STOPPED = "stopped"
@@ -53,6 +59,11 @@ def storage_url() -> str:
     return chosen.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
+def shown_url() -> str:
+    """The same as it may be shown: without the password."""
+    return make_url(storage_url()).render_as_string(hide_password=True)
+
+
 def open_study(name: str) -> optuna.Study:
     """The study of that name, made if need be. Raises HarnessError when the database does not answer."""
     with _opening() as storage:
@@ -73,7 +84,7 @@ def _opening() -> Iterator[optuna.storages.RDBStorage]:
     try:
         # One process at a time: several that create the tables together fail.
         with filelock.FileLock(paths.mlruns() / "optuna.lock"):
-            yield optuna.storages.RDBStorage(
+            storage = optuna.storages.RDBStorage(
                 storage_url(),
                 # Many workers on one sqlite file wait for each other; the default gives up after 5 s. A connection
                 # to a server may have been cut since it was last used.
@@ -84,12 +95,33 @@ def _opening() -> Iterator[optuna.storages.RDBStorage]:
                 grace_period=GRACE,
                 heartbeat_stale_trial_callback=again,
             )
+            if storage_url().startswith("sqlite"):
+                _one_at_a_time(storage)
+            yield storage
     except Exception as error:
         raise HarnessError(
-            f"The queue at {storage_url()} did not open ({first_line(error)}). Finished runs are safe in "
+            f"The queue at {shown_url()} did not open ({first_line(error)}). Finished runs are safe in "
             f"{paths.mlruns() / 'runs'}. See that the database answers; a damaged mlruns/optuna.db may be deleted, the "
-            f"same command then queues again what is not done."
+            f"same command then queues again what is not done (a search begins anew)."
         ) from error
+
+
+def _one_at_a_time(storage: optuna.storages.RDBStorage) -> None:
+    """Let each transaction have the sqlite database to itself from its beginning.
+
+    Optuna reads a trial's state, and then writes it, under a lock that sqlite does not know: two workers that do so
+    together would take the same trial.
+    """
+
+    def begin_explicitly(connection: Any, record: object) -> None:
+        connection.isolation_level = None
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(storage.engine, "connect", begin_explicitly)
+    event.listen(storage.engine, "begin", begin)
+    storage.engine.dispose()  # of the connections that were made before
 
 
 def enqueue(study: optuna.Study, cells: Sequence[Cell]) -> None:
@@ -118,26 +150,34 @@ def work(
     (`interrupts.allowed`) where they may interrupt: they wait while the database is spoken to. Raises CannotGoOn.
     """
 
+    failed_in_a_row = 0
+
     def objective(trial: optuna.Trial) -> float:
+        nonlocal failed_in_a_row
         text = trial.user_attrs.get("cell")
         if text is None and "slot" not in trial.user_attrs:
             # Two workers saw the last trial wait, and Optuna made a new one for the one that came too late.
             raise NothingLeft("another worker took the last trial")
         if not _is_wanted(trial):
             raise optuna.TrialPruned("the command that queued it was stopped")
-        for name, sign in identity().items():
-            trial.set_user_attr(f"worker_{name}", sign)
         try:
+            for name, sign in identity().items():
+                trial.set_user_attr(f"worker_{name}", sign)
             if text is not None:
                 return train(cell_from_json(text))
             assert search is not None
-            return search(trial)
+            accuracy = search(trial)
+            failed_in_a_row = 0
+            return accuracy
         except optuna.TrialPruned:
+            failed_in_a_row = 0
             raise
         except (Exception, KeyboardInterrupt) as error:
-            # A disk that is full or a server that is down fails every trial of a search; cells are queued anew anyway.
-            ours = isinstance(error, HarnessError) and not isinstance(error, BadInput) and text is None
-            if ours or isinstance(error, DATABASE_ERRORS):
+            failed_in_a_row += 1
+            # A full disk, a server that is down or a lost GPU fails every trial of a search, and a trial is lost by
+            # failing; a cell is not, as the next command queues it again.
+            ours = isinstance(error, HarnessError | OSError | MemoryError) or failed_in_a_row >= MOST_FAILURES
+            if isinstance(error, DATABASE_ERRORS) or (text is None and ours and isinstance(error, Exception)):
                 raise CannotGoOn from error
             stopped = isinstance(error, KeyboardInterrupt)
             trial.set_user_attr("reason", STOPPED if stopped else str(error) or type(error).__name__)
@@ -172,19 +212,25 @@ def is_empty(study: optuna.Study) -> bool:
 def _revive(study: optuna.Study) -> None:
     """Let the cells of dead workers wait again."""
     for trial in _trials(study, TrialState.RUNNING):
-        # On this machine a dead process is known at once; of others only the heartbeat speaks.
-        if not is_alive(_signs(trial, "worker")):
+        # On this machine a dead process is known at once; of others only the heartbeat speaks. A worker that died
+        # before it left any sign has no heartbeat either.
+        signs = _signs(trial, "worker")
+        begun = trial.datetime_start or datetime.datetime.now()
+        unknown = not signs and datetime.datetime.now() - begun > datetime.timedelta(seconds=GRACE)
+        if unknown or not is_alive(signs):
             with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
                 study.tell(trial.number, state=TrialState.FAIL)
                 again(study, trial)
     optuna.storages.fail_stale_trials(study)
 
 
-def again(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> None:
+def again(study: optuna.Study, trial: FrozenTrial) -> None:
     """Let the work of a trial wait once more, with its parameters and without the dead worker's signs of life."""
     kept = ("run_key", "name", "cell", "slot", "is_baseline", *(f"owner_{name}" for name in identity()))
     attributes = {name: value for name, value in trial.user_attrs.items() if name in kept}
-    study.enqueue_trial(trial.params, user_attrs=attributes)
+    # Those that it was queued with stand apart until each is asked for.
+    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    study.enqueue_trial(params, user_attrs=attributes)
 
 
 def _is_wanted(trial: FrozenTrial | optuna.Trial) -> bool:
@@ -192,7 +238,8 @@ def _is_wanted(trial: FrozenTrial | optuna.Trial) -> bool:
 
 
 def _signs(trial: FrozenTrial | optuna.Trial, whose: str) -> dict[str, str]:
-    return {name.removeprefix(f"{whose}_"): sign for name, sign in trial.user_attrs.items()}
+    prefix = f"{whose}_"
+    return {name.removeprefix(prefix): sign for name, sign in trial.user_attrs.items() if name.startswith(prefix)}
 
 
 def _trials(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.config import Recipe, recipe_from_dict
+from harness.config import Network, Recipe, change
 from harness.errors import BadInput
 from harness.paths import PROJECT
+from harness.runs import write_atomically
 
 T = TypeVar("T")
 
@@ -47,26 +48,36 @@ PUBLISHED = Recipe(
 RECIPES = {"fast": FAST, "published": PUBLISHED}
 
 
-def recipes() -> dict[str, Recipe]:
-    """The recipes by name: those above, and those that searches have saved. Raises BadInput for an unreadable file."""
-    return RECIPES | {file.stem: _read(file) for file in sorted(SAVED.glob("*.json"))}
+def recipe_called(name: str) -> Recipe:
+    """The recipe of that name: one of those above, or one that a search has saved.
+
+    Raises BadInput for an unknown name or an unreadable file.
+    """
+    known: dict[str, Recipe | Path] = {file.stem: file for file in SAVED.glob("*.json")}
+    found = named("recipe", known | RECIPES, name)
+    return _read(found) if isinstance(found, Path) else found
+
+
+def new_name(name: str) -> str:
+    """The name, if a recipe may be saved under it; else raises BadInput."""
+    if not name.isidentifier() or name in RECIPES or (SAVED / f"{name}.json").exists():
+        raise BadInput(f"{name!r} cannot name a new recipe: take letters, digits and underscores, and no name in use.")
+    return name
 
 
 def save(name: str, recipe: Recipe, origin: dict[str, Any]) -> Path:
-    """Keep a recipe under a name of its own, with where it comes from; the file is meant to be committed."""
-    file = SAVED / f"{name}.json"
-    if not name.isidentifier() or name in recipes():
-        raise BadInput(f"{name!r} cannot name a new recipe: take letters, digits and underscores, and no name in use.")
-    SAVED.mkdir(exist_ok=True)
-    file.write_text(json.dumps({"recipe": dataclasses.asdict(recipe), "origin": origin}, indent=1) + "\n")
+    """Keep a recipe under a new name, with where it comes from; the file is meant to be committed."""
+    file = SAVED / f"{new_name(name)}.json"
+    write_atomically(file, (json.dumps({"recipe": dataclasses.asdict(recipe), "origin": origin}, indent=1)).encode())
     return file
 
 
 def _read(file: Path) -> Recipe:
     try:
-        return recipe_from_dict(json.loads(file.read_text())["recipe"])
-    except (ValueError, KeyError, TypeError) as error:
+        _, recipe = change(Network(), FAST, json.loads(file.read_text())["recipe"])
+    except (ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
         raise BadInput(f"{file} holds no recipe ({error}): mend it, or delete it and save it again.") from error
+    return recipe
 
 
 @dataclass(frozen=True)
@@ -111,5 +122,5 @@ def named(what: str, table: Mapping[str, T], name: str) -> T:
     """The entry of a table; BadInput with the nearest names when there is none."""
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(name, table, n=3) or list(table)
+    near = difflib.get_close_matches(name, table, n=3) or list(table) or ["none: there is no such thing yet"]
     raise BadInput(f"There is no {what} called {name!r}; did you mean {' or '.join(near)}?")

@@ -31,6 +31,8 @@ def write(name: str) -> Path:
     file = Path(experiments.__path__[0]) / f"{name}.py"
     if not name.isidentifier():
         raise BadInput(f"{name} is no Python name: letters, digits and underscores will do, as in ablate_pooling.")
+    if name.startswith("search"):
+        raise BadInput(f"{name} would name a search, not an experiment; copy experiments/search.py for one.")
     if file.exists():
         raise BadInput(f"{file} is there already; choose another name, or edit it.")
     question = f"What does {name.removeprefix('ablate_').replace('_', ' ')} do"

@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.errors import BadInput, HarnessError, first_line
 
@@ -20,17 +21,17 @@ def work_through(command: Sequence[str], count: int, options: str, folder: Path,
         import submitit
     except ImportError:
         raise HarnessError("--slurm needs submitit: .venv/bin/python -m pip install submitit") from None
+    jobs: list[Any] = []
     try:
-        executor = submitit.SlurmExecutor(folder=folder)
-        executor.update_parameters(job_name="harness", **_parse(options))
-        jobs = [executor.submit(submitit.helpers.CommandFunction(list(command))) for _ in range(count)]
-    except ValueError as error:
-        raise BadInput(f"--slurm {options} does not fit: {error}") from error
-    except (RuntimeError, subprocess.CalledProcessError, submitit.core.utils.FailedJobError) as error:
-        raise HarnessError(
-            f"Slurm did not take the workers ({first_line(error)}): does `sinfo` answer here?"
-        ) from error
-    try:
+        try:
+            executor = submitit.SlurmExecutor(folder=folder)
+            executor.update_parameters(job_name="harness", **_parse(options))
+            for _ in range(count):
+                jobs.append(executor.submit(submitit.helpers.CommandFunction(list(command))))
+        except ValueError as error:
+            raise BadInput(f"--slurm {options} does not fit: {error}") from error
+        except (RuntimeError, submitit.core.utils.FailedJobError) as error:
+            raise HarnessError(f"Slurm did not take the workers ({first_line(error)}): does `sinfo` answer?") from error
         while _queued([job.job_id for job in jobs]):
             watch()
             time.sleep(2)
@@ -55,6 +56,9 @@ def _parse(options: str) -> dict[str, str | int]:
 
 def _queued(ids: Sequence[str]) -> bool:
     """Whether Slurm still has one of the jobs; accounting, which not every cluster has, is not asked."""
-    found = subprocess.run(["squeue", "--noheader", "--format=%i", f"--jobs={','.join(ids)}"], capture_output=True)
-    # It fails when it has forgotten all of them.
-    return found.returncode == 0 and bool(found.stdout.strip())
+    asked = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(ids)}"]
+    found = subprocess.run(asked, capture_output=True, text=True)
+    if found.returncode:
+        # It says so when it has forgotten all of them; any other failure says nothing about them.
+        return "Invalid job id" not in found.stderr
+    return bool(found.stdout.strip())

@@ -158,12 +158,16 @@ def start_workers(
         return
     folder.mkdir(parents=True, exist_ok=True)
     logs = [folder / f"{os.getpid()}-{number}.log" for number in range(1, count + 1)]
-    with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(_worker(command, log, n, count)) for n, log in enumerate(logs)]
+    workers: list[subprocess.Popen[bytes]] = []
+    try:
+        for number, log in enumerate(logs):
+            workers.append(_start(command, log, number, count))
         while [worker for worker in workers if worker.poll() is None]:
             watch()
             time.sleep(0.5)
         watch()
+    finally:
+        _end(workers)
     if all(worker.returncode for worker in workers):
         raise HarnessError(
             f"All {count} workers died (exit codes {', '.join(str(worker.returncode) for worker in workers)}); the "
@@ -172,26 +176,32 @@ def start_workers(
         )
 
 
-@contextlib.contextmanager
-def _worker(command: Sequence[str], log: Path, number: int, count: int) -> Iterator[subprocess.Popen[bytes]]:
+def _start(command: Sequence[str], log: Path, number: int, count: int) -> subprocess.Popen[bytes]:
     own = gpus()
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": own[number % len(own)]} if own else {})
     with open(log, "wb") as file:
-        worker = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        # A session of its own: Ctrl-C would reach it from the terminal, and then once more from here.
+        worker = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
     if len(_cores()) >= count:
         # TensorFlow makes as many threads as it has cores: without a share of its own, each worker would take them all.
         with contextlib.suppress(psutil.Error):
             psutil.Process(worker.pid).cpu_affinity(_cores()[number::count])
-    try:
-        yield worker
-    finally:
-        if worker.poll() is None:
-            worker.terminate()
-            try:
-                worker.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                worker.kill()
-                worker.wait()
+    return worker
+
+
+def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Let them end their runs in good order, all at once."""
+    for worker in workers:
+        worker.terminate()
+    deadline = time.monotonic() + PATIENCE
+    for worker in workers:
+        try:
+            worker.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
 
 
 def _cores() -> list[int]:
@@ -206,14 +216,21 @@ def _last_line(log: Path) -> str:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Say of a queue that does not answer what is safe and what to do."""
+    """Say of a queue that does not answer, or of a worker that cannot go on, what is safe and what to do."""
     try:
         yield
     except (*queue.DATABASE_ERRORS, queue.CannotGoOn) as error:
-        cause = error.__cause__ or error
+        cause: BaseException = (isinstance(error, queue.CannotGoOn) and error.__cause__) or error
         if isinstance(cause, HarnessError):
             raise cause from None
+        if not isinstance(cause, queue.DATABASE_ERRORS):
+            raise HarnessError(
+                f"This worker cannot go on ({type(cause).__name__}: {first_line(cause)}). What it finished is kept and "
+                f"what it was at waits again: mend what is wrong here, and give the same command again."
+            ) from error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
         raise HarnessError(
-            f"The queue at {queue.storage_url()} did not answer ({first_line(cause)}). Every finished "
+            f"The queue at {queue.shown_url()} did not answer ({first_line(cause)}). Every finished "
             f"epoch is safe in {paths.mlruns() / 'runs'}: give the same command again."
         ) from error

@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import SMALL_RECIPE, Command, command, document, mlflow_runs, small_config
 
@@ -122,12 +123,14 @@ def test_ctrl_c_ends_the_workers_too(mlruns: Path) -> None:
     parent = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True, start_new_session=True)
     while parent.poll() is None and not list(mlruns.glob("runs/*/holder")):
         time.sleep(0.05)
+    workers = psutil.Process(parent.pid).children(recursive=True)
+    assert workers
     os.killpg(parent.pid, signal.SIGINT)
     _, stderr = parent.communicate(timeout=120)
     assert parent.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert not {run.info.status for run in mlflow_runs(mlruns)} & {"RUNNING"}
-    assert not subprocess.run(["pgrep", "-g", str(parent.pid)], capture_output=True).stdout
+    assert not psutil.wait_procs(workers, timeout=5)[1]
 
 
 def stored(config: RunConfig, accuracy: float) -> str:

@@ -107,6 +107,16 @@ def test_an_interrupted_cell_can_be_queued_again(mlruns: Path) -> None:
     assert states(study)[TrialState.COMPLETE] == [cell(0).config.key]
 
 
+def test_an_unreachable_database_is_named_without_its_password(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.errors import HarnessError
+
+    monkeypatch.setenv("OPTUNA_STORAGE", "postgresql://me:secret@127.0.0.1:9/optuna")
+    with pytest.raises(HarnessError, match=r"127\.0\.0\.1:9/optuna did not open.*Connection refused") as raised:
+        queue.open_study("s")
+    assert "secret" not in str(raised.value)
+    assert str(mlruns / "runs") in str(raised.value)
+
+
 def test_a_damaged_queue_is_explained(mlruns: Path) -> None:
     from harness.errors import HarnessError
 

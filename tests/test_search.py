@@ -1,7 +1,6 @@
 """A search is honest: its space holds the baseline, its study has one set of terms, its winners are judged anew."""
 
 import dataclasses
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -14,19 +13,20 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution as Choice
 from optuna.distributions import FloatDistribution as Float
 from optuna.distributions import IntDistribution as Int
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from harness import plan, queue
 from harness.config import Network, change
 from harness.data import Dataset
 from harness.errors import BadInput, HarnessError
-from harness.recipes import BUDGETS, RECIPES, recipe_from_dict, recipes, save
+from harness.recipes import BUDGETS, RECIPES, recipe_called, save
 from harness.runs import Result
 from harness.search import Case, Search, load
-from harness.search.declared import PRUNERS, SAMPLERS
+from harness.search.declared import PRUNERS, SAMPLERS, step_of
 from harness.search.found import best_of, describe_study, finished
 from harness.search.space import describe, parameters_of, sample
 from harness.search.study import agree, open_search, plan_trials, recorded_terms, study_name, terms_of
+from harness.search.trial import Unfit
 
 FAST = RECIPES["fast"]
 
@@ -114,6 +114,7 @@ def test_a_study_keeps_its_terms_and_names_what_differs(study) -> None:
         ({"space": {}}, "learning_rate was .* and is not there here"),
         ({"space": terms.space | {"shift": "{}"}}, "shift was not there"),
         ({"sampler": "tpe"}, "--study NAME"),
+        ({"baseline": "d" * 16}, "baseline was .* and is dddddddddddddddd here"),
     ):
         with pytest.raises(BadInput, match=words):
             agree(opened, dataclasses.replace(terms, **differs))
@@ -158,6 +159,49 @@ def test_what_was_cut_off_is_tried_again_as_the_same_recipe(study) -> None:
     assert Counter(seen)[seen[1]] == 2
 
 
+def test_a_baseline_that_is_cut_off_before_it_is_sampled_stays_the_baseline(study) -> None:
+    opened, terms, search = study
+    plan_trials(opened, search, terms, 1)
+
+    def run(trial: optuna.Trial) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        queue.work([opened], lambda cell: 0.0, run)
+    plan_trials(opened, search, terms, 1)
+    queue.work([opened], lambda cell: 0.0, lambda trial: trial.suggest_float("learning_rate", 0.01, 0.1))
+    assert describe_study(opened, "?")["baseline_accuracy"] == FAST.learning_rate
+
+
+def test_a_worker_that_fails_trial_after_trial_stops(study) -> None:
+    opened, terms, search = study
+    plan_trials(opened, search, terms, 9)
+
+    def run(trial: optuna.Trial) -> float:
+        raise RuntimeError("the GPU is lost")
+
+    with pytest.raises(queue.CannotGoOn):
+        queue.work([opened], lambda cell: 0.0, run)
+    assert len(finished(opened)) == queue.MOST_FAILURES - 1
+
+
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        ({"learning_rat": Float(0.1, 0.2)}, "no setting 'learning_rat'"),
+        ({"momentum": Case("optimizer", {"sgd": Float(0.1, 0.2)})}, "'optimizer', which does not stand before it"),
+        ({"dropout": Float(0.1, 0.2)}, "dropout is four distributions"),
+        ({"dropout": (Float(0.1, 0.2),)}, "dropout is four distributions"),
+    ],
+)
+def test_a_space_that_contradicts_itself_is_refused(space, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import experiments.search
+
+    monkeypatch.setattr(experiments.search, "search", Search(space=space))
+    with pytest.raises(BadInput, match=says):
+        load("search")
+
+
 def test_what_is_no_fault_of_the_recipe_costs_no_trial(study) -> None:
     opened, terms, search = study
     plan_trials(opened, search, terms, 2)
@@ -175,7 +219,7 @@ def test_a_trial_that_fails_of_itself_is_kept_as_failed(study) -> None:
     plan_trials(opened, search, terms, 2)
 
     def run(trial: optuna.Trial) -> float:
-        raise BadInput("batch_size is out of range")
+        raise Unfit("batch_size is out of range")
 
     queue.work([opened], lambda cell: 0.0, run)
     assert [trial["reason"] for trial in describe_study(opened, "?")["trials"]] == ["batch_size is out of range"] * 2
@@ -185,13 +229,14 @@ def test_every_sampler_and_pruner_can_be_made() -> None:
     for make in SAMPLERS.values():
         assert isinstance(make(), optuna.samplers.BaseSampler)
     for name, make_pruner in PRUNERS.items():
-        study = optuna.create_study(direction="maximize", pruner=make_pruner(1))
-        for value in (0.5, 0.4, 0.3, 0.2, 0.6):
-            study.add_trial(create_trial(value=value, intermediate_values={1: value, 3: value}))
-        trial = study.ask()
-        trial.report(0.1, 1)
+        study = optuna.create_study(direction="maximize", pruner=make_pruner())
+        for value in (0.5, 0.6, 0.7, 0.8, 0.9, 0.1):
+            trial = study.ask()
+            trial.report(value, step_of(0))
+            given_up = trial.should_prune()
+            study.tell(trial, value)
         # The worst of its rung is given up, but where nothing ever is.
-        assert trial.should_prune() == (name != "none")
+        assert given_up == (name != "none")
 
 
 def test_a_diverged_trial_counts_as_worse_than_chance(study, dataset: Dataset, monkeypatch) -> None:
@@ -204,19 +249,23 @@ def test_a_diverged_trial_counts_as_worse_than_chance(study, dataset: Dataset, m
     queue.work([opened], lambda cell: 0.0, lambda t: trials.objective(t, search, terms, dataset, lambda cell: diverged))
     (only,) = describe_study(opened, "?")["trials"]
     assert (only["ended"], only["accuracy"], only["reason"]) == ("diverged", 0.0, diverged.reason)
+    # It steers the sampler, but is nothing to compare with.
+    assert describe_study(opened, "?")["baseline_accuracy"] is None
 
 
 def test_a_saved_recipe_is_a_recipe_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.recipes.SAVED", tmp_path / "recipes")
     better = dataclasses.replace(FAST, learning_rate=0.05, dropout=(0.1, 0.2, 0.3, 0.4))
     file = save("better", better, {"trial": 3})
-    assert recipes()["better"] == better == recipe_from_dict(json.loads(file.read_text())["recipe"])
+    assert recipe_called("better") == better
     for name in ("better", "fast", "no name", "../x"):
         with pytest.raises(BadInput, match="cannot name a new recipe"):
             save(name, better, {})
-    file.write_text("{}")
-    with pytest.raises(BadInput, match=r"better\.json holds no recipe"):
-        recipes()
+    for damaged in ("{}", "{", '{"recipe": {"momentum": 1.5}}', '{"recipe": {"optimizer": "sdg"}}'):
+        file.write_text(damaged)
+        with pytest.raises(BadInput, match=r"better\.json holds no recipe"):
+            recipe_called("better")
+    assert recipe_called("fast") == FAST
 
 
 def test_bad_words_are_refused_before_anything_is_made(harness: Command, mlruns: Path) -> None:

@@ -4,6 +4,7 @@ import shlex
 from typing import Any
 
 from harness import experiment, notebook
+from harness.plan import seeds_text
 from harness.report.answer_tables import rows, seeds_needed
 from harness.report.console import duration
 
@@ -112,9 +113,7 @@ def command(document: dict[str, Any]) -> str:
     for option, usual in {"recipe": "fast", "split": "final", "engine": "tensorflow"}.items():
         words += [f"--{option}", document[option]] if document[option] != usual else []
     if seeds := _seeds(document):
-        # With a comma, a single number is the seed itself and not how many.
-        which = ",".join(map(str, seeds)) + "," * (len(seeds) == 1)
-        words += ["--seeds", str(len(seeds)) if _from_zero(seeds) else which]
+        words += ["--seeds", seeds_text(seeds)]
     if document["data"] == "digits":
         words += ["--data", "digits"]
     there, shown = experiment.load(name).variants, {row["variant"] for row in document["variants"]}

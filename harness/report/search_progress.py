@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from harness.report.console import duration, log
-from harness.search.found import baseline_of, best_of, finished, outcome
+from harness.search.found import baseline_of, best_of, finished
 
 
 class SearchDisplay:
@@ -47,13 +47,14 @@ class SearchDisplay:
         for trial in ended:
             if trial.number not in self._told:
                 self._told.add(trial.number)
-                log.print(f"{len(self._told):>4}/{self._total()}  {outcome(trial)}  {status}", soft_wrap=True)
+                log.print(f"{len(self._told):>4}/{self._total()}  {_outcome(trial)}  {status}", soft_wrap=True)
         self._progress.update(self._task, completed=len(ended), total=self._total(), status=status)
         # Reading a large study takes a while; a trial takes longer.
         self._next = time.monotonic() + 2
 
     def _total(self) -> int:
-        return len({trial.user_attrs["slot"] for trial in self._study.get_trials(deepcopy=False) if _counts(trial)})
+        slots = {trial.user_attrs.get("slot") for trial in self._study.get_trials(deepcopy=False)}
+        return len(slots - {None})
 
     def _status(self, ended: list[FrozenTrial]) -> str:
         best, baseline = best_of(ended), baseline_of(ended)
@@ -68,5 +69,13 @@ class SearchDisplay:
         return " · ".join(words)
 
 
-def _counts(trial: FrozenTrial) -> bool:
-    return "slot" in trial.user_attrs
+def _outcome(trial: FrozenTrial) -> str:
+    name = "baseline" if trial.user_attrs.get("is_baseline") else f"trial {trial.number}"
+    if "diverged" in trial.user_attrs:
+        return f"{name}: diverged ({trial.user_attrs['diverged']})"
+    if trial.state == TrialState.FAIL:
+        return f"{name}: failed ({trial.user_attrs['reason']})"
+    if trial.state == TrialState.PRUNED:
+        accuracy = list(trial.intermediate_values.values())[-1]
+        return f"{name}: pruned at {accuracy:.4f} after a run of {trial.user_attrs['epochs']} epochs"
+    return f"{name}: {trial.value:.4f}"

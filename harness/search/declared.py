@@ -11,21 +11,27 @@ from harness.config import Network, Recipe, change
 from harness.errors import BadInput
 from harness.experiment import search_names
 from harness.recipes import named
-from harness.search.space import Space, describe
+from harness.search.space import Space, faults
 
 SAMPLERS: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
     "random": optuna.samplers.RandomSampler,
     # Parameters of one case are modelled together, apart from those of another.
     "tpe": lambda: optuna.samplers.TPESampler(group=True),
-    "qmc": optuna.samplers.QMCSampler,
 }
 
-#: Each from the epochs of the first rung.
-PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
-    "none": lambda epochs: optuna.pruners.NopPruner(),
-    "halving": lambda epochs: optuna.pruners.SuccessiveHalvingPruner(min_resource=epochs, reduction_factor=3),
-    "median": lambda epochs: optuna.pruners.MedianPruner(n_startup_trials=5),
+#: Of the trials at a rung, halving lets one in so many go on.
+REDUCTION = 3
+
+PRUNERS: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
+    "none": optuna.pruners.NopPruner,
+    "halving": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION),
+    "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=5),
 }
+
+
+def step_of(rung: int) -> int:
+    """The step under which a rung (from 0) is reported to Optuna: what halving takes for its rung of that number."""
+    return REDUCTION**rung
 
 
 @dataclass(frozen=True)
@@ -68,12 +74,13 @@ def load(name: str) -> Search:
     try:
         module = importlib.import_module(f"experiments.{name}")
         search = module.search
-        describe(search.space)
     except Exception as error:
         raise BadInput(
             f"experiments/{name}.py does not import ({type(error).__name__}: {error}). It must define "
             f"`search = Search(...)`; experiments/search.py is the example."
         ) from error
+    for fault in faults(search.space):
+        raise BadInput(f"The space of experiments/{name}.py does not fit: {fault}.")
     if not all(0 < share <= 1 for share in search.rungs):
         raise BadInput(f"The rungs of experiments/{name}.py are shares of the epochs, above 0 and at most 1.")
     return replace(search, question=(inspect.getdoc(module) or "").partition("\n")[0])

@@ -1,6 +1,5 @@
 """What a study has found so far."""
 
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,8 +16,8 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Those that were trained to the last rung, best first."""
-    whole = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    """Those that were trained to the end of the last rung, best first; one that diverged was not."""
+    whole = [t for t in trials if t.state == TrialState.COMPLETE and "diverged" not in t.user_attrs]
     return sorted(whole, key=lambda trial: (-(trial.value or 0.0), trial.number))
 
 
@@ -32,35 +31,19 @@ def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     return next(iter(complete(trials)), None)
 
 
-def outcome(trial: FrozenTrial) -> str:
-    """How a trial ended, in a few words."""
-    name = "baseline" if trial.user_attrs.get("is_baseline") else f"trial {trial.number}"
-    if "diverged" in trial.user_attrs:
-        return f"{name}: diverged ({trial.user_attrs['diverged']})"
-    if trial.state == TrialState.FAIL:
-        return f"{name}: failed ({trial.user_attrs.get('reason', 'its worker died')})"
-    if trial.state == TrialState.PRUNED:
-        epochs, accuracy = list(trial.intermediate_values.items())[-1]
-        return f"{name}: pruned at {accuracy:.4f} after a run of {epochs} epochs"
-    return f"{name}: {trial.value:.4f}"
-
-
 def describe_study(study: optuna.Study, question: str) -> dict[str, Any]:
     """The document of a search: what `--json` prints, and what its tables are made from."""
     ended = finished(study)
     best, baseline = best_of(ended), baseline_of(ended)
-    terms = study.user_attrs["terms"]
     return {
         "question": question,
         "study": study.study_name,
-        **{name: value for name, value in terms.items() if name != "space"},
-        "space": terms["space"],
+        **study.user_attrs["terms"],
         "trials": [_trial(trial) for trial in ended],
         "waiting": len(study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))),
         "best": best.number if best else None,
         "best_accuracy": best.value if best else None,
         "baseline_accuracy": baseline.value if baseline else None,
-        "median_accuracy": statistics.median([t.value or 0.0 for t in complete(ended)]) if complete(ended) else None,
         "pflop": sum(trial.user_attrs.get("pflop", 0.0) for trial in ended),
         "training_seconds": sum(trial.user_attrs.get("seconds", 0.0) for trial in ended),
         "importances": _importances(study, ended),
@@ -74,7 +57,7 @@ def _trial(trial: FrozenTrial) -> dict[str, Any]:
         "is_baseline": known.get("is_baseline", False),
         "ended": "diverged" if "diverged" in known else trial.state.name.lower(),
         "accuracy": trial.value if trial.state == TrialState.COMPLETE else None,
-        "at_rungs": {str(epochs): value for epochs, value in trial.intermediate_values.items()},
+        "at_rungs": list(trial.intermediate_values.values()),
         "recipe": known.get("recipe", {}),
         "parameters": trial.params,
         "reason": known.get("diverged") or known.get("reason", ""),

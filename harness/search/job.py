@@ -19,10 +19,11 @@ from harness.experiment import BASELINE, Experiment
 from harness.hardware import resolve_precision
 from harness.jobs import find_data
 from harness.plan import Settings
-from harness.recipes import BUDGETS, named, recipes, save
+from harness.recipes import BUDGETS, named, recipe_called, save
 from harness.report.console import log
 from harness.search.declared import PRUNERS, SAMPLERS, load
 from harness.search.found import baseline_of, complete, describe_study, finished
+from harness.search.space import parameters_of
 from harness.search.study import open_search, plan_trials, study_name, terms_of
 from harness.work import train_all
 
@@ -63,12 +64,13 @@ class SearchJob:
         )
         for what, table, name in (
             ("budget", BUDGETS, request.budget),
-            ("recipe", recipes(), request.recipe),
             ("engine", dict.fromkeys(ENGINES), request.engine),
             ("sampler", SAMPLERS, self.search.sampler),
             ("pruner", PRUNERS, self.search.pruner),
         ):
             named(what, table, name)
+        # Before the study is made: one with a space that will not do could not be used again.
+        parameters_of(self.search.space, recipe_called(request.recipe))
         precision = resolve_precision(request.precision)
         self.settings = Settings(request.budget, request.recipe, "tune", request.engine, precision)
         self.dataset: Dataset = find_data(request.data, may_fall_back=request.budget == "smoke")
@@ -79,13 +81,18 @@ class SearchJob:
         """Bring the study to as many trials as were asked for, counting those that are done."""
         # Only now: the workers' module imports what they train with.
         from harness.report.search_progress import SearchDisplay
-        from harness.workers import explained, start_workers
+        from harness.workers import start_workers
 
-        with explained():
-            plan_trials(self.study, self.search, self.terms, self.request.trials)
-            if queue.is_empty(self.study):
-                log.print(f"{self.study.study_name}: all {len(finished(self.study))} trials are done.")
-                return
+        done = -1
+        plan_trials(self.study, self.search, self.terms, self.request.trials)
+        # More than once where a worker elsewhere was stopped: what it was at is found only when nothing waits.
+        while not queue.is_empty(self.study):
+            if len(finished(self.study)) == done:
+                raise HarnessError(
+                    f"The workers ended before the trials did; their last words are in {paths.mlruns() / 'workers'}. "
+                    f"What is done is kept, and the same command goes on from there."
+                )
+            done = len(finished(self.study))
             with SearchDisplay(self.study, self.request.workers) as display:
                 start_workers(
                     [self.study.study_name],
@@ -94,11 +101,8 @@ class SearchJob:
                     probe=False,
                     slurm=self.request.slurm,
                 )
-            if not queue.is_empty(self.study):
-                raise HarnessError(
-                    f"The workers ended before the trials did; their last words are in {paths.mlruns() / 'workers'}. "
-                    f"What is done is kept, and the same command goes on from there."
-                )
+            plan_trials(self.study, self.search, self.terms, self.request.trials)
+        log.print(f"{self.study.study_name}: all {len(finished(self.study))} trials are done.", soft_wrap=True)
 
     def publish(self, to: Path | None = None) -> dict[str, Any]:
         """The document of the study, with its tables, figures and MLflow run. to: None is mlruns/answers."""
@@ -120,11 +124,14 @@ class SearchJob:
         baseline = baseline_of(ended)
         if not winners or baseline is None:
             raise HarnessError(
-                f"The study {self.study.study_name!r} has nothing to confirm yet: {len(complete(ended))} trials went "
-                f"to their end. Give `harness search` with the same options first."
+                f"The study {self.study.study_name!r} has nothing to confirm: {len(complete(ended))} of its "
+                f"{len(ended)} trials went to their end, the baseline {'one' if baseline else 'none'} of them. Give `harness search` with "
+                f"more --trials, or begin another study with --study NAME."
             )
-        base = recipes()[self.request.recipe]
-        shrunk = plan.shrunk_recipe(self.dataset, self.settings)
+        if plan.TUNING_SEED in seeds:
+            raise BadInput(f"--seeds {plan.TUNING_SEED} does not fit: it is the one that every trial used.")
+        settings = dataclasses.replace(self.settings, split="final")
+        base, shrunk = recipe_called(self.request.recipe), plan.shrunk_recipe(self.dataset, settings)
         experiment = Experiment(
             variants={
                 f"trial {trial.number}": self.search.changes_at(base, shrunk, trial.user_attrs["recipe"])
@@ -132,15 +139,14 @@ class SearchJob:
             },
             question=f"Are the best trials of the study {self.study.study_name!r} better than the baseline?",
         )
-        settings = dataclasses.replace(self.settings, split="final")
-        name = f"{self.request.search} confirmed"
+        name = " ".join(filter(None, [self.request.search, self.request.study, "confirmed"]))
         planned = plan.cells(name, experiment, self.dataset, settings, list(seeds))
         trained = train_all(planned, self.dataset, workers=self.request.workers, probe=False, slurm=self.request.slurm)
         done = [outcome for cell in planned if (outcome := cells.outcome(cell))]
         document = answer(experiment, done, trained) | {
             "missing": len(planned) - len(done),
             "stale": plan.stale(planned),
-            "command": self._command("--confirm", "--seeds", ",".join(map(str, seeds))),
+            "command": self._command("--confirm", "--seeds", plan.seeds_text(list(seeds))),
         }
         document["luck"] = _luck(
             document, {f"trial {t.number}": (t.value or 0.0) - (baseline.value or 0.0) for t in winners}
@@ -162,7 +168,7 @@ class SearchJob:
             )
         best = max(better, key=lambda row: row["accuracy"]["mean"])
         trial = next(trial for trial in finished(self.study) if f"trial {trial.number}" == best["variant"])
-        _, recipe = change(Network(), recipes()[self.request.recipe], trial.user_attrs["recipe"])
+        _, recipe = change(Network(), recipe_called(self.request.recipe), trial.user_attrs["recipe"])
         origin = {
             "study": self.study.study_name,
             "trial": trial.number,
@@ -182,6 +188,9 @@ class SearchJob:
             "sampler": self.search.sampler,
             "pruner": self.search.pruner,
             "study": self.request.study,
+            "data": self.request.data,
+            "engine": self.request.engine,
+            "precision": self.settings.precision,
         }
         words = [word for name, value in options.items() if value for word in (f"--{name}", str(value))]
         return shlex.join(["harness", "search", self.request.search, *words, *more])

@@ -1,5 +1,6 @@
 """A search space: which settings of a recipe are sampled, from which distribution, and under which condition."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,20 @@ def describe(space: Space) -> dict[str, str]:
         for case in cases:
             described |= {name: distribution_to_json(each) for name, each in _parameters(space, setting, case)}
     return described
+
+
+def faults(space: Space) -> Iterator[str]:
+    """What is wrong with a space, in words."""
+    seen: list[str] = []
+    fields = {field.name: field for field in dataclasses.fields(Recipe)}
+    for setting, spec in space.items():
+        if setting not in fields:
+            yield f"a recipe has no setting {setting!r}; there are {', '.join(fields)}"
+        elif isinstance(spec, tuple) != (setting == "dropout") or (isinstance(spec, tuple) and len(spec) != 4):
+            yield "dropout is four distributions, one for each block and one for the dense layer; no other setting is"
+        elif isinstance(spec, Case) and spec.on not in seen:
+            yield f"{setting} depends on {spec.on!r}, which does not stand before it"
+        seen.append(setting)
 
 
 def _parameters(space: Space, setting: str, chosen: Mapping[str, Any]) -> Iterator[tuple[str, BaseDistribution]]:

@@ -11,8 +11,9 @@ from harness import paths, plan, queue
 from harness.config import source_hash
 from harness.data import Dataset
 from harness.errors import BadInput
+from harness.experiment import BASELINE
 from harness.plan import Settings
-from harness.recipes import named, recipes
+from harness.recipes import named, recipe_called
 from harness.search.declared import PRUNERS, SAMPLERS, Search
 from harness.search.space import describe, parameters_of
 
@@ -21,7 +22,8 @@ from harness.search.space import describe, parameters_of
 class Terms:
     """What all trials of a study have in common; recorded in it, so that a worker which differs is refused.
 
-    epochs: those of each rung.
+    baseline: the run key of the baseline, which stands for the recipe, the images and the code that all trials start
+    from. epochs: those of each rung.
     """
 
     search: str
@@ -34,6 +36,7 @@ class Terms:
     source: str
     sampler: str
     pruner: str
+    baseline: str
     epochs: list[int]
     space: dict[str, str]
 
@@ -47,6 +50,7 @@ def terms_of(name: str, search: Search, dataset: Dataset, settings: Settings) ->
     """The terms under which the code and data here would search. Raises BadInput for an unknown sampler or pruner."""
     named("sampler", SAMPLERS, search.sampler)
     named("pruner", PRUNERS, search.pruner)
+    baseline = plan.cell(name, BASELINE, {}, dataset, settings, plan.TUNING_SEED, "search")
     return Terms(
         search=name,
         recipe=settings.recipe,
@@ -58,7 +62,8 @@ def terms_of(name: str, search: Search, dataset: Dataset, settings: Settings) ->
         source=source_hash(settings.engine),
         sampler=search.sampler,
         pruner=search.pruner,
-        epochs=search.rungs_of(plan.shrunk_recipe(dataset, settings).epochs),
+        baseline=baseline.config.key,
+        epochs=search.rungs_of(baseline.config.recipe.epochs),
         space=describe(search.space),
     )
 
@@ -81,7 +86,13 @@ def open_search(name: str, terms: Terms) -> optuna.Study:
 def recorded_terms(study: optuna.Study) -> Terms | None:
     """The terms of a study, or None where it is no search but a queue of cells."""
     known = study.user_attrs.get("terms")
-    return Terms(**known) if known else None
+    try:
+        return Terms(**known) if known else None
+    except TypeError as error:
+        raise BadInput(
+            f"The study {study.study_name!r} was begun by another version of this harness ({error}): begin another one "
+            f"with --study NAME."
+        ) from error
 
 
 def agree(study: optuna.Study, terms: Terms) -> None:
@@ -98,7 +109,7 @@ def agree(study: optuna.Study, terms: Terms) -> None:
             f"The study {study.study_name!r} was begun on other terms: {'; '.join(differences)}. Its trials are kept, "
             f"but would not compare with new ones: begin another study with --study NAME, or go back to what it was."
         )
-    study.sampler, study.pruner = SAMPLERS[terms.sampler](), PRUNERS[terms.pruner](terms.epochs[0])
+    study.sampler, study.pruner = SAMPLERS[terms.sampler](), PRUNERS[terms.pruner]()
 
 
 def _said(values: dict[str, Any], name: str) -> str:
@@ -118,5 +129,5 @@ def plan_trials(study: optuna.Study, search: Search, terms: Terms, total: int) -
             if queue.is_cut_off(trial):
                 queue.again(study, trial)
         for slot in range(len(latest), total):
-            baseline = parameters_of(search.space, recipes()[terms.recipe]) if slot == 0 else {}
+            baseline = parameters_of(search.space, recipe_called(terms.recipe)) if slot == 0 else {}
             study.enqueue_trial(baseline, user_attrs={"slot": slot, "is_baseline": slot == 0})

@@ -7,10 +7,12 @@ import optuna
 
 from harness import plan
 from harness.data import Dataset
+from harness.errors import BadInput
+from harness.experiment import BASELINE
 from harness.plan import TUNING_SEED, Cell
-from harness.recipes import recipes
+from harness.recipes import recipe_called
 from harness.runs import Result, RunFolder
-from harness.search.declared import Search, load
+from harness.search.declared import Search, load, step_of
 from harness.search.space import sample
 from harness.search.study import Terms, agree, terms_of
 from harness.tracking.trials import tell_trial
@@ -18,6 +20,10 @@ from harness.tracking.trials import tell_trial
 #: The validation accuracy that a diverged trial is given: below any that a finished one has, chance (0.1) included, so
 #: that the sampler keeps away.
 DIVERGED = 0.0
+
+
+class Unfit(Exception):
+    """A recipe that cannot be trained at all: the fault of the trial, not of the worker."""
 
 
 def join_search(
@@ -39,15 +45,18 @@ def objective(
 
     train: brings a cell to its end.
     """
-    base = recipes()[terms.recipe]
+    base, shrunk = recipe_called(terms.recipe), plan.shrunk_recipe(dataset, terms.settings)
     sampled = sample(search.space, trial)
     trial.set_user_attr("recipe", sampled)
     spent = {"pflop": 0.0, "seconds": 0.0}
     accuracy = DIVERGED
-    for epochs in terms.epochs:
-        changes = search.changes_at(base, plan.shrunk_recipe(dataset, terms.settings), sampled) | {"epochs": epochs}
-        variant = "baseline" if trial.user_attrs.get("is_baseline") else f"trial {trial.number}"
-        cell = plan.cell(terms.search, variant, changes, dataset, terms.settings, TUNING_SEED, "search")
+    for rung, epochs in enumerate(terms.epochs):
+        variant = BASELINE if trial.user_attrs.get("is_baseline") else f"trial {trial.number}"
+        try:
+            changes = search.changes_at(base, shrunk, sampled) | {"epochs": epochs}
+            cell = plan.cell(terms.search, variant, changes, dataset, terms.settings, TUNING_SEED, "search")
+        except BadInput as error:
+            raise Unfit(str(error)) from error
         result = train(cell)
         folder = RunFolder(cell.config)
         history = folder.history()
@@ -57,7 +66,8 @@ def objective(
         for name, value in spent.items():
             trial.set_user_attr(name, value)
         trial.set_user_attr("run_key", cell.config.key)
-        trial.report(accuracy, epochs)
+        trial.set_user_attr("epochs", epochs)
+        trial.report(accuracy, step_of(rung))
         last = epochs == terms.epochs[-1] or result.status == "diverged"
         # The baseline is what the others have to beat, so it is never given up.
         pruned = not last and not trial.user_attrs.get("is_baseline") and trial.should_prune()
