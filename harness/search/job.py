@@ -124,9 +124,9 @@ class SearchJob:
         baseline = baseline_of(ended)
         if not winners or baseline is None:
             raise HarnessError(
-                f"The study {self.study.study_name!r} has nothing to confirm: {len(complete(ended))} of its "
-                f"{len(ended)} trials went to their end, the baseline {'one' if baseline else 'none'} of them. Give `harness search` with "
-                f"more --trials, or begin another study with --study NAME."
+                f"The study {self.study.study_name!r} has nothing to confirm: {len(complete(ended))} of its {len(ended)} "
+                f"trials went to their end, and the baseline is {'one' if baseline else 'none'} of them. Give `harness "
+                f"search` with more --trials, or begin another study with --study NAME."
             )
         if plan.TUNING_SEED in seeds:
             raise BadInput(f"--seeds {plan.TUNING_SEED} does not fit: it is the one that every trial used.")
