@@ -124,7 +124,7 @@ class SearchJob:
         baseline = baseline_of(ended)
         if not winners or baseline is None:
             raise HarnessError(
-                f"The study {self.study.study_name!r} has nothing to confirm: {len(complete(ended))} of its {len(ended)} "
+                f"The study {self.study.study_name!r} cannot be confirmed: {len(complete(ended))} of its {len(ended)} "
                 f"trials went to their end, and the baseline is {'one' if baseline else 'none'} of them. Give `harness "
                 f"search` with more --trials, or begin another study with --study NAME."
             )
