@@ -282,20 +282,24 @@ def test_bad_words_are_refused_before_anything_is_made(harness: Command, mlruns:
     assert not (mlruns / "optuna.db").exists()
 
 
-def test_a_search_runs_goes_on_and_is_confirmed(harness: Command) -> None:
-    arguments = ("search", "--budget", "smoke", "--data", "digits", "--json", "--workers", "2")
-    first = document(harness(*arguments, "--trials", "2"))
-    assert len(first["trials"]) == 2
-    whole = document(harness(*arguments, "--trials", "4"))
-    assert [trial["trial"] for trial in whole["trials"]][:2] == [trial["trial"] for trial in first["trials"]]
+SEARCH = ("search", "--budget", "smoke", "--data", "digits", "--json")
+
+
+def test_a_search_runs_and_is_published(harness: Command) -> None:
+    found = document(harness(*SEARCH, "--trials", "2"))
+    assert [trial["is_baseline"] for trial in found["trials"]] == [True, False]
+    assert found["baseline_accuracy"] == found["trials"][0]["accuracy"]
+    files = {file.name for file in Path(found["folder"]).iterdir()}
+    assert {"README.md", "search.json", "trials.csv", "history.png", "history.html"} <= files
+
+
+@pytest.mark.slow
+def test_a_search_goes_on_and_is_confirmed(harness: Command) -> None:
+    first = document(harness(*SEARCH, "--trials", "2", "--workers", "2"))
+    whole = document(harness(*SEARCH, "--trials", "4", "--workers", "2"))
+    assert [trial["run_key"] for trial in whole["trials"]][:2] == [trial["run_key"] for trial in first["trials"]]
     assert len(whole["trials"]) == 4
-    assert whole["trials"][0]["is_baseline"]
-    assert whole["baseline_accuracy"] == whole["trials"][0]["accuracy"]
-    folder = Path(whole["folder"])
-    assert {"README.md", "search.json", "trials.csv", "history.png", "history.html"} <= {
-        f.name for f in folder.iterdir()
-    }
-    confirmed = document(harness(*arguments, "--trials", "4", "--confirm", "--seeds", "2"))
+    confirmed = document(harness(*SEARCH, "--trials", "4", "--confirm", "--seeds", "2"))
     assert confirmed["split"] == "final"
     assert confirmed["variants"][0]["variant"] == "baseline"
     assert all(each["luck"] == pytest.approx(each["searched"] - each["confirmed"]) for each in confirmed["luck"])
