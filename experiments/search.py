@@ -11,7 +11,7 @@ least 3 points, and at most half of that gain is left on fresh seeds.
     harness search --confirm      # the best three and the baseline, ten seeds each, on the test images
     make dashboard
 
-Cost: a `quick` trial is a third of a PFLOP per thousand; half a minute on one core.
+Cost: 0.0006 PFLOP for a `quick` trial that goes to its end, and a third more for its first rung.
 """
 
 from optuna.distributions import CategoricalDistribution as Choice
