@@ -27,7 +27,7 @@ DECLARED = Search(space={}, sampler="random")
 
 TERMS = Terms(
     search="stub", recipe="fast", budget="smoke", engine="none", precision="float32", data="none", data_fingerprint="",
-    source="", sampler="random", pruner="none", epochs=[1], space=describe(DECLARED.space),
+    source="", sampler="random", pruner="none", baseline="", epochs=[1], space=describe(DECLARED.space),
 )  # fmt: skip
 
 
