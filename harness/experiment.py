@@ -96,16 +96,26 @@ def load(name: str) -> Experiment:
     Raises BadInput when there is none such, when it does not import, or when it contradicts itself.
     """
     named("experiment", dict.fromkeys(names()), name)
+    experiment, question = declared_in(name, "experiment = Experiment(...)", "baseline.py is the shortest example")
+    _check(name, experiment)
+    return dataclasses.replace(experiment, question=question)
+
+
+def declared_in(name: str, declaration: str, example: str) -> tuple[Any, str]:
+    """What a file of `experiments/` declares, and the question it asks: the first line of its docstring.
+
+    declaration: what has to stand in it, as in `experiment = Experiment(...)`. Raises BadInput, which says so and names
+    an example, for a file that does not import or lacks it.
+    """
     try:
         module = importlib.import_module(f"experiments.{name}")
-        experiment = module.experiment
+        declared = getattr(module, declaration.partition(" ")[0])
     except Exception as error:
         raise BadInput(
             f"experiments/{name}.py does not import ({type(error).__name__}: {error}). It must define "
-            f"`experiment = Experiment(...)`; experiments/baseline.py is the shortest example."
+            f"`{declaration}`; experiments/{example}."
         ) from error
-    _check(name, experiment)
-    return dataclasses.replace(experiment, question=(inspect.getdoc(module) or "").partition("\n")[0])
+    return declared, (inspect.getdoc(module) or "").partition("\n")[0]
 
 
 def _check(name: str, experiment: Experiment) -> None:

@@ -2,8 +2,8 @@
 
 A trial that waits is a cell of an experiment, or a slot of a search whose cell is sampled when a worker takes it. One
 study for each experiment or search and budget, in `mlruns/optuna.db` or at `$OPTUNA_STORAGE`. A worker that dies stops
-sending heartbeats; after `GRACE` seconds its trial waits again. What is done is decided by the run's folder, not by the
-queue: losing the database loses no result.
+sending heartbeats; after `GRACE` seconds its trial waits again. Whether a cell is done is decided by its run's folder,
+so losing the database loses no result of an experiment; what a search has found stands nowhere else.
 """
 
 import contextlib
@@ -35,7 +35,6 @@ MOST_FAILURES = 3
 
 #: The reason of a trial that a signal ended.
 STOPPED = "stopped"
-
 
 #: What Optuna raises where the database fails it.
 DATABASE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
@@ -173,7 +172,7 @@ def work(
             failed_in_a_row = 0
             raise
         except (Exception, KeyboardInterrupt) as error:
-            failed_in_a_row += 1
+            failed_in_a_row += text is None
             # A full disk, a server that is down or a lost GPU fails every trial of a search, and a trial is lost by
             # failing; a cell is not, as the next command queues it again.
             ours = isinstance(error, HarnessError | OSError | MemoryError) or failed_in_a_row >= MOST_FAILURES
@@ -210,7 +209,7 @@ def is_empty(study: optuna.Study) -> bool:
 
 
 def _revive(study: optuna.Study) -> None:
-    """Let the cells of dead workers wait again."""
+    """Let the trials of dead workers wait again."""
     for trial in _trials(study, TrialState.RUNNING):
         # On this machine a dead process is known at once; of others only the heartbeat speaks. A worker that died
         # before it left any sign has no heartbeat either.

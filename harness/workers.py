@@ -84,7 +84,7 @@ def _work_here(studies: Sequence[optuna.Study], dataset: Dataset, cells: Sequenc
         number = place.get(cell.config.key)
         suffix = f" ({number} of {len(cells)})" if number and len(cells) > 1 else ""
         with RunDisplay(cell.name + suffix, cell.config) as display:
-            return _train(cell, dataset, display, probe)
+            return _accuracy(_run(cell, dataset, display, probe))
 
     queue.work(studies, train)
 
@@ -114,10 +114,6 @@ def join(names: Sequence[str], *, probe: bool) -> None:
             if terms:
                 searches[study.study_name] = join_search(study, terms, data(terms.data), run)
         queue.work(studies, lambda cell: _accuracy(run(cell)), lambda trial: searches[trial.study.study_name](trial))
-
-
-def _train(cell: Cell, dataset: Dataset, display: RunDisplay, probe: bool) -> float:
-    return _accuracy(_run(cell, dataset, display, probe))
 
 
 def _accuracy(result: Result) -> float:

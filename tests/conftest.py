@@ -1,16 +1,20 @@
 """What the tests share: an mlruns folder of their own, the real command line, and a small split."""
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import requests
 
 from harness.config import Network, Recipe, RunConfig
 from harness.data import Split
@@ -76,6 +80,31 @@ def harness(mlruns: Path) -> Command:
         )
 
     return run
+
+
+@pytest.fixture
+def serve(mlruns: Path) -> Iterator[Callable[[str], str]]:
+    """Start `harness ui` or `harness dashboard`; returns its address once it answers."""
+    servers = []
+
+    def start(which: str) -> str:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        servers.append(subprocess.Popen(command(which, "--port", str(port)), **quiet))
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            with contextlib.suppress(requests.ConnectionError):
+                if requests.get(f"http://127.0.0.1:{port}", timeout=5).ok:
+                    break
+            time.sleep(0.2)
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for server in servers:
+        server.terminate()
+        server.wait(60)
 
 
 def document(completed: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -1,20 +1,15 @@
 """A study survives its workers, which are killed at random, and its database, which is restarted."""
 
-import contextlib
 import multiprocessing
 import os
 import random
-import socket
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import postgres
 import pytest
-import requests
-from conftest import command
 from optuna.trial import TrialState
 
 from harness import queue
@@ -99,23 +94,9 @@ def survive(workers: int, trials: int, *, seconds: float = 1, restart=lambda: No
 
 
 @pytest.fixture
-def tracked(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def tracked(serve: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """An MLflow server: opening a database takes each worker longer than it gets to live."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    server = subprocess.Popen(command("ui", "--port", port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        with contextlib.suppress(requests.ConnectionError):
-            if requests.get(f"{address}/health", timeout=5).ok:
-                break
-        time.sleep(0.2)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    yield
-    server.terminate()
-    server.wait(60)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", serve("ui"))
 
 
 @pytest.fixture

@@ -1,44 +1,16 @@
 """What a user sees in a browser: the study and its trials in the dashboard, the runs behind them in MLflow."""
 
-import contextlib
 import json
 import re
 import shutil
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import requests
-from conftest import Command, command, document
+from conftest import Command, document
 
 BROWSER = shutil.which("chromium")
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[str], str]]:
-    """Start `harness ui` or `harness dashboard`; returns its address."""
-    servers = []
-
-    def start(which: str) -> str:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        servers.append(subprocess.Popen(command(which, "--port", str(port)), stderr=subprocess.DEVNULL))
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            with contextlib.suppress(requests.ConnectionError):
-                if requests.get(f"http://127.0.0.1:{port}", timeout=5).ok:
-                    break
-            time.sleep(0.2)
-        return f"http://127.0.0.1:{port}"
-
-    yield start
-    for server in servers:
-        server.terminate()
-        server.wait(60)
 
 
 def page(address: str, profile: Path) -> str:

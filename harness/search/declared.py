@@ -1,7 +1,5 @@
 """A search as its file in `experiments/` declares it."""
 
-import importlib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -9,7 +7,7 @@ import optuna
 
 from harness.config import Network, Recipe, change
 from harness.errors import BadInput
-from harness.experiment import search_names
+from harness.experiment import declared_in, search_names
 from harness.recipes import named
 from harness.search.space import Space, faults
 
@@ -65,22 +63,19 @@ class Search:
         return sorted({max(1, round(share * epochs)) for share in self.rungs} | {epochs})
 
 
-def load(name: str) -> Search:
+def load(name: str, sampler: str | None = None, pruner: str | None = None) -> Search:
     """The search that `experiments/<name>.py` declares, its question the first line of the docstring.
 
-    Raises BadInput when there is none such, when it does not import, or when it contradicts itself.
+    sampler, pruner: instead of those in the file. Raises BadInput when there is none such, when it does not import, or
+    when it contradicts itself.
     """
     named("search", dict.fromkeys(search_names()), name)
-    try:
-        module = importlib.import_module(f"experiments.{name}")
-        search = module.search
-    except Exception as error:
-        raise BadInput(
-            f"experiments/{name}.py does not import ({type(error).__name__}: {error}). It must define "
-            f"`search = Search(...)`; experiments/search.py is the example."
-        ) from error
+    declared, question = declared_in(name, "search = Search(...)", "search.py is the example")
+    search = replace(declared, sampler=sampler or declared.sampler, pruner=pruner or declared.pruner, question=question)
+    named("sampler", SAMPLERS, search.sampler)
+    named("pruner", PRUNERS, search.pruner)
     for fault in faults(search.space):
         raise BadInput(f"The space of experiments/{name}.py does not fit: {fault}.")
     if not all(0 < share <= 1 for share in search.rungs):
         raise BadInput(f"The rungs of experiments/{name}.py are shares of the epochs, above 0 and at most 1.")
-    return replace(search, question=(inspect.getdoc(module) or "").partition("\n")[0])
+    return search

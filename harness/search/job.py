@@ -21,7 +21,7 @@ from harness.jobs import find_data
 from harness.plan import Settings
 from harness.recipes import BUDGETS, named, recipe_called, save
 from harness.report.console import log
-from harness.search.declared import PRUNERS, SAMPLERS, load
+from harness.search.declared import load
 from harness.search.found import baseline_of, complete, describe_study, finished
 from harness.search.space import parameters_of
 from harness.search.study import open_search, plan_trials, study_name, terms_of
@@ -58,17 +58,9 @@ class SearchJob:
             raise BadInput(f"--trials {request.trials} asks for no trial at all; give at least 1.")
         if request.workers < 1:
             raise BadInput(f"--workers {request.workers} does not fit: at least one process has to do the work.")
-        declared = load(request.search)
-        self.search = dataclasses.replace(
-            declared, sampler=request.sampler or declared.sampler, pruner=request.pruner or declared.pruner
-        )
-        for what, table, name in (
-            ("budget", BUDGETS, request.budget),
-            ("engine", dict.fromkeys(ENGINES), request.engine),
-            ("sampler", SAMPLERS, self.search.sampler),
-            ("pruner", PRUNERS, self.search.pruner),
-        ):
-            named(what, table, name)
+        self.search = load(request.search, request.sampler, request.pruner)
+        named("budget", BUDGETS, request.budget)
+        named("engine", dict.fromkeys(ENGINES), request.engine)
         # Before the study is made: one with a space that will not do could not be used again.
         parameters_of(self.search.space, recipe_called(request.recipe))
         precision = resolve_precision(request.precision)

@@ -13,7 +13,7 @@ from harness.data import Dataset
 from harness.errors import BadInput
 from harness.experiment import BASELINE
 from harness.plan import Settings
-from harness.recipes import named, recipe_called
+from harness.recipes import recipe_called
 from harness.search.declared import PRUNERS, SAMPLERS, Search
 from harness.search.space import describe, parameters_of
 
@@ -47,9 +47,7 @@ class Terms:
 
 
 def terms_of(name: str, search: Search, dataset: Dataset, settings: Settings) -> Terms:
-    """The terms under which the code and data here would search. Raises BadInput for an unknown sampler or pruner."""
-    named("sampler", SAMPLERS, search.sampler)
-    named("pruner", PRUNERS, search.pruner)
+    """The terms under which the code and data here would search."""
     baseline = plan.cell(name, BASELINE, {}, dataset, settings, plan.TUNING_SEED, "search")
     return Terms(
         search=name,

@@ -1,6 +1,5 @@
 """One trial: sample a recipe, train it on each rung, and tell Optuna and MLflow what came of it."""
 
-import dataclasses
 from collections.abc import Callable
 
 import optuna
@@ -33,7 +32,7 @@ def join_search(
 
     train: brings a cell to its end.
     """
-    search = dataclasses.replace(load(terms.search), sampler=terms.sampler, pruner=terms.pruner)
+    search = load(terms.search, terms.sampler, terms.pruner)
     agree(study, terms_of(terms.search, search, dataset, terms.settings))
     return lambda trial: objective(trial, search, terms, dataset, train)
 
