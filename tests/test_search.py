@@ -94,6 +94,7 @@ def test_the_last_rung_is_the_whole_run(epochs: int) -> None:
     assert rungs == sorted(set(rungs))
     assert rungs[0] >= 1
     assert rungs[-1] == epochs
+    assert Search(space={}, rungs=(1 / 9, 1.0), pruner="none").rungs_of(epochs) == [epochs]
 
 
 @pytest.fixture

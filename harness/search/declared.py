@@ -59,7 +59,9 @@ class Search:
         return {**sampled, "batch_size": batch_size, "learning_rate": rate}
 
     def rungs_of(self, epochs: int) -> list[int]:
-        """The epochs of each rung, the last one all of them."""
+        """The epochs of each rung, the last one all of them; without a pruner there is no use for others."""
+        if self.pruner == "none":
+            return [epochs]
         return sorted({max(1, round(share * epochs)) for share in self.rungs} | {epochs})
 
 
