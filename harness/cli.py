@@ -59,7 +59,7 @@ def run(
     variant: Annotated[list[str] | None, typer.Option(help="Only this one beside the baseline; may repeat.")] = None,
     setting: Setting = None,
     data: Data = None,
-    engine: Annotated[str, typer.Option(help="What trains: `tensorflow`.")] = "tensorflow",
+    engine: Annotated[str, typer.Option(help="What trains: `tensorflow` or `jax`; default: $KERAS_BACKEND.")] = "tensorflow",
     precision: Annotated[str, typer.Option(help="`float32`, `bfloat16`, or `auto`: what is fast here.")] = "auto",
     retune: Annotated[
         bool | None,
@@ -168,7 +168,7 @@ def search(
     recipe: Annotated[str, typer.Option(help="The baseline, which the search must beat.")] = "fast",
     slurm: Slurm = None,
     data: Data = None,
-    engine: Annotated[str, typer.Option(help="What trains: `tensorflow`.")] = "tensorflow",
+    engine: Annotated[str, typer.Option(help="What trains: `tensorflow` or `jax`; default: $KERAS_BACKEND.")] = "tensorflow",
     precision: Annotated[str, typer.Option(help="`float32`, `bfloat16`, or `auto`: what is fast here.")] = "auto",
     json: Json = False,
 ) -> None:

@@ -177,8 +177,14 @@ def _fit(name: str, kind: Any, value: Any) -> Any:
 
 #: The files whose code decides a run's numbers, whichever engine trains it, and those of each engine.
 #: Changing what one of them does makes new run keys.
-NUMERICS = ("augment.py", "schedule.py", "data/splits.py", "engine/network.py", "engine/muon.py")
-ENGINE_NUMERICS = {"tensorflow": ("engine/layers.py", "engine/program.py")}
+NUMERICS = (
+    *("augment.py", "schedule.py", "data/splits.py"),
+    *("engine/network.py", "engine/dropout.py", "engine/muon.py", "engine/optimizers.py", "engine/state.py"),
+)
+ENGINE_NUMERICS = {
+    "tensorflow": ("engine/tensorflow/batch_norm.py", "engine/tensorflow/program.py"),
+    "jax": ("engine/jax/program.py",),
+}
 
 
 @cache

@@ -22,30 +22,41 @@ def cpu_name() -> str:
     return f"{_cpuinfo('model name') or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
-def resolve_precision(asked: str) -> Precision:
-    """`auto` is bfloat16 where the hardware multiplies it (a GPU, or a CPU with avx512_bf16 or amx_bf16).
+def resolve_precision(asked: str, engine: str) -> Precision:
+    """`auto` is bfloat16 where the hardware multiplies it: a GPU, or a CPU with avx512_bf16 or amx_bf16.
 
-    Elsewhere bfloat16 is emulated and several times slower than float32, so `auto` is float32.
+    Elsewhere bfloat16 is emulated and several times slower than float32, so `auto` is float32; and so it is for JAX on
+    any CPU.
     """
     if asked in get_args(Precision):
         return cast(Precision, asked)
     if asked != "auto":
         raise BadInput(f"--precision {asked} does not fit: it is auto, float32 or bfloat16.")
-    return "bfloat16" if _multiplies_bfloat16() else "float32"
+    return "bfloat16" if _multiplies_bfloat16(engine) else "float32"
 
 
-def _multiplies_bfloat16() -> bool:
-    # Importing TensorFlow takes seconds: it is asked for its GPUs only where a driver says there may be one.
-    if has_gpu():
-        from harness.engine.importing import import_tensorflow
-
-        import_tensorflow()
-        import tensorflow as tf
-
-        if tf.config.list_physical_devices("GPU"):
-            return True
+def _multiplies_bfloat16(engine: str) -> bool:
+    if sees_gpu(engine):
+        return True
     flags = _cpuinfo("flags").split()
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return engine == "tensorflow" and ("avx512_bf16" in flags or "amx_bf16" in flags)
+
+
+def sees_gpu(engine: str) -> bool:
+    """Whether the engine's framework finds a GPU."""
+    # Importing it takes seconds: it is asked only where a driver says that there may be one.
+    if not has_gpu():
+        return False
+    from harness.engine.importing import import_keras
+
+    import_keras(engine)
+    if engine == "jax":
+        import jax
+
+        return jax.default_backend() == "gpu"
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def gpus() -> list[str]:

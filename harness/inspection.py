@@ -9,7 +9,7 @@ from rich.table import Table
 from harness import recipes
 from harness.config import Network, change
 from harness.data import how_to_get_cifar10, load, sample_figure
-from harness.engine.importing import import_tensorflow
+from harness.engine.importing import default_engine, import_keras
 from harness.errors import BadInput
 from harness.paths import mlruns
 from harness.report.console import log, out
@@ -72,7 +72,7 @@ def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None)
     The picture goes to `picture`, or to mlruns/network.png.
     """
     network, resolved = change(Network(), recipes.recipe_called(recipe), changes)
-    import_tensorflow()
+    import_keras(default_engine())
     from harness.engine.network import build, forward_flops, training_flops
 
     model = build(network, resolved)

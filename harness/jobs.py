@@ -61,7 +61,7 @@ class Job:
             raise BadInput(f"--split {request.split} does not fit: it is {' or '.join(get_args(SplitName))}.")
         if request.workers is not None and request.workers < 1:
             raise BadInput(f"--workers {request.workers} does not fit: at least one process has to do the work.")
-        precision = resolve_precision(request.precision)
+        precision = resolve_precision(request.precision, request.engine)
         one_baseline = list(self.seeds.values()) == [[0]] and list(self.seeds) == [BASELINE]
         may_fall_back = request.budget == "smoke" or (one_baseline and request.recipe == "fast")
         self.dataset = find_data(request.data, may_fall_back=may_fall_back)

@@ -14,5 +14,5 @@ def mlruns() -> Path:
 
 
 def cache() -> Path:
-    """The user's cache for decoded and downloaded data: `~/.cache/cnn-harness` on Linux, or `$HARNESS_CACHE`."""
+    """Decoded and downloaded data, and compiled programs: `~/.cache/cnn-harness` on Linux, or `$HARNESS_CACHE`."""
     return Path(os.environ.get("HARNESS_CACHE") or platformdirs.user_cache_dir("cnn-harness"))

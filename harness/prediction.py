@@ -7,7 +7,7 @@ import numpy as np
 from rich.table import Table
 
 from harness import tracking
-from harness.engine.importing import import_tensorflow
+from harness.engine.importing import default_engine, import_keras
 from harness.errors import BadInput
 from harness.report.console import out
 from harness.runs import Result, RunFolder, all_runs
@@ -17,7 +17,7 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
     """The three likeliest classes of each image. `run` is a run key or its beginning; None is the best run."""
     pixels = np.stack([read_image(path) for path in images])
     candidates = choose_runs(run)
-    import_tensorflow()
+    import_keras(default_engine())
     with tracking.explained():
         mlflow = tracking.open_mlflow()
         # Of small cells by the hundred no model is kept.

@@ -9,17 +9,17 @@ from conftest import SMALL_RECIPE, small_config
 from harness.config import Network
 from harness.data import Split
 from harness.engine import open_engine
-from harness.engine.importing import import_tensorflow
+from harness.engine.importing import import_keras
 
-import_tensorflow()
+import_keras("tensorflow")
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from harness.engine.layers import FusedBatchNormalization, TracedDropout  # noqa: E402
+from harness.engine.dropout import TracedDropout  # noqa: E402
 from harness.engine.muon import orthogonalize  # noqa: E402
-from harness.engine.network import build, forward_flops, training_flops  # noqa: E402
-from harness.engine.program import pixel_statistics  # noqa: E402
+from harness.engine.network import build, forward_flops, pixel_statistics, training_flops  # noqa: E402
+from harness.engine.tensorflow.batch_norm import FusedBatchNormalization  # noqa: E402
 from harness.training import weights_sha256  # noqa: E402
 
 

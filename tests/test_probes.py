@@ -10,16 +10,16 @@ from conftest import SMALL_RECIPE, small_config
 from harness.config import Network
 from harness.data import Split
 from harness.engine import State, open_engine
-from harness.engine.importing import import_tensorflow
+from harness.engine.importing import import_keras
 
-import_tensorflow()
+import_keras("tensorflow")
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from harness.engine.network import build  # noqa: E402
+from harness.engine.network import build, pixel_statistics  # noqa: E402
 from harness.engine.probes import GRADIENT_CHANGE_LAYERS, Probes, probe_images, probe_size  # noqa: E402
-from harness.engine.program import pixel_statistics  # noqa: E402
+from harness.engine.tensorflow.passes import TensorFlowPasses  # noqa: E402
 
 CONVS = [f"block{block}_conv{conv}" for block in (1, 2, 3) for conv in (1, 2, 3)]
 BFLOAT16 = "auto_mixed_precision_onednn_bfloat16"
@@ -37,7 +37,7 @@ def state_of(model: keras.Model) -> dict[str, np.ndarray]:
 
 def probes_of(network: Network, split: Split) -> Probes:
     pixels = pixel_statistics(split.train_images)
-    return Probes(network, SMALL_RECIPE, pixels, split.train_images[:16], split.train_labels[:16])
+    return Probes(TensorFlowPasses, network, SMALL_RECIPE, pixels, split.train_images[:16], split.train_labels[:16])
 
 
 def close_to(state: State, seed: int) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from harness import data
 from harness.bench.child import Parent, peak_memory_gb
 from harness.config import Network, RunConfig, source_hash
 from harness.engine import open_engine
-from harness.engine.importing import import_tensorflow
+from harness.engine.importing import import_keras
 from harness.hardware import resolve_precision
 from harness.recipes import FAST
 
@@ -40,7 +40,7 @@ def harness(images: int) -> Contender:
         train_images=len(split.train_images),
         eval_images=len(split.eval_images),
         engine="tensorflow",
-        precision=resolve_precision("auto"),
+        precision=resolve_precision("auto", "tensorflow"),
         source=source_hash("tensorflow"),
     )
     engine = open_engine(config, split)
@@ -116,7 +116,7 @@ def torch(images: int) -> Contender:
 
 def matmul(images: int) -> Contender:
     """No contender but the yardstick: the rate of large matrix products in both precisions, in GFLOP/s."""
-    import_tensorflow()
+    import_keras("tensorflow")
     import tensorflow as tf
 
     product = tf.function(tf.matmul)
@@ -144,9 +144,9 @@ def matmul(images: int) -> Contender:
 
 def _plain_keras(images: int) -> tuple[Any, np.ndarray, np.ndarray]:
     """The same 18 layers and the same optimizer, compiled; and the images as a notebook has them, in 0..1."""
-    import_tensorflow()
+    import_keras("tensorflow")
     from harness.engine.network import build
-    from harness.engine.program import build_optimizer
+    from harness.engine.optimizers import build_optimizer
 
     model = build(Network(input_scaling="raw"), FAST, output="softmax")
     model.compile(build_optimizer(FAST), loss="sparse_categorical_crossentropy", metrics=["accuracy"])

@@ -13,10 +13,8 @@ import numpy as np
 
 from harness.config import RunConfig
 from harness.data import Split
-from harness.engine.importing import import_tensorflow
+from harness.engine.importing import ENGINES, import_keras
 from harness.errors import BadInput
-
-ENGINES = ("tensorflow",)
 
 #: name -> array; anything `numpy.asarray` takes, so an accelerator's arrays may stay where they are.
 State = Mapping[str, Any]
@@ -66,9 +64,13 @@ class Engine(Protocol):
 
 def open_engine(config: RunConfig, split: Split) -> Engine:
     """The engine that a configuration names."""
-    if config.engine == "tensorflow":
-        import_tensorflow()
-        from harness.engine.tensorflow import TensorFlowEngine
+    if config.engine not in ENGINES:
+        raise BadInput(f"There is no engine called {config.engine!r}; there is {', '.join(ENGINES)}.")
+    import_keras(config.engine)
+    if config.engine == "jax":
+        from harness.engine.jax import JaxEngine
 
-        return TensorFlowEngine(config, split)
-    raise BadInput(f"There is no engine called {config.engine!r}; there is {', '.join(ENGINES)}.")
+        return JaxEngine(config, split)
+    from harness.engine.tensorflow import TensorFlowEngine
+
+    return TensorFlowEngine(config, split)

@@ -1,45 +1,111 @@
-"""Imports TensorFlow the way every part of the harness wants it: as Keras's backend, and quietly."""
+"""Imports Keras and the framework under it the way every part of the harness wants them: chosen, and quietly."""
 
+import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
+from harness import paths
 from harness.errors import HarnessError
+
+#: The engines; each is named after the framework that it computes with.
+ENGINES = ("tensorflow", "jax")
 
 #: What Keras imports where it finds it, for wrappers and inputs that the harness does not use: 6 of the 15 seconds
 #: that importing TensorFlow took (two starts each way in turn, 2-core Xeon 2.80 GHz, 2026-11-22).
-NOT_NEEDED = ("matplotlib", "pandas", "scipy", "sklearn")
+NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
 
 
-def import_tensorflow() -> None:
-    """Import TensorFlow and find its devices. Raises HarnessError where it is not installed.
+def default_engine() -> str:
+    """`$KERAS_BACKEND`, or TensorFlow."""
+    return os.environ.get("KERAS_BACKEND", "tensorflow")
 
-    Its C++ side writes a page of log lines to file descriptor 2 before any setting can silence it, so the
-    descriptor is turned away meanwhile; what was written is shown only if the import fails.
+
+def import_keras(engine: str) -> None:
+    """Import Keras on an engine's framework, and find its devices.
+
+    Raises HarnessError where it is not installed, or where this process computes with another one already.
     """
-    if "tensorflow" in sys.modules:
+    loaded = sys.modules.get("keras")
+    if loaded is not None:
+        if loaded.backend.backend() != engine:
+            raise HarnessError(
+                f"This process computes with {loaded.backend.backend()} already, and Keras takes one framework per "
+                f"process; give --engine {engine} in a command of its own."
+            )
         return
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ["KERAS_BACKEND"] = engine
+    if engine == "tensorflow":
+        _import_tensorflow()
+    else:
+        _import_jax()
+
+
+def _import_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    hidden = [name for name in NOT_NEEDED if name not in sys.modules]
+    try:
+        with _quietly((*NOT_NEEDED, "scipy")):
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+            import keras  # noqa: F401
+    except ImportError as error:
+        raise HarnessError(
+            f"TensorFlow cannot be imported ({error}). `make install` installs what requirements.lock names; on a "
+            f"machine where it does not exist, --engine jax does the same with JAX."
+        ) from error
+
+
+def _import_jax() -> None:
+    # A killed run has to go on as if nothing had happened, bit for bit, on a GPU too.
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    try:
+        # Keras on JAX would import TensorFlow for its input pipelines where it finds it.
+        with _quietly((*NOT_NEEDED, "tensorflow")):
+            import jax
+
+            jax.config.update("jax_compilation_cache_dir", str(paths.cache() / "jax"))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+            jax.devices()
+            import keras  # noqa: F401
+    except ImportError as error:
+        raise HarnessError(
+            f"JAX cannot be imported ({error}). `.venv/bin/python -m pip install jax` gets it for the CPU, "
+            f"`jax[cuda13]` for an NVIDIA GPU; --engine tensorflow needs neither."
+        ) from error
+    except RuntimeError as error:
+        raise HarnessError(
+            f"JAX finds no device of the kind that JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')} asks for "
+            f"({error}). For an NVIDIA GPU it needs a driver (`nvidia-smi` must answer) and `jax[cuda13]`; unset "
+            f"JAX_PLATFORMS to take what there is."
+        ) from error
+
+
+@contextlib.contextmanager
+def _quietly(hidden: tuple[str, ...]) -> Iterator[None]:
+    """Import without some modules, and without the page of log lines that the C++ side writes to file descriptor 2.
+
+    No setting can silence it early enough, so the descriptor is turned away meanwhile; what was written is shown only
+    if the import fails.
+    """
+    names = [name for name in hidden if name not in sys.modules]
     # None makes an import of that name fail, which Keras takes for "not installed".
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as noise:
         os.dup2(noise.fileno(), 2)
         try:
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()
-        except ImportError as error:
+            yield
+        except BaseException:
             noise.seek(0)
-            raise HarnessError(
-                f"TensorFlow cannot be imported ({error}). `make install` installs what requirements.lock names; on a "
-                f"machine where it does not exist, choose another --engine. {noise.read().decode(errors='replace')}"
-            ) from error
+            os.write(stderr, noise.read())
+            raise
         finally:
-            for name in hidden:
+            for name in names:
                 del sys.modules[name]
             os.dup2(stderr, 2)
             os.close(stderr)

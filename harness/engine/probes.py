@@ -5,22 +5,18 @@ normalization statistics and in float32: the network as it trains, less what is 
 The network that is probed is a copy which the weights of a state are written into; what trains is never touched.
 """
 
-import contextlib
 import dataclasses
-import functools
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from harness.config import Network, Recipe
 from harness.data import Split, subset
 from harness.engine import State
-from harness.engine.layers import FusedBatchNormalization
-from harness.engine.network import CLASSES, build
-from harness.engine.program import PixelStatistics
+from harness.engine.network import CLASSES, PixelStatistics, build
 
 #: `gradient_ratio` is the gradient's norm at the first of these over its norm at the second: the first convolution and
 #: the last.
@@ -60,26 +56,40 @@ def probe_size(train_images: int) -> int:
     return 10 * min(max(train_images // 2250, 2), 25)
 
 
-class Probes:
-    """Measures the states of any run with this network, loss and these images, whatever its seed and optimizer.
+class Passes(Protocol):
+    """What an engine computes for the probes, in float32.
 
-    images: uint8 [n, 32, 32, 3], labels: integers [n]; pixels: of all images that the runs train on. Of the recipe,
-    the loss matters alone: its label smoothing.
+    weights: float32 arrays, in the order of the network's trainable variables.
+    """
+
+    batch_norm: type[keras.layers.Layer]
+
+    def __init__(self, network: "ProbedNetwork", images: np.ndarray, targets: np.ndarray) -> None: ...
+
+    def look(self, weights: Sequence[np.ndarray]) -> tuple[list[Any], list[dict[str, Any]]]:
+        """The loss gradient of every kernel, and what `ProbedNetwork.describe` says of the tensors."""
+
+    def gradient(self, kernel: int, weights: Sequence[np.ndarray]) -> Any:
+        """The loss gradient of one kernel, by its place among the kernels."""
+
+
+class ProbedNetwork:
+    """A copy of a network that gives away, beside its logits, the tensors that the probes describe.
+
+    model: images [n, 32, 32, 3] to [logits, *tensors]; kernels: the place of each layer's kernel among its trainable
+    variables; inputs, activations: the place of each layer's among the tensors.
     """
 
     def __init__(
-        self, network: Network, recipe: Recipe, pixels: PixelStatistics, images: np.ndarray, labels: np.ndarray
+        self, network: Network, recipe: Recipe, pixels: PixelStatistics, batch_norm: type[keras.layers.Layer]
     ) -> None:
         twin = build(
             network, dataclasses.replace(recipe, dropout=(0.0, 0.0, 0.0, 0.0)), 0, *pixels,
-            output="linear", batch_norm=FusedBatchNormalization,
+            output="linear", batch_norm=batch_norm,
         )  # fmt: skip
         layers = [layer for layer in twin.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)]
-        self._kernels = {layer.name: layer.kernel for layer in layers}
-        self._weights = list(twin.trainable_variables)
-        self._images = tf.constant(images)
-        smoothing = recipe.label_smoothing
-        self._targets = tf.one_hot(labels, CLASSES) * (1 - smoothing) + smoothing / CLASSES
+        self.weights = [f"model/{weight.path}" for weight in twin.trainable_variables]
+        self.kernels = {layer.name: self.weights.index(f"model/{layer.kernel.path}") for layer in layers}
         inputs = {layer.name: layer.input for layer in layers[1:]}
         # The 2,048 features of an image are 16 positions of 128 channels, and channels are what drifts.
         inputs["dense"] = twin.get_layer("flatten").input
@@ -88,62 +98,12 @@ class Probes:
         # What is one layer's activation is often the next one's input: each tensor is described once.
         tensors = list({id(tensor): tensor for tensor in (*activations.values(), *inputs.values())}.values())
         place = {id(tensor): i for i, tensor in enumerate(tensors)}
-        self._inputs = {name: place[id(tensor)] for name, tensor in inputs.items()}
-        self._activations = {name: place[id(tensor)] for name, tensor in activations.items()}
+        self.inputs = {name: place[id(tensor)] for name, tensor in inputs.items()}
+        self.activations = {name: place[id(tensor)] for name, tensor in activations.items()}
         self._activation = network.activation
-        self._model = keras.Model(twin.input, [twin.output, *tensors])
-        # Without AutoGraph, which nothing here needs, tracing takes a third less.
-        self._pass = tf.function(self._gradients_and_tensors, autograph=False)
-        self._describe = tf.function(self._statistics, autograph=False)
-        self._gradient = {
-            layer: tf.function(functools.partial(self._gradient_of, layer), autograph=False)
-            for layer in GRADIENT_CHANGE_LAYERS
-        }
-        self._last: tuple[State, Any] | None = None
+        self.model = keras.Model(twin.input, [twin.output, *tensors])
 
-    def measure(self, before: State, after: State, steps: int) -> dict[str, float]:
-        """The metrics of an epoch of `steps` steps that led from one state to the other, as "metric/layer".
-
-        What has no value (the network has diverged, or a gradient to compare with is 0) is nan or inf.
-        """
-        with _float32(), np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            # The end of one epoch is the beginning of the next: measured after every epoch, a run saves this pass.
-            if self._last is None or self._last[0] is not before:
-                self._last = (before, self._look(before)[1])
-            old = self._last[1]
-            gradients, new = self._look(after)
-            self._last = (after, new)
-            return {
-                **_gradient_norms(gradients),
-                **self._activation_metrics(new),
-                **{f"input_drift/{name}": _drift(old[i], new[i]) for name, i in self._inputs.items()},
-                **self._gradient_changes(gradients, before, after, steps),
-            }
-
-    def _look(self, state: State) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The gradients at a state by layer, and the statistics of the tensors."""
-        for weight in self._weights:
-            weight.assign(np.asarray(state[f"model/{weight.path}"]))
-        gradients, tensors = self._pass()
-        return dict(zip(self._kernels, gradients, strict=True)), self._describe(tensors)
-
-    def _loss(self) -> tuple[Any, list[Any]]:
-        logits, *tensors = self._model(tf.cast(self._images, tf.float32), training=True)
-        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(self._targets, logits)), tensors
-
-    def _gradients_and_tensors(self) -> tuple[list[Any], list[Any]]:
-        """The loss gradient of every kernel, and the tensors to describe."""
-        with tf.GradientTape() as tape:
-            loss, tensors = self._loss()
-        return tape.gradient(loss, list(self._kernels.values())), tensors
-
-    def _gradient_of(self, layer: str) -> Any:
-        """The loss gradient of one kernel; below its layer there is nothing to go backward through."""
-        with tf.GradientTape() as tape:
-            loss, _ = self._loss()
-        return tape.gradient(loss, self._kernels[layer])
-
-    def _statistics(self, tensors: list[Any]) -> list[dict[str, Any]]:
+    def describe(self, tensors: Sequence[Any]) -> list[dict[str, Any]]:
         """Of each tensor [..., C]: mean and variance [C] of every channel, and of activations the share out of use.
 
         Out of use means dead or saturated; no other activation than those that can be either has such a share.
@@ -151,23 +111,69 @@ class Probes:
         described = []
         for i, tensor in enumerate(tensors):
             axes = list(range(len(tensor.shape) - 1))
-            mean, variance = tf.nn.moments(tensor, axes)
+            mean, variance = ops.moments(tensor, axes)
             entry = {"mean": mean, "variance": variance}
-            if i in self._activations.values():
+            if i in self.activations.values():
                 if self._activation == "relu":
-                    entry["dead"] = tf.reduce_mean(tf.cast(tf.reduce_max(tensor, axes) <= 0, tf.float32))
+                    entry["dead"] = ops.mean(ops.cast(ops.max(tensor, axes) <= 0, "float32"))
                 if self._activation in ASYMPTOTES:
                     low, high = ASYMPTOTES[self._activation]
                     far = (0.5 - SATURATED_WITHIN) * (high - low)
-                    near_asymptote = tf.abs(tensor - (low + high) / 2) >= far
-                    entry["saturated"] = tf.reduce_mean(tf.cast(near_asymptote, tf.float32))
+                    near_asymptote = ops.abs(tensor - (low + high) / 2) >= far
+                    entry["saturated"] = ops.mean(ops.cast(near_asymptote, "float32"))
             described.append(entry)
         return described
 
+
+class Probes:
+    """Measures the states of any run with this network, loss and these images, whatever its seed and optimizer.
+
+    passes: the engine's. images: uint8 [n, 32, 32, 3], labels: integers [n]; pixels: of all images that the runs train
+    on. Of the recipe, the loss matters alone: its label smoothing.
+    """
+
+    def __init__(
+        self,
+        passes: type[Passes],
+        network: Network,
+        recipe: Recipe,
+        pixels: PixelStatistics,
+        images: np.ndarray,
+        labels: np.ndarray,
+    ) -> None:
+        self._network = ProbedNetwork(network, recipe, pixels, passes.batch_norm)
+        smoothing = recipe.label_smoothing
+        targets = np.eye(CLASSES, dtype=np.float32)[labels] * (1 - smoothing) + smoothing / CLASSES
+        self._passes = passes(self._network, images, targets.astype(np.float32))
+        self._last: tuple[State, Any] | None = None
+
+    def measure(self, before: State, after: State, steps: int) -> dict[str, float]:
+        """The metrics of an epoch of `steps` steps that led from one state to the other, as "metric/layer".
+
+        What has no value (the network has diverged, or a gradient to compare with is 0) is nan or inf.
+        """
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            # The end of one epoch is the beginning of the next: measured after every epoch, a run saves this pass.
+            if self._last is None or self._last[0] is not before:
+                self._last = (before, self._passes.look(self._weights(before))[1])
+            old = self._last[1]
+            found, new = self._passes.look(self._weights(after))
+            self._last = (after, new)
+            gradients = dict(zip(self._network.kernels, found, strict=True))
+            return {
+                **_gradient_norms(gradients),
+                **self._activation_metrics(new),
+                **{f"input_drift/{name}": _drift(old[i], new[i]) for name, i in self._network.inputs.items()},
+                **self._gradient_changes(gradients, before, after, steps),
+            }
+
+    def _weights(self, state: State) -> list[np.ndarray]:
+        return [np.asarray(state[name]) for name in self._network.weights]
+
     def _activation_metrics(self, described: list[dict[str, Any]]) -> dict[str, float]:
         metrics = {}
-        for layer, i in self._activations.items():
-            entry = {name: tensor.numpy().astype(np.float64) for name, tensor in described[i].items()}
+        for layer, i in self._network.activations.items():
+            entry = {name: np.asarray(tensor, np.float64) for name, tensor in described[i].items()}
             mean = entry["mean"].mean()
             metrics[f"activation_mean/{layer}"] = float(mean)
             metrics[f"activation_std/{layer}"] = float(np.sqrt(entry["variance"].mean() + entry["mean"].var()))
@@ -189,29 +195,15 @@ class Probes:
         relative here, to the length of the first gradient: networks differ in the scale of theirs.
         """
         metrics: dict[str, float] = {}
-        moved = 0
+        old, new = self._weights(before), self._weights(after)
+        moved = [value + (value - earlier) / np.float32(steps) for value, earlier in zip(new, old, strict=True)]
         for layer in GRADIENT_CHANGE_LAYERS:
-            kernel = next(i for i, weight in enumerate(self._weights) if weight is self._kernels[layer])
-            # Weights stand in layer order, and what moved for the layer before is below this one too.
-            for weight in self._weights[moved:kernel]:
-                old, new = (np.asarray(state[f"model/{weight.path}"]) for state in (before, after))
-                weight.assign(new + (new - old) / np.float32(steps))
-            moved = kernel
-            metrics |= _change(layer, gradients[layer], self._gradient[layer]())
+            # Weights stand in layer order: those before the kernel are those of the layers below.
+            kernel = self._network.kernels[layer]
+            place = list(self._network.kernels).index(layer)
+            changed = self._passes.gradient(place, [*moved[:kernel], *new[kernel:]])
+            metrics |= _change(layer, gradients[layer], changed)
         return metrics
-
-
-@contextlib.contextmanager
-def _float32() -> Iterator[None]:
-    """Keep a CPU's convolutions from bfloat16, whose rounding alone changes a gradient by up to 9 % (measured)."""
-    # TensorFlow looks at this whenever a compiled function is called; each way of compiling it is kept.
-    option = "auto_mixed_precision_onednn_bfloat16"
-    set_before = tf.config.optimizer.get_experimental_options().get(option, False)
-    tf.config.optimizer.set_experimental_options({option: False})
-    try:
-        yield
-    finally:
-        tf.config.optimizer.set_experimental_options({option: set_before})
 
 
 def _gradient_norms(gradients: Mapping[str, Any]) -> dict[str, float]:

@@ -63,7 +63,7 @@ class SearchJob:
         named("engine", dict.fromkeys(ENGINES), request.engine)
         # Before the study is made: one with a space that will not do could not be used again.
         parameters_of(self.search.space, recipe_called(request.recipe))
-        precision = resolve_precision(request.precision)
+        precision = resolve_precision(request.precision, request.engine)
         self.settings = Settings(request.budget, request.recipe, "tune", request.engine, precision)
         self.dataset: Dataset = find_data(request.data, may_fall_back=request.budget == "smoke")
         self.terms = terms_of(request.search, self.search, self.dataset, self.settings)

@@ -1,4 +1,4 @@
-"""The training-time twins of two Keras layers: same weights, same mathematics."""
+"""The training-time twin of Keras's batch normalization: same weights, same mathematics."""
 
 from typing import Any
 
@@ -34,23 +34,3 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         self.moving_mean.assign(self.moving_mean * keep + mean * (1 - keep))
         self.moving_variance.assign(self.moving_variance * keep + variance * (1 - keep))
         return outputs
-
-
-class TracedDropout(keras.layers.Dropout):
-    """`keras.layers.Dropout` whose rate, while training, is the variable `traced_rate`.
-
-    A Keras rate is a Python constant, frozen into the compiled step; this one can rise during a run, and runs that
-    differ in it share the step. A layer made with rate 0 is no operation at all.
-    """
-
-    def build(self, input_shape: Any) -> None:
-        if self.rate > 0:
-            self.traced_rate = self.add_weight(name="traced_rate", shape=(), initializer="zeros", trainable=False)
-        super().build(input_shape)
-
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        if not training or self.rate == 0:
-            return inputs
-        rate = keras.ops.cast(self.traced_rate, inputs.dtype)
-        draw = keras.random.uniform(keras.ops.shape(inputs), dtype=inputs.dtype, seed=self.seed_generator)
-        return keras.ops.where(draw >= rate, inputs / (1 - rate), 0)

@@ -14,10 +14,12 @@ import tensorflow as tf
 from harness import augment, schedule
 from harness.config import Network, Precision, Recipe, RunConfig
 from harness.data import Split
-from harness.engine import TrainMetrics
-from harness.engine.layers import FusedBatchNormalization, TracedDropout
-from harness.engine.muon import Muon
-from harness.engine.network import CLASSES, build
+from harness.engine import State, TrainMetrics
+from harness.engine.dropout import TracedDropout
+from harness.engine.network import CLASSES, PixelStatistics, build
+from harness.engine.optimizers import build_optimizer
+from harness.engine.state import initial_state, named, named_slots
+from harness.engine.tensorflow.batch_norm import FusedBatchNormalization
 
 EVALUATION_BATCH = 500
 
@@ -25,7 +27,7 @@ EVALUATION_BATCH = 500
 class Program:
     """A network with its compiled steps. `variables` holds, by name, all that the steps read and change."""
 
-    def __init__(self, network: Network, recipe: Recipe, precision: Precision, pixels: "PixelStatistics") -> None:
+    def __init__(self, network: Network, recipe: Recipe, precision: Precision, pixels: PixelStatistics) -> None:
         self.network, self.recipe, self.precision, self.pixels = network, recipe, precision, pixels
         # Costs nothing measurable on a CPU, and makes a resumed run the same run, bit for bit.
         tf.config.experimental.enable_op_determinism()
@@ -33,7 +35,7 @@ class Program:
         self.optimizer = build_optimizer(recipe)
         self.optimizer.build(self.model.trainable_variables)
         self._dropouts = [layer for layer in self.model.layers if isinstance(layer, TracedDropout)]
-        self.variables = named(self.model) | {f"optimizer/{v.path}": v for v in self.optimizer.variables}
+        self.variables = named(self.model) | named_slots(self.optimizer)
         self._train_step = tf.function(self._step, jit_compile=on_gpu())
         self._predict_step = tf.function(self._predict, jit_compile=on_gpu())
 
@@ -49,6 +51,10 @@ class Program:
         )  # fmt: skip
         keras.config.set_dtype_policy("float32")
         return model
+
+    def initial_state(self, seed: int) -> State:
+        """The state before the first epoch of a run of that seed."""
+        return initial_state(self.build(seed), self.optimizer)
 
     def train_epoch(self, config: RunConfig, split: Split, epoch: int, on_step: Callable[[int], None]) -> TrainMetrics:
         """Every step of an epoch. Batches are whole: the images left over at the end sit it out."""
@@ -104,42 +110,6 @@ class Program:
     def _predict(self, images: Any) -> Any:
         logits = self.model(tf.cast(images, tf.float32), training=False)
         return tf.nn.softmax(tf.cast(logits, tf.float32))
-
-
-def named(model: keras.Model) -> dict[str, keras.Variable]:
-    """The variables of a network by the names that they have in a state."""
-    variables = {f"model/{variable.path}": variable for variable in model.variables}
-    assert len(variables) == len(model.variables), "two variables of one name: a state would hold only one of them"
-    return variables
-
-
-def build_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
-    """The Keras optimizer of a recipe; its learning rate is set anew at every step."""
-    rate, decay = recipe.learning_rate, recipe.weight_decay or None
-    if recipe.optimizer == "muon":
-        optimizer = Muon(rate, momentum=recipe.momentum, weight_decay=decay)
-    elif recipe.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum, nesterov=True, weight_decay=decay)
-    elif recipe.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, beta_1=recipe.momentum, weight_decay=recipe.weight_decay)
-    else:
-        optimizer = keras.optimizers.Adam(rate, beta_1=recipe.momentum, weight_decay=decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
-
-
-#: Mean and standard deviation of each channel, three numbers each, in pixel units.
-PixelStatistics = tuple[tuple[float, ...], tuple[float, ...]]
-
-
-def pixel_statistics(images: np.ndarray) -> PixelStatistics:
-    """Of the pixels of uint8 images [N, H, W, 3], each channel by itself."""
-    # From the 256 counts of each channel: exact, and without a float copy of 150 MB of pixels.
-    counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(3)])
-    values = np.arange(256)
-    mean = counts @ values / counts.sum(axis=1)
-    deviation = np.sqrt(counts @ values**2 / counts.sum(axis=1) - mean**2)
-    return tuple(mean.tolist()), tuple(deviation.tolist())
 
 
 def on_gpu() -> bool:

@@ -11,9 +11,11 @@ import tensorflow as tf
 from harness.config import Network, Precision, Recipe, RunConfig
 from harness.data import Split
 from harness.engine import State, TrainMetrics
-from harness.engine.network import build, training_flops
+from harness.engine.network import PixelStatistics, pixel_statistics, training_flops
 from harness.engine.probes import Probes, probe_images
-from harness.engine.program import PixelStatistics, Program, named, pixel_statistics
+from harness.engine.state import export
+from harness.engine.tensorflow.passes import TensorFlowPasses
+from harness.engine.tensorflow.program import Program
 from harness.hardware import cpu_name
 
 
@@ -27,17 +29,13 @@ class TensorFlowEngine:
             config.recipe, epochs=1, batch_size=2, learning_rate=1.0, schedule="constant", warmup=0.0,
             dropout=_where(config.recipe.dropout), dropout_ramp=False, flip=False, shift=0,
         )  # fmt: skip
-        self._program = _program(config.network, recipe, config.precision, pixel_statistics(split.train_images))
+        self._pixels = pixel_statistics(split.train_images)
+        self._program = _program(config.network, recipe, config.precision, self._pixels)
         self.device = device_name()
         self.flops_per_image = training_flops(self._program.model)
 
     def initial_state(self) -> State:
-        optimizer = {name: v for name, v in self._program.variables.items() if name.startswith("optimizer/")}
-        fresh = named(self._program.build(self.config.seed))
-        # Every optimizer here starts from nothing: zero moments, zero steps.
-        return {name: v.numpy() for name, v in fresh.items()} | {
-            name: np.zeros(v.shape, v.dtype) for name, v in optimizer.items()
-        }
+        return self._program.initial_state(self.config.seed)
 
     def train_epoch(
         self, state: State, epoch: int, on_step: Callable[[int], None] = lambda step: None
@@ -54,14 +52,10 @@ class TensorFlowEngine:
         program = self._program
         # Dropout is off where the network is probed: runs that differ in it share the probes.
         recipe = dataclasses.replace(program.recipe, dropout=(0.0, 0.0, 0.0, 0.0))
-        return _probes(program.network, recipe, program.pixels, self.split).measure(before, after, steps)
+        return _probes(program.network, recipe, self._pixels, self.split).measure(before, after, steps)
 
     def export(self, state: State) -> keras.Model:
-        keras.backend.clear_session()  # as in Program.build: for the same names
-        plain = build(self.config.network, self.config.recipe, self.config.seed, *self._program.pixels)
-        for name, variable in named(plain).items():
-            variable.assign(state[name])
-        return plain
+        return export(self.config, self._pixels, state)
 
     def _write(self, state: State) -> None:
         for name, variable in self._program.variables.items():
@@ -82,7 +76,7 @@ def _program(network: Network, recipe: Recipe, precision: Precision, pixels: Pix
 
 @lru_cache(maxsize=4)
 def _probes(network: Network, recipe: Recipe, pixels: PixelStatistics, split: Split) -> Probes:
-    return Probes(network, recipe, pixels, *probe_images(split))
+    return Probes(TensorFlowPasses, network, recipe, pixels, *probe_images(split))
 
 
 def device_name() -> str:

@@ -1,0 +1,113 @@
+"""The JAX engine: states in and out of one compiled program per epoch."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from harness.config import Network, Recipe, RunConfig
+from harness.data import Split
+from harness.engine import State, TrainMetrics
+from harness.engine.jax.passes import JaxPasses
+from harness.engine.jax.program import EVALUATION_BATCH, Program, Structure, settings_of, steps_of, structure_of
+from harness.engine.network import PixelStatistics, pixel_statistics, training_flops
+from harness.engine.probes import Probes, probe_images
+from harness.engine.state import export
+from harness.errors import HarnessError
+from harness.hardware import cpu_name
+
+
+class JaxEngine:
+    """See `harness.engine.Engine`."""
+
+    def __init__(self, config: RunConfig, split: Split) -> None:
+        self.config, self.split = config, split
+        self._pixels = pixel_statistics(split.train_images)
+        self._settings = settings_of(config, self._pixels)
+        self._program = _program(structure_of(config))
+        self.device = device_name()
+        self.flops_per_image = training_flops(self._program.model)
+
+    def initial_state(self) -> State:
+        return self._program.initial_state(self.config)
+
+    def train_epoch(
+        self, state: State, epoch: int, on_step: Callable[[int], None] = lambda step: None
+    ) -> tuple[State, TrainMetrics]:
+        steps = steps_of(self.config, epoch, len(self.split.train_images))
+        with _memory_explained(self.config.recipe.batch_size):
+            return self._program.train_epoch(state, _on_device(self.split), steps, self._settings, on_step)
+
+    def evaluate(self, state: State, images: np.ndarray) -> np.ndarray:
+        own = images is self.split.eval_images
+        with _memory_explained(EVALUATION_BATCH):
+            batches = _eval_batches(self.split) if own else in_batches(images)
+            return self._program.predict(state, batches, self._settings)[: len(images)]
+
+    def probe(self, before: State, after: State, steps: int) -> dict[str, float]:
+        # Dropout is off where the network is probed, and of the recipe the loss alone matters.
+        smoothing = self.config.recipe.label_smoothing
+        return _probes(self.config.network, smoothing, self._pixels, self.split).measure(before, after, steps)
+
+    def export(self, state: State) -> keras.Model:
+        return export(self.config, self._pixels, state)
+
+
+@lru_cache(maxsize=8)
+def _program(structure: Structure) -> Program:
+    return Program(structure)
+
+
+@lru_cache(maxsize=4)
+def _probes(network: Network, label_smoothing: float, pixels: PixelStatistics, split: Split) -> Probes:
+    recipe = Recipe(
+        epochs=1, batch_size=2, optimizer="sgd", learning_rate=1.0, schedule="constant", label_smoothing=label_smoothing
+    )
+    return Probes(JaxPasses, network, recipe, pixels, *probe_images(split))
+
+
+@lru_cache(maxsize=2)
+def _on_device(split: Split) -> tuple[Any, Any]:
+    """Training images and labels, sent to the device once."""
+    return jnp.asarray(split.train_images), jnp.asarray(split.train_labels, jnp.int32)
+
+
+@lru_cache(maxsize=2)
+def _eval_batches(split: Split) -> Any:
+    return in_batches(split.eval_images)
+
+
+def in_batches(images: np.ndarray) -> Any:
+    """Images [N, ...] as [M, EVALUATION_BATCH, ...] on the device, filled up with copies of the last one."""
+    size = min(EVALUATION_BATCH, len(images))
+    missing = -len(images) % size
+    filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)]) if missing else images
+    return jnp.asarray(filled.reshape(-1, size, *images.shape[1:]))
+
+
+@contextlib.contextmanager
+def _memory_explained(batch_size: int) -> Iterator[None]:
+    """Say of a device whose memory is too small which batch would fit."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+        has = f" of {limit / 2**30:.1f} GiB" if limit else ""
+        raise HarnessError(
+            f"The memory of {device_name()}{has} does not hold a batch of {batch_size} images. Give --set "
+            f"batch_size={max(2, batch_size // 2)}, which takes about half as much, or see that no other process "
+            f"uses the device."
+        ) from error
+
+
+def device_name() -> str:
+    """The accelerator's name, or the CPU's."""
+    device = jax.devices()[0]
+    return cpu_name() if device.platform == "cpu" else device.device_kind

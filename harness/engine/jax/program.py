@@ -1,0 +1,284 @@
+"""What the JAX engine computes: an epoch as one compiled program (on a CPU, a step), and an evaluation.
+
+The uint8 images stay on the device; order, crop, flip and scaling happen inside the program. What runs of one network
+may differ in (seed, learning rate, weight decay, dropout rates, label smoothing, input scaling, shifts) are arguments
+of the program and no constants of it, so it is compiled once for all of them.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from harness import augment, schedule
+from harness.config import Network, Precision, Recipe, RunConfig
+from harness.engine import State, TrainMetrics
+from harness.engine.dropout import TracedDropout
+from harness.engine.network import CLASSES, PixelStatistics, build
+from harness.engine.optimizers import build_optimizer
+from harness.engine.state import initial_state, named, named_slots
+
+EVALUATION_BATCH = 500
+
+
+class Variables(NamedTuple):
+    """All that a step reads and changes, as lists of arrays."""
+
+    trainable: list[Any]
+    fixed: list[Any]
+    slots: list[Any]
+
+
+class Steps(NamedTuple):
+    """What the steps of an epoch are told: arrays whose first axis is the step.
+
+    order: int32 [S, B], flip: bool [S, B], shift: int32 [S, B, 2]; rate: float32 [S]; dropout: float32 [S, 4].
+    """
+
+    order: Any
+    flip: Any
+    shift: Any
+    rate: Any
+    dropout: Any
+
+
+class Settings(NamedTuple):
+    """What a run is told: `reach` is its largest shift in pixels; a pixel p is fed as (p - offset) / unit."""
+
+    weight_decay: Any
+    label_smoothing: Any
+    reach: Any
+    offset: Any
+    unit: Any
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a program is compiled for. `dropout` says whether there is any: then all four layers of it are there."""
+
+    network: Network
+    optimizer: Any
+    momentum: float
+    normalization_momentum: float
+    dropout: bool
+    precision: Precision
+
+
+class Program:
+    """A network with its compiled epoch and evaluation."""
+
+    def __init__(self, structure: Structure) -> None:
+        self.structure = structure
+        # Weight decay and learning rate stand for themselves: each run brings its own.
+        self._recipe = Recipe(
+            epochs=1, batch_size=2, optimizer=structure.optimizer, learning_rate=1.0, schedule="constant",
+            momentum=structure.momentum, weight_decay=1.0, dropout=_rates(structure.dropout),
+            normalization_momentum=structure.normalization_momentum,
+        )  # fmt: skip
+        self.model = self._build(self._recipe, seed=0)
+        self.optimizer = build_optimizer(self._recipe)
+        self.optimizer.build(self.model.trainable_variables)
+        names = {id(variable): name for name, variable in self._named().items()}
+        self._parts = [
+            [(names[id(variable)], np.dtype(variable.dtype), variable.shape) for variable in part]
+            for part in (self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables)
+        ]
+        fixed, slots = self.model.non_trainable_variables, self.optimizer.variables
+        self._dropouts = [
+            next(i for i, variable in enumerate(fixed) if variable is layer.traced_rate)
+            for layer in self.model.layers
+            if isinstance(layer, TracedDropout) and layer.rate > 0
+        ]
+        self._rate = next(i for i, variable in enumerate(slots) if variable is self.optimizer._learning_rate)
+        self._scan = jax.jit(self._all_steps)
+        self._one_step = jax.jit(self._step)
+        self._probabilities = jax.jit(self._evaluate)
+
+    def initial_state(self, config: RunConfig) -> State:
+        """The state before the first epoch of a run, by the names that every engine uses."""
+        where = Recipe(
+            **{**vars(self._recipe), "dropout": tuple(0.5 if rate else 0.0 for rate in config.recipe.dropout)}
+        )
+        return initial_state(self._build(where, config.seed), self.optimizer)
+
+    def read(self, state: State) -> Variables:
+        """The variables of a state; of those that it lacks (where a run has no dropout) any value serves."""
+        return Variables(
+            *(
+                [
+                    jnp.asarray(state[name], dtype) if name in state else jnp.zeros(shape, dtype)
+                    for name, dtype, shape in part
+                ]
+                for part in self._parts
+            )
+        )
+
+    def write(self, variables: Variables, like: State) -> State:
+        """The state of the variables, with the names of another."""
+        arrays = {
+            name: value
+            for part, values in zip(self._parts, variables, strict=True)
+            for (name, _, _), value in zip(part, values, strict=True)
+        }
+        return {name: arrays[name] for name in like}
+
+    def train_epoch(
+        self, state: State, data: tuple[Any, Any], steps: Steps, settings: Settings, on_step: Callable[[int], None]
+    ) -> tuple[State, TrainMetrics]:
+        """Every step of an epoch over the data: all images uint8 [N, 32, 32, 3], and labels int32 [N]."""
+        # Not donated: the state is the caller's still, who compares it with the next; to copy its 4 MB costs nothing.
+        variables = self.read(state)
+        count = len(steps.rate)
+        with self._exactness():
+            if jax.default_backend() == "cpu":
+                # A convolution in a loop of XLA's takes a CPU about ten times as long (jax issue 12868).
+                seen = []
+                for number in range(count):
+                    now = Steps(*(values[number] for values in steps))
+                    variables, measured = self._one_step(variables, data, now, settings)
+                    seen.append(measured)
+                    on_step(number + 1)
+                losses, hits = zip(*seen, strict=True)
+            else:
+                variables, (losses, hits) = self._scan(variables, data, steps, settings)
+                on_step(count)
+        return self.write(variables, state), TrainMetrics(float(np.mean(losses)), float(np.mean(hits)))
+
+    def predict(self, state: State, images: Any, settings: Settings) -> np.ndarray:
+        """Class probabilities float32 [N, 10] of uint8 images [M, EVALUATION_BATCH, 32, 32, 3], M * batch >= N."""
+        variables = self.read(state)
+        with self._exactness():
+            return np.asarray(self._probabilities(variables.trainable, variables.fixed, images, settings))
+
+    @contextlib.contextmanager
+    def _exactness(self) -> Iterator[None]:
+        """In float32, matrix products are of float32 too: a GPU would round their factors to fewer bits."""
+        with jax.default_matmul_precision("highest" if self.structure.precision == "float32" else "default"):
+            yield
+
+    def _build(self, recipe: Recipe, seed: int) -> keras.Model:
+        """The network on scaled pixels; logits out."""
+        # Keras numbers what it has named before: without this, a second network has other variable names.
+        keras.backend.clear_session()
+        keras.config.set_dtype_policy("mixed_bfloat16" if self.structure.precision == "bfloat16" else "float32")
+        model = build(self.structure.network, recipe, seed, output="linear", dropout=TracedDropout)
+        keras.config.set_dtype_policy("float32")
+        return model
+
+    def _named(self) -> dict[str, keras.Variable]:
+        return named(self.model) | named_slots(self.optimizer)
+
+    def _all_steps(
+        self, variables: Variables, data: tuple[Any, Any], steps: Steps, settings: Settings
+    ) -> tuple[Variables, tuple[Any, Any]]:
+        return jax.lax.scan(lambda before, now: self._step(before, data, now, settings), variables, steps)
+
+    def _step(
+        self, variables: Variables, data: tuple[Any, Any], now: Steps, settings: Settings
+    ) -> tuple[Variables, tuple[Any, Any]]:
+        """The variables after a step, and the loss and accuracy of its batch."""
+        images, labels = data
+        fixed, slots = list(variables.fixed), list(variables.slots)
+        for place, layer in enumerate(self._dropouts):
+            fixed[layer] = now.dropout[place]
+        slots[self._rate] = now.rate
+        inputs = scaled(moved(images, now, settings.reach), settings)
+        targets = jax.nn.one_hot(labels[now.order], CLASSES)
+        targets = targets * (1 - settings.label_smoothing) + settings.label_smoothing / CLASSES
+
+        def loss_of(trainable: list[Any]) -> tuple[Any, tuple[Any, Any]]:
+            logits, changed = self.model.stateless_call(trainable, fixed, inputs, training=True)
+            logits = logits.astype(jnp.float32)
+            return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(logits), axis=1)), (logits, changed)
+
+        (loss, (logits, fixed)), gradients = jax.value_and_grad(loss_of, has_aux=True)(variables.trainable)
+        # Keras reads it while the step is traced: a value of the program, where it usually finds a number.
+        self.optimizer.weight_decay = settings.weight_decay
+        trainable, slots = self.optimizer.stateless_apply(slots, gradients, variables.trainable)
+        self.optimizer.weight_decay = self._recipe.weight_decay
+        hits = jnp.mean(logits.argmax(axis=1) == labels[now.order])
+        return Variables(list(trainable), list(fixed), list(slots)), (loss, hits)
+
+    def _evaluate(self, trainable: list[Any], fixed: list[Any], images: Any, settings: Settings) -> Any:
+        def probabilities(batch: Any) -> Any:
+            logits, _ = self.model.stateless_call(trainable, fixed, scaled(batch, settings), training=False)
+            return jax.nn.softmax(logits.astype(jnp.float32))
+
+        return jax.lax.map(probabilities, images).reshape(-1, CLASSES)
+
+
+def moved(images: Any, now: Steps, reach: Any) -> Any:
+    """The augmented batch uint8 [B, 32, 32, 3] of one step, as `harness.augment.batch` makes it."""
+    size = images.shape[1]
+    place = jnp.arange(size)
+
+    def reflected(offset: Any, index: Any) -> Any:
+        """The pixel that stands at an index of the window which begins at an offset into the padded image."""
+        index = jnp.abs(offset[:, None] + index - reach)
+        return jnp.where(index >= size, 2 * (size - 1) - index, index)
+
+    columns = jnp.where(now.flip[:, None], size - 1 - place, place)
+    rows, columns = reflected(now.shift[:, 0], place), reflected(now.shift[:, 1], columns)
+    return images[now.order[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def scaled(images: Any, settings: Settings) -> Any:
+    """The pixels as the network is fed with them, float32."""
+    return (images.astype(jnp.float32) - settings.offset) / settings.unit
+
+
+def structure_of(config: RunConfig) -> Structure:
+    """What a run shares its program with."""
+    recipe = config.recipe
+    return Structure(
+        network=Network(**{**vars(config.network), "input_scaling": "raw"}),
+        optimizer=recipe.optimizer,
+        momentum=recipe.momentum,
+        normalization_momentum=recipe.normalization_momentum,
+        dropout=any(recipe.dropout),
+        precision=config.precision,
+    )
+
+
+def settings_of(config: RunConfig, pixels: PixelStatistics) -> Settings:
+    """What the program is told of a run."""
+    offset, unit = {
+        "raw": ((0.0,) * 3, (1.0,) * 3),
+        "unit": ((0.0,) * 3, (255.0,) * 3),
+        "standardised": pixels,
+    }[config.network.input_scaling]
+    recipe = config.recipe
+    return Settings(
+        weight_decay=np.float32(recipe.weight_decay),
+        label_smoothing=np.float32(recipe.label_smoothing),
+        reach=np.int32(recipe.shift),
+        offset=np.asarray(offset, np.float32),
+        unit=np.asarray(unit, np.float32),
+    )
+
+
+def steps_of(config: RunConfig, epoch: int, images: int) -> Steps:
+    """What the steps of an epoch are told. Batches are whole: the images left over at the end sit it out."""
+    recipe = config.recipe
+    count = images // recipe.batch_size
+    plan = augment.epoch_plan(recipe, config.seed, epoch, images)
+
+    def by_step(values: np.ndarray) -> np.ndarray:
+        return values[: count * recipe.batch_size].reshape(count, recipe.batch_size, *values.shape[1:])
+
+    return Steps(
+        order=by_step(plan.order.astype(np.int32)),
+        flip=by_step(plan.flip),
+        shift=by_step(plan.shift.astype(np.int32)),
+        rate=schedule.learning_rates(recipe, count, epoch),
+        dropout=np.outer(schedule.dropout_ramp(recipe, count, epoch), recipe.dropout).astype(np.float32),
+    )
+
+
+def _rates(dropout: bool) -> tuple[float, float, float, float]:
+    return (0.5,) * 4 if dropout else (0.0,) * 4
