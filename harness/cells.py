@@ -1,14 +1,19 @@
-"""Runs one cell: the lock, the engine, the training, the tracking and the figures, in that order."""
+"""Runs one cell: the lock, the engine, the training, its record and the figures, in that order."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from harness import paths
+from harness.bundles import Bundle, is_sealed
+from harness.config import source_hash
 from harness.data import Dataset
 from harness.engine import open_engine
+from harness.errors import HarnessError
 from harness.plan import Cell, images_of
 from harness.runs import History, Result, RunFolder
 from harness.tracking import Tracker, is_tracked, supersede
+from harness.tracking.provenance import provenance
 from harness.training import Observer, train
 
 
@@ -23,9 +28,12 @@ class Outcome:
 
 
 def is_done(cell: Cell) -> bool:
-    """Whether a cell is over and MLflow knows all of it."""
-    folder = RunFolder(cell.config)
-    return folder.result() is not None and is_tracked(folder)
+    """Whether a cell is over and MLflow, or offline its bundle, has all of it."""
+    return _is_done(RunFolder(cell.config))
+
+
+def _is_done(folder: RunFolder) -> bool:
+    return folder.result() is not None and (is_sealed if paths.offline() else is_tracked)(folder)
 
 
 def outcome(cell: Cell) -> Outcome | None:
@@ -39,11 +47,29 @@ def forget(cell: Cell) -> None:
     """Let a cell start over (`--fresh`); what MLflow has of it is marked as superseded."""
     folder = RunFolder(cell.config)
     with folder.locked():
-        supersede(folder)
+        if not paths.offline():
+            supersede(folder)
         folder.clear()
 
 
-def run_cell(cell: Cell, dataset: Dataset, observer: Observer, *, wait: bool = False, probe: bool = True) -> Result:
+def check(cell: Cell, dataset: Dataset) -> None:
+    """Raises HarnessError where a cell was planned with other data or code than those here."""
+    config = cell.config
+    if dataset.fingerprint != config.data_fingerprint:
+        raise HarnessError(
+            f"The data here ({dataset.name}, {dataset.fingerprint[:12]}, from {dataset.source}) are not those "
+            f"of the cell {cell.name} ({config.data}, {config.data_fingerprint[:12]}); set $CIFAR10_DIR to the same."
+        )
+    if config.source != source_hash(config.engine):
+        raise HarnessError(
+            f"The code here ({source_hash(config.engine)}) is not the code that planned the cell {cell.name} "
+            f"({config.source}): they would not give the same numbers. Use the same commit."
+        )
+
+
+def run_cell(
+    cell: Cell, dataset: Dataset, observer: Observer | None = None, *, wait: bool = False, probe: bool = True
+) -> Result:
     """Bring a cell to its end from wherever it stands.
 
     Raises HarnessError when another process has it; with `wait`, waits for that one instead.
@@ -51,11 +77,11 @@ def run_cell(cell: Cell, dataset: Dataset, observer: Observer, *, wait: bool = F
     folder = RunFolder(cell.config)
     with folder.locked(wait=wait):
         result = folder.result()
-        if result and is_tracked(folder):
+        if result and _is_done(folder):
             return result
         split = images_of(cell.config, dataset)
         engine = open_engine(cell.config, split)
-        tags = {
+        tags = provenance() | {
             "experiment": cell.experiment,
             "variant": cell.variant,
             "recipe": cell.recipe,
@@ -67,10 +93,16 @@ def run_cell(cell: Cell, dataset: Dataset, observer: Observer, *, wait: bool = F
             "device": engine.device,
             "precision": cell.config.precision,
         }
-        with Tracker(folder, cell.name, tags, dataset.source) as tracker:
-            ended = train(cell.config, engine, split, folder, [observer, tracker], probe=probe)
+        record = (
+            Bundle(folder, cell, tags, dataset.source)
+            if paths.offline()
+            else Tracker(folder, cell.name, tags, dataset.source)
+        )
+        with record:
+            observers = [observer, record] if observer else [record]
+            ended = train(cell.config, engine, split, folder, observers, probe=probe)
             folder.finish(ended.result, ended.history)
-            with tracker.timed():
+            with record.timed():
                 if cell.is_worth_a_portrait:
                     # Only now: importing matplotlib takes seconds, and training need not wait for it.
                     from harness.report.figures import draw_run
@@ -80,5 +112,5 @@ def run_cell(cell: Cell, dataset: Dataset, observer: Observer, *, wait: bool = F
                     probabilities = ended.probabilities.astype(np.float16)
                     np.savez_compressed(folder.artifacts / "probabilities.npz", probabilities=probabilities)
             model = engine.export(ended.state) if cell.is_worth_a_portrait else None
-            tracker.finish(ended.result, ended.history, model, split.eval_images)
+            record.finish(ended.result, ended.history, model, split.eval_images)
         return ended.result

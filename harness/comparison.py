@@ -25,6 +25,7 @@ def compare(
     seeds: str | None,
     recipe: str,
     retune: bool | None,
+    engine: str,
     data: str | None,
     to: Path | None,
 ) -> list[dict[str, Any]]:
@@ -32,7 +33,7 @@ def compare(
     from harness.jobs import Job, Request
 
     if all(name in experiment.names() for name in what):
-        job = Job(Request(what, budget, recipe, seeds, data=data, retune=retune))
+        job = Job(Request(what, budget, recipe, seeds, data=data, engine=engine, retune=retune))
         documents = job.publish(to)
         if not documents:
             raise BadInput(

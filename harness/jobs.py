@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from harness import cells, experiment, plan
+from harness import cells, experiment, paths, plan
 from harness.answer import answer, best_factors
 from harness.config import Network, SplitName, change
 from harness.data import Dataset, how_to_get_cifar10, load
 from harness.engine import ENGINES
 from harness.errors import BadInput
 from harness.experiment import BASELINE, Experiment
-from harness.hardware import resolve_precision
+from harness.hardware import resolve_precision, sees_gpu
 from harness.plan import Cell, Settings
 from harness.recipes import BUDGETS, named, recipe_called
 from harness.report.console import log
@@ -61,10 +61,13 @@ class Job:
             raise BadInput(f"--split {request.split} does not fit: it is {' or '.join(get_args(SplitName))}.")
         if request.workers is not None and request.workers < 1:
             raise BadInput(f"--workers {request.workers} does not fit: at least one process has to do the work.")
+        if paths.offline() and (request.workers or request.slurm):
+            raise BadInput("--offline does not go with --workers or --slurm: workers meet in Optuna's database.")
         precision = resolve_precision(request.precision, request.engine)
         one_baseline = list(self.seeds.values()) == [[0]] and list(self.seeds) == [BASELINE]
         may_fall_back = request.budget == "smoke" or (one_baseline and request.recipe == "fast")
         self.dataset = find_data(request.data, may_fall_back=may_fall_back)
+        warn_of_slow_engine(request.engine)
         split = cast(SplitName, request.split)
         self.settings = Settings(request.budget, request.recipe, split, request.engine, precision, request.changes)
         self.cells = {
@@ -98,12 +101,17 @@ class Job:
                 document = answer(each, done, self._trained) | {"missing": missing, "stale": plan.stale(planned)}
                 documents.append(document)
                 # Some of its variants are no answer to an experiment, and must not take the place of one.
-                if each.variants and not self.request.variants:
+                if each.variants and not self.request.variants and not paths.offline():
                     # Only now: matplotlib and MLflow take seconds to import.
                     from harness.publish import publish
 
                     publish(document, done, to)
         return documents
+
+    def planned(self) -> list[Cell]:
+        """The cells that are not done: those at the tuned learning rates only where the tuning is."""
+        every = [*_flat(self.cells), *_flat(self.tuning), *_flat(self._retuned())]
+        return [cell for cell in every if not cells.is_done(cell)]
 
     def _retuned(self) -> dict[str, list[Cell]]:
         """The cells at the tuned learning rates, of the experiments whose tuning is done."""
@@ -163,6 +171,15 @@ def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
             "named `digits` everywhere and are never compared with 0.86.[/]"
         )
     return dataset
+
+
+def warn_of_slow_engine(engine: str) -> None:
+    """Say of JAX without an accelerator that TensorFlow would be faster."""
+    if engine == "jax" and not sees_gpu("jax"):
+        log.print(
+            "JAX trains this network several times slower than TensorFlow on a CPU (110-155 against 290-690 images/s "
+            "on two cores): without a GPU, --engine tensorflow gives the same answers sooner."
+        )
 
 
 def _chosen(name: str, variants: Sequence[str]) -> Experiment:

@@ -9,8 +9,14 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def mlruns() -> Path:
-    """The folder of everything runs leave behind: `mlruns/`, or `$HARNESS_MLRUNS`."""
-    return Path(os.environ.get("HARNESS_MLRUNS") or PROJECT / "mlruns").resolve()
+    """The folder of everything runs leave behind: `mlruns/`, or `$HARNESS_MLRUNS`; offline, that of the bundles."""
+    return (offline() or Path(os.environ.get("HARNESS_MLRUNS") or PROJECT / "mlruns")).resolve()
+
+
+def offline() -> Path | None:
+    """Where bundles go while there is no MLflow to talk to (`$HARNESS_OFFLINE`), or None while there is."""
+    chosen = os.environ.get("HARNESS_OFFLINE")
+    return Path(chosen) if chosen else None
 
 
 def cache() -> Path:

@@ -13,7 +13,7 @@ from harness.tracking.answers import log_answer
 
 def publish(document: dict[str, Any], outcomes: Sequence[Outcome], to: Path | None) -> None:
     """Write the answer to a folder in `to` (None: mlruns/answers) and log it; the document then says where they are."""
-    usual = {"split": "final", "precision": "float32"}
+    usual = {"split": "final", "precision": "float32", "engine": "tensorflow"}
     unusual = [document[name] for name, value in usual.items() if document[name] != value]
     words = [*(document[name] for name in ("experiment", "recipe", "budget", "data")), document["changes"], *unusual]
     folder = folder_for(to, "-".join(filter(None, words)))

@@ -69,6 +69,11 @@ def open_study(name: str) -> optuna.Study:
         return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
 
 
+def suffix(engine: str) -> list[str]:
+    """What the name of a study ends with: a process trains with one engine, so their work waits apart."""
+    return [] if engine == "tensorflow" else [engine]
+
+
 def known_studies() -> list[str]:
     """The names of the studies that there are."""
     with _opening() as storage:

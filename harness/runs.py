@@ -83,7 +83,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Forget all that the run has done (`--fresh`)."""
-        for path in (self.path / "mlflow.json", self._result, self._checkpoint):
+        for path in (self.path / "mlflow.json", self.path / "environment.json", self._result, self._checkpoint):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.artifacts, ignore_errors=True)
 

@@ -12,8 +12,7 @@ import optuna
 import psutil
 
 from harness import paths, queue
-from harness.cells import run_cell
-from harness.config import source_hash
+from harness.cells import check, run_cell
 from harness.data import Dataset, load
 from harness.errors import HarnessError, first_line
 from harness.hardware import gpus, has_gpu
@@ -65,7 +64,9 @@ def through_the_queue(
 def study_name(cell: Cell) -> str:
     """Where a cell waits."""
     tuning = ["tuning"] if cell.purpose == "tuning" else []
-    return " ".join([cell.experiment, cell.recipe, cell.budget, cell.config.data, *tuning])
+    return " ".join(
+        [cell.experiment, cell.recipe, cell.budget, cell.config.data, *tuning, *queue.suffix(cell.config.engine)]
+    )
 
 
 def default_workers(cells: int) -> int:
@@ -123,17 +124,7 @@ def _accuracy(result: Result) -> float:
 
 
 def _run(cell: Cell, dataset: Dataset, display: RunDisplay, probe: bool) -> Result:
-    config = cell.config
-    if dataset.fingerprint != config.data_fingerprint:
-        raise HarnessError(
-            f"This worker's data ({dataset.name}, {dataset.fingerprint[:12]}, from {dataset.source}) are not those "
-            f"of the study ({config.data}, {config.data_fingerprint[:12]}); set $CIFAR10_DIR to the same data."
-        )
-    if config.source != source_hash(config.engine):
-        raise HarnessError(
-            f"The code here ({source_hash(config.engine)}) is not the code that queued this cell "
-            f"({config.source}): they would not give the same numbers. Use the same commit."
-        )
+    check(cell, dataset)
     # It may be another experiment's cell too, and in another worker's hands: its result will serve.
     with allowed():
         return run_cell(cell, dataset, display, wait=True, probe=probe)

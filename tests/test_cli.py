@@ -46,7 +46,7 @@ def test_importing_the_package_imports_no_tensorflow() -> None:
         (["run", "baseline", "--engine", "tensorflo"], "did you mean tensorflow"),
         (["run", "baseline", "--precision", "float16", "--data", "digits"], "float32 or bfloat16"),
         (["run", "baseline", "--data", "mnist"], "mnist"),
-        (["run"], "Missing argument"),
+        (["run"], "Give either experiments"),
         (["train"], "No such command"),
         (["predict", "nothing.png"], "nothing.png"),
         (["run", "ablate_bn", "--variant", "no nrm"], "did you mean no norm"),

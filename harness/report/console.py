@@ -50,6 +50,17 @@ def summary(document: dict[str, Any]) -> None:
             _line(f"    {'`make ui`, then ' if '//127.0.0.1:' in run['url'] else ''}{run['url']}")
 
 
+def print_cells(document: dict[str, Any]) -> None:
+    """How the cells of a file ended, from the document that `--json` prints."""
+    table = Table("cell", "run", "accuracy", title_justify="left")
+    for run in document["runs"]:
+        ended = run["status"] if run["accuracy"] is None else f"{run['accuracy']:.4f}"
+        table.add_row(run["name"], run["run_key"], ended)
+    out.print(table)
+    trained = sum(run["trained"] for run in document["runs"])
+    _line(f"  {len(document['runs'])} cells, {trained} of them trained now; they are in {document['folder']}")
+
+
 def preview(document: dict[str, Any]) -> None:
     """What `harness run --dry-run` shows, from the document that its `--json` prints."""
     table = Table("cell", "purpose", "run", "", title_justify="left")

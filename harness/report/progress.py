@@ -81,9 +81,9 @@ class RunDisplay:
 
 
 class CellsDisplay:
-    """Watches the cells that workers train: a bar in a terminal, one plain line a cell."""
+    """Watches the cells that workers train (0: this process): a bar in a terminal, one plain line a cell."""
 
-    def __init__(self, cells: Sequence[Cell], workers: int) -> None:
+    def __init__(self, cells: Sequence[Cell], workers: int = 0) -> None:
         # The folders too: naming one hashes its config, and each is looked into twice a second.
         self._open = [(cell, RunFolder(cell.config)) for cell in cells]
         self._count, self._workers = len(cells), workers
@@ -96,7 +96,8 @@ class CellsDisplay:
         self._task = self._progress.add_task("cells", total=len(cells), status="")
 
     def __enter__(self) -> "CellsDisplay":
-        log.print(f"{self._count} cells to train, {self._workers} workers; their logs are in mlruns/workers/")
+        workers = f", {self._workers} workers; their logs are in mlruns/workers/" if self._workers else ""
+        log.print(f"{self._count} cells to train{workers}")
         self._progress.start()
         return self
 

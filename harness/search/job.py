@@ -17,7 +17,7 @@ from harness.engine import ENGINES
 from harness.errors import BadInput, HarnessError
 from harness.experiment import BASELINE, Experiment
 from harness.hardware import resolve_precision
-from harness.jobs import find_data
+from harness.jobs import find_data, warn_of_slow_engine
 from harness.plan import Settings
 from harness.recipes import BUDGETS, named, recipe_called, save
 from harness.report.console import log
@@ -66,6 +66,7 @@ class SearchJob:
         precision = resolve_precision(request.precision, request.engine)
         self.settings = Settings(request.budget, request.recipe, "tune", request.engine, precision)
         self.dataset: Dataset = find_data(request.data, may_fall_back=request.budget == "smoke")
+        warn_of_slow_engine(request.engine)
         self.terms = terms_of(request.search, self.search, self.dataset, self.settings)
         self.study: optuna.Study = open_search(study_name(self.terms, request.study), self.terms)
 

@@ -68,7 +68,8 @@ def terms_of(name: str, search: Search, dataset: Dataset, settings: Settings) ->
 
 def study_name(terms: Terms, suffix: str = "") -> str:
     """The name of the study in the database: the queue's and the dashboard's."""
-    return " ".join(filter(None, [terms.search, terms.recipe, terms.budget, terms.data, suffix]))
+    engine = queue.suffix(terms.engine)
+    return " ".join(filter(None, [terms.search, terms.recipe, terms.budget, terms.data, suffix, *engine]))
 
 
 def open_search(name: str, terms: Terms) -> optuna.Study:

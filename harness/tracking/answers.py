@@ -14,7 +14,7 @@ from harness.tracking.provenance import provenance
 from harness.tracking.store import choose_experiment, explained, open_mlflow, ui_url
 
 #: What makes an answer this one and no other: one with the same, but of more seeds, takes its place.
-IDENTITY = ("experiment", "recipe", "budget", "changes", "data", "split", "precision")
+IDENTITY = ("experiment", "recipe", "budget", "changes", "data", "split", "precision", "engine")
 
 #: In characters. MLflow cuts a longer one off wherever that may be.
 LONGEST_NOTE = 8000

@@ -3,15 +3,19 @@
 import platform
 import subprocess
 from importlib import metadata
+from importlib.util import find_spec
 
 from harness import paths
 from harness.hardware import cpu_name
+
+#: Those of these that are installed are told with their versions.
+PACKAGES = ("jax", "keras", "mlflow", "numpy", "tensorflow")
 
 
 def provenance() -> dict[str, str]:
     """Tags for a run; the commit is left out where there is no git."""
     return {
-        **{f"version_{name}": metadata.version(name) for name in ("keras", "mlflow", "numpy", "tensorflow")},
+        **{f"version_{name}": metadata.version(name) for name in PACKAGES if find_spec(name)},
         "version_python": platform.python_version(),
         "cpu": cpu_name(),
         **_commit(),

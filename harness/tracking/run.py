@@ -20,15 +20,22 @@ from harness.metrics import FINAL, INSIDE, PER_EPOCH
 from harness.runs import History, Result, RunFolder
 from harness.tracking.dead import mark_dead_runs
 from harness.tracking.memory import remember
-from harness.tracking.provenance import provenance
 from harness.tracking.store import choose_experiment, explained, open_mlflow
 
 
 class Tracker:
     """Observes a training and tells MLflow; as a context, it ends the MLflow run however the block ends."""
 
-    def __init__(self, folder: RunFolder, name: str, tags: dict[str, str], dataset_source: str) -> None:
-        self.folder, self.name, self.tags, self.source = folder, name, tags, dataset_source
+    def __init__(
+        self,
+        folder: RunFolder,
+        name: str,
+        tags: dict[str, str],
+        dataset_source: str,
+        times: tuple[int, int] | None = None,
+    ) -> None:
+        """times: when a run that was made elsewhere began and ended, in ms since 1970; None for one made now."""
+        self.folder, self.name, self.tags, self.source, self._times = folder, name, tags, dataset_source, times
         self.seconds = 0.0
         self.run_id = ""
         self._status = "FAILED"
@@ -55,6 +62,8 @@ class Tracker:
         # The error that ends the block is the one to show, not the one that MLflow may add to it.
         with deferred(), contextlib.suppress(Exception) if kind else explained():
             self.mlflow.end_run(self._status)
+            if self._times:
+                self.mlflow.MlflowClient().set_terminated(self.run_id, self._status, self._times[1])
             if self._complete:
                 remember(self.folder, self.run_id, self.experiment_id, complete=True, seconds=self.seconds)
 
@@ -99,7 +108,7 @@ class Tracker:
 
     def _start_run(self) -> None:
         config = self.folder.config
-        tags = self.tags | provenance() | signs_of_life()
+        tags = self.tags | signs_of_life()
         tags |= {"run_key": config.key, "run_folder": str(self.folder.path)}
         client = self.mlflow.MlflowClient()
         # Found by its key and not by what the folder remembers: a process may die between the two.
@@ -109,11 +118,12 @@ class Tracker:
             # Before the run is RUNNING again: with a dead process's tags, another process would end it.
             for name, value in signs_of_life().items():
                 client.set_tag(self.run_id, name, value)
-            self.mlflow.start_run(self.run_id, tags=tags, log_system_metrics=True)
+            self.mlflow.start_run(self.run_id, tags=tags, log_system_metrics=not self._times)
             if "reason" in mine[0].data.tags:
                 self.mlflow.delete_tag("reason")
         else:
-            run = self.mlflow.start_run(run_name=self.name, tags=tags, log_system_metrics=True)
+            begun = self._times and client.create_run(self.experiment_id, self._times[0], tags, self.name).info.run_id
+            run = self.mlflow.start_run(begun, run_name=self.name, tags=tags, log_system_metrics=not self._times)
             self.run_id = run.info.run_id
         remember(self.folder, self.run_id, self.experiment_id, complete=False)
         self.mlflow.log_params({name: _readable(value) for name, value in config.flat().items()})
@@ -136,7 +146,7 @@ class Tracker:
             model,
             name="model",
             signature=infer_signature(pixels, np.asarray(model(pixels))),
-            pip_requirements=[f"{name}=={metadata.version(name)}" for name in ("tensorflow", "keras")],
+            pip_requirements=[f"{name}=={metadata.version(name)}" for name in (self.folder.config.engine, "keras")],
         )
 
 

@@ -1,0 +1,111 @@
+"""`harness data`, `show`, `predict`, `bench`, `ui`, `dashboard`: looking at things."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import Data, Json, Setting, app, name_and_value
+from harness.cli.options import show as print_document
+
+
+@app.command()
+def data(
+    data: Data = None,
+    picture: Annotated[Path | None, typer.Option(help="Where to draw ten samples of each class.")] = None,
+    json: Json = False,
+) -> None:
+    """Say which CIFAR-10 was found, where, and what is in it; draw ten samples of each class.
+
+    ```
+    harness data
+    CIFAR10_DIR=~/datasets/cifar10 harness data
+    harness data --picture samples.png
+    ```
+    """
+    from harness import inspection
+
+    print_document(inspection.describe_data(data, picture), json, inspection.print_data)
+
+
+@app.command()
+def show(
+    setting: Setting = None,
+    recipe: Annotated[str, typer.Option(help="Whose dropout rates to show.")] = "fast",
+    picture: Annotated[Path | None, typer.Option(help="Where to draw the network.")] = None,
+    json: Json = False,
+) -> None:
+    """Show the network: layers, shapes, parameters, operations; and draw it.
+
+    ```
+    harness show
+    harness show --set normalization=none --set activation=sigmoid
+    ```
+    """
+    from harness import inspection
+
+    changes = dict(name_and_value(text) for text in setting or [])
+    print_document(inspection.describe_network(recipe, changes, picture), json, inspection.print_network)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files of any size; each is scaled to 32x32.")],
+    run: Annotated[str | None, typer.Option(help="A run key, or the start of one; default: the best run.")] = None,
+    json: Json = False,
+) -> None:
+    """Classify image files with the best run, or with a named one: the three likeliest classes of each.
+
+    ```
+    harness predict cat.jpg truck.png
+    harness predict cat.jpg --run 3f9a
+    ```
+    """
+    from harness import prediction
+
+    print_document(prediction.predict(images, run), json, prediction.print_predictions)
+
+
+@app.command()
+def bench(
+    rounds: Annotated[int, typer.Option(min=5, help="Rounds of each contender, interleaved; medians are shown.")] = 5,
+    json: Json = False,
+) -> None:
+    """Measure this engine against plain Keras and PyTorch, side by side on this machine. Nothing else should run.
+
+    ```
+    harness bench
+    harness bench --rounds 9 --json
+    ```
+    """
+    from harness import bench
+
+    print_document(bench.run(rounds), json, bench.print_bench)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="On this machine only (127.0.0.1).")] = 5000) -> None:
+    """Open the MLflow UI over all runs.
+
+    ```
+    harness ui
+    harness ui --port 5001
+    ```
+    """
+    from harness.ui import serve
+
+    serve(port)
+
+
+@app.command()
+def dashboard(port: Annotated[int, typer.Option(help="On this machine only (127.0.0.1).")] = 8080) -> None:
+    """Open the Optuna dashboard over all studies.
+
+    ```
+    harness dashboard
+    harness dashboard --port 8081
+    ```
+    """
+    from harness.ui import serve_dashboard
+
+    serve_dashboard(port)

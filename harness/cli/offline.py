@@ -1,0 +1,69 @@
+"""`harness plan` and `sync`: what is trained where there is no MLflow."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import Data, Engine, Json, Precision, Setting, app, name_and_value, show
+from harness.report.console import log
+
+
+@app.command()
+def plan(
+    experiments: Annotated[list[str], typer.Argument(help="Files of experiments/, without the .py.")],
+    out: Annotated[Path, typer.Option(help="Where to write the list.")] = Path("cells.json"),
+    budget: Annotated[str, typer.Option(help="`smoke`, `quick` or `full`.")] = "full",
+    seeds: Annotated[str | None, typer.Option(help="As in `harness run`.")] = None,
+    recipe: Annotated[str, typer.Option(help="`fast` or `published`.")] = "fast",
+    split: Annotated[str, typer.Option(help="`final` or `tune`.")] = "final",
+    setting: Setting = None,
+    data: Data = None,
+    engine: Engine = "tensorflow",
+    precision: Precision = "auto",
+    retune: Annotated[bool | None, typer.Option(help="As in `harness run`.")] = None,
+) -> None:
+    """Write the cells of experiments that are not done to a file, for a machine without MLflow to train.
+
+    `auto` takes the precision that is fast here: for a GPU elsewhere, name it. The cells at retuned learning rates are
+    known when the tuning is done: sync its bundles, and plan again.
+
+    ```
+    harness plan ablate_bn ablate_order --budget quick --out cells.json
+    harness plan baseline --seeds 10 --engine jax --precision bfloat16
+    harness run --cells cells.json --offline bundles          # there
+    harness sync bundles                                      # here
+    ```
+    """
+    from harness import cells_file
+    from harness.jobs import Job, Request
+
+    changes = dict(name_and_value(text) for text in setting or [])
+    request = Request(
+        experiments, budget, recipe, seeds, split, (), data, engine, precision, changes, retune
+    )  # fmt: skip
+    count = cells_file.write(out, Job(request).planned())
+    log.print(f"{out}: {count} cells. Train them with harness run --cells {out} --offline DIR", soft_wrap=True)
+
+
+@app.command()
+def sync(
+    directory: Annotated[Path, typer.Argument(help="What `harness run --offline` has written.")],
+    json: Json = False,
+) -> None:
+    """Import the bundles of another machine: into MLflow with their times, and as cells that are done.
+
+    Those that are here already change nothing; one that is damaged, or of other code or data, is refused by name.
+
+    ```
+    harness sync bundles
+    harness sync bundles --json | jq '.bundles[] | select(.status == "refused")'
+    ```
+    """
+    from harness.sync import print_sync
+    from harness.sync import sync as import_bundles
+
+    document = import_bundles(directory)
+    show(document, json, print_sync)
+    if any(row["status"] == "refused" for row in document["bundles"]):
+        raise typer.Exit(1)

@@ -1,0 +1,97 @@
+"""`harness search` and `worker`: Optuna's part."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import Data, Engine, Json, Precision, Slurm, app, show
+from harness.errors import BadInput
+from harness.report.console import log
+
+
+@app.command()
+def search(
+    search: Annotated[str, typer.Argument(help="A search file of experiments/, without the .py.")] = "search",
+    trials: Annotated[int, typer.Option(help="How many there shall be in all, those that are done included.")] = 50,
+    budget: Annotated[str, typer.Option(help="`smoke` (seconds a trial), `quick` or `full`.")] = "quick",
+    workers: Annotated[int, typer.Option(help="Processes that train; one GPU each where there are several.")] = 1,
+    sampler: Annotated[str | None, typer.Option(help="`tpe` or `random`; default: the file's.")] = None,
+    pruner: Annotated[str | None, typer.Option(help="`halving`, `median` or `none`; default: the file's.")] = None,
+    study: Annotated[str, typer.Option(help="Another study beside the usual one.")] = "",
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Run the best three and the baseline on fresh seeds, on the test images.")
+    ] = False,
+    seeds: Annotated[str, typer.Option(help="Of the confirmation: how many, or which.")] = "10",
+    save: Annotated[str | None, typer.Option(metavar="NAME", help="Save the confirmed best as a recipe.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Where tables and figures go; default: mlruns/answers.")] = None,
+    recipe: Annotated[str, typer.Option(help="The baseline, which the search must beat.")] = "fast",
+    slurm: Slurm = None,
+    data: Data = None,
+    engine: Engine = "tensorflow",
+    precision: Precision = "auto",
+    json: Json = False,
+) -> None:
+    """Search for a better recipe by validation accuracy, then confirm the winners on fresh seeds.
+
+    The same command goes on where it was stopped; `--trials` may grow. Watch with `harness dashboard`.
+
+    ```
+    harness search --trials 50 --workers 2
+    harness search --trials 50 --confirm
+    harness search --trials 50 --confirm --save better && make baseline RECIPE=better
+    harness search --sampler random --pruner none --study random
+    harness search --trials 200 --workers 8 --slurm time=240,partition=gpu,gpus_per_node=1
+    ```
+    """
+    from harness.plan import parse_seeds
+    from harness.recipes import new_name
+    from harness.report.answer_text import print_answer
+    from harness.report.search_text import print_search
+    from harness.search.job import Request, SearchJob
+    from harness.workers import explained
+
+    fresh_seeds = parse_seeds(seeds)
+    if save and not confirm:
+        raise BadInput(f"--save {save} goes with --confirm: only a confirmed recipe is saved.")
+    if save:
+        new_name(save)
+    request = Request(
+        search=search, trials=trials, budget=budget, recipe=recipe, sampler=sampler, pruner=pruner, study=study,
+        data=data, engine=engine, precision=precision, workers=workers, slurm=slurm,
+    )  # fmt: skip
+    try:
+        with explained():
+            job = SearchJob(request)
+            if confirm:
+                document = job.confirm(fresh_seeds, to)
+                show(document, json, print_answer)
+                if save:
+                    log.print(f"Saved as {job.save(save, document)}: make baseline RECIPE={save}", soft_wrap=True)
+            else:
+                job.run()
+                show(job.publish(to), json, print_search)
+    except KeyboardInterrupt:
+        log.print("Stopped. What is finished is kept: the same command goes on from there.")
+        raise
+
+
+@app.command()
+def worker(
+    studies: Annotated[list[str], typer.Argument(help="Names of studies in the queue.")],
+    probe: Annotated[bool, typer.Option(help="Look inside the network after every epoch.")] = True,
+) -> None:
+    """Do the work that waits in some studies, until none waits: cells of experiments, trials of searches.
+
+    `--workers N` of `run` and `search` starts N of these. Others may join from any machine with the same code and data
+    that reaches the study's database (`OPTUNA_STORAGE`) and the tracking server (`MLFLOW_TRACKING_URI`).
+
+    ```
+    harness worker "ablate_bn fast quick cifar10"
+    OPTUNA_STORAGE=postgresql+psycopg://me@host/optuna MLFLOW_TRACKING_URI=http://host:5000 \\
+        harness worker "search fast quick cifar10"
+    ```
+    """
+    from harness.workers import join
+
+    join(studies, probe=probe)
