@@ -1,23 +1,25 @@
 # Two commands do everything on a fresh machine (Python 3.11+, make, git, pip):
 #   make baseline      train the network on CIFAR-10 and compare it with the 0.86 target
 #   make test          the tests
-# Options are make variables: make baseline SEEDS=3 RECIPE=published BUDGET=quick DATA=cifar10 WORKERS=2
+# Options are make variables: make baseline SEEDS=3 RECIPE=published BUDGET=quick DATA=cifar10 WORKERS=2 ENGINE=jax
 
 PYTHON ?= python3
 RECIPE ?= fast
 BUDGET ?= full
 UV := $(shell command -v uv 2>/dev/null)
 READY := .venv/.ready
-which = --recipe $(RECIPE) --budget $(BUDGET) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA),--data $(DATA))
-options = $(which) $(if $(FRESH),--fresh) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM))
-searched = --trials $(or $(TRIALS),50) --recipe $(RECIPE) --budget $(BUDGET) $(if $(DATA),--data $(DATA)) \
+engine = $(if $(ENGINE),--engine $(ENGINE))
+which = --recipe $(RECIPE) --budget $(BUDGET) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA),--data $(DATA)) $(engine)
+options = $(which) $(if $(FRESH),--fresh) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM)) \
+          $(if $(OFFLINE),--offline $(OFFLINE))
+searched = --trials $(or $(TRIALS),50) --recipe $(RECIPE) --budget $(BUDGET) $(if $(DATA),--data $(DATA)) $(engine) \
            $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM))
 ablations = ablate_bn ablate_activation ablate_scaling ablate_dropout ablate_order factorial
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install baseline ablate ablate-bn ablate-activation ablate-scaling ablate-dropout ablate-order factorial \
-        search confirm compare data show ui dashboard bench test test-slow lint format lock clean
+        search confirm compare sync data show ui dashboard bench test test-slow lint format lock clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +66,9 @@ data: $(READY)  ## which CIFAR-10 is here, and what is in it
 
 show: $(READY)  ## the network: layers, parameters, operations, drawing
 	@.venv/bin/harness show
+
+sync: $(READY)  ## import the bundles that a run with OFFLINE=DIR wrote, here or elsewhere (DIR=bundles)
+	@.venv/bin/harness sync $(or $(DIR),bundles)
 
 ui: $(READY)  ## the MLflow UI on http://127.0.0.1:5000 (PORT=5000)
 	@.venv/bin/harness ui $(if $(PORT),--port $(PORT))

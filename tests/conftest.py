@@ -19,6 +19,9 @@ import requests
 from harness.config import Network, Recipe, RunConfig
 from harness.data import Split
 
+#: Keras takes one framework per process: test_on_jax.py starts one for these.
+collect_ignore_glob = [] if os.environ.get("KERAS_BACKEND") == "jax" else ["on_jax/*"]
+
 SMALL_RECIPE = Recipe(
     epochs=3, batch_size=16, optimizer="muon", learning_rate=0.02, schedule="one-cycle", warmup=0.25,
     weight_decay=0.005, label_smoothing=0.1, dropout=(0.1, 0.2, 0.3, 0.5), dropout_ramp=True, flip=True, shift=2,

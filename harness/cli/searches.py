@@ -77,6 +77,28 @@ def search(
 
 
 @app.command()
+def anytime(
+    searches: Annotated[list[Path], typer.Argument(help="The search.json of each, as `harness search --to` wrote it.")],
+    to: Annotated[Path, typer.Option(help="Where table and figure go.")] = Path("."),
+    json: Json = False,
+) -> None:
+    """Compare ways of searching at equal PFLOP: how good was the best so far, at any cost?
+
+    Searches with the same sampler and pruner are repetitions of one way.
+
+    ```
+    harness search --study "tpe 2" --to results
+    harness search --study "random 1" --sampler random --pruner none --trials 37 --to results
+    harness anytime results/*/search.json --to results
+    ```
+    """
+    from harness.report.anytime_figure import print_anytime
+    from harness.search.anytime import anytime as compare_searches
+
+    show(compare_searches(searches, to), json, print_anytime)
+
+
+@app.command()
 def worker(
     studies: Annotated[list[str], typer.Argument(help="Names of studies in the queue.")],
     probe: Annotated[bool, typer.Option(help="Look inside the network after every epoch.")] = True,

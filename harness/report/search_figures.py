@@ -37,7 +37,7 @@ def draw_search(study: optuna.Study, importances: dict[str, float], folder: Path
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     for name, function in FIGURES.items():
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {} if name == "timeline" else {"target_name": "validation accuracy"}
         if name == "contour":
             options["params"] = list(importances)[:CONTOUR_PARAMETERS]
             if len(options["params"]) < 2:

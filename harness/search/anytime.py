@@ -1,0 +1,98 @@
+"""How good the best so far was at any cost: the ways of searching, compared at equal PFLOP."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from harness.errors import BadInput
+from harness.runs import write_atomically
+
+#: What searches must have in common to be compared.
+COMMON = ("data", "data_fingerprint", "budget", "recipe", "precision", "engine", "source", "baseline", "space")
+
+
+def anytime(files: Sequence[Path], to: Path) -> dict[str, Any]:
+    """The document of some searches, each a `search.json`; with anytime.csv and anytime.png in a folder.
+
+    Searches with one sampler and pruner are repetitions of one method. Each pair of methods is compared at the largest
+    PFLOP that all searches have spent: difference of the means with Welch's 95 % interval. Raises BadInput for files
+    that are no searches, or searches that cannot be compared.
+    """
+    from harness.report.anytime_figure import anytime_figure
+
+    searches = [_read(file) for file in files]
+    for file, search in zip(files, searches, strict=True):
+        for name in COMMON:
+            if search[name] != searches[0][name]:
+                raise BadInput(
+                    f"{files[0]} and {file} differ in {name}: their trials would not mean the same. Compare searches "
+                    f"that have it in common."
+                )
+    curves = {search["study"]: _best_so_far(search) for search in searches}
+    if len(curves) < len(searches):
+        raise BadInput("One study was given twice; each repetition counts once.")
+    spent = min(curve.index[-1] for curve in curves.values())
+    methods: dict[str, list[str]] = {}
+    for search in searches:
+        methods.setdefault(f"{search['sampler']}, pruner {search['pruner']}", []).append(search["study"])
+    best = {name: [float(curves[study][:spent].iloc[-1]) for study in studies] for name, studies in methods.items()}
+    document = {
+        **{name: searches[0][name] for name in COMMON if name != "space"},
+        "baseline_accuracy": searches[0]["baseline_accuracy"],
+        "pflop": spent,
+        "methods": [
+            {"method": name, "studies": methods[name], "best": values, "mean": sum(values) / len(values)}
+            for name, values in best.items()
+        ],
+        "differences": [
+            _difference(one, other, best)
+            for i, one in enumerate(best)
+            for other in list(best)[i + 1 :]
+            if min(len(best[one]), len(best[other])) > 1
+        ],
+        "folder": str(to),
+    }
+    table = pd.concat([curve.rename_axis("pflop").reset_index().assign(study=study) for study, curve in curves.items()])
+    write_atomically(to / "anytime.csv", table.to_csv(index=False).encode())
+    write_atomically(to / "anytime.json", (json.dumps(document, indent=1) + "\n").encode())
+    figure = anytime_figure(document, {name: [curves[study] for study in methods[name]] for name in methods})
+    figure.savefig(to / "anytime.png", dpi=120)
+    return document
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        search = json.loads(file.read_text())
+        missing = [name for name in (*COMMON, "study", "sampler", "pruner", "trials") if name not in search]
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInput(f"{file} is no search ({error}); `harness search --to DIR` writes DIR/*/search.json.") from error
+    if missing or not any(trial["accuracy"] for trial in search["trials"]):
+        raise BadInput(f"{file} is no search with a finished trial (it lacks {', '.join(missing) or 'one'}).")
+    return search
+
+
+def _best_so_far(search: dict[str, Any]) -> "pd.Series[float]":
+    """The best validation accuracy by the PFLOP spent; a pruned trial costs, and is no best."""
+    trials = pd.DataFrame(search["trials"]).sort_values("trial")
+    best = pd.to_numeric(trials["accuracy"]).cummax().ffill()
+    return pd.Series(best.to_numpy(), index=trials["pflop"].cumsum().to_numpy(), name="best").dropna()
+
+
+def _difference(one: str, other: str, best: dict[str, list[float]]) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        # Where no repetition beat the baseline, all are that one number: what scipy warns of is meant.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        test = stats.ttest_ind(best[one], best[other], equal_var=False)
+    interval = test.confidence_interval(0.95)
+    return {
+        "of": one,
+        "against": other,
+        "mean": sum(best[one]) / len(best[one]) - sum(best[other]) / len(best[other]),
+        "interval": [float(interval.low), float(interval.high)],
+        "p": float(test.pvalue),
+    }

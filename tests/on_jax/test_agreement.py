@@ -1,0 +1,70 @@
+"""From the same weights, without what is random, the two engines do the same; and each reads the other's states."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from agreement import CONFIG, STEPS, images
+
+from harness.engine import open_engine
+from harness.engine.importing import import_keras
+
+import_keras("jax")
+
+from harness.engine.jax.passes import JaxPasses  # noqa: E402
+from harness.engine.network import pixel_statistics  # noqa: E402
+from harness.engine.probes import Probes  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory):
+    """What TensorFlow made of JAX's first state, what JAX made of it, and the folder of the states."""
+    folder: Path = tmp_path_factory.mktemp("states")
+    engine = open_engine(dataclasses.replace(CONFIG, engine="jax"), images())
+    first = engine.initial_state()
+    np.savez(folder / "jax.npz", **first)
+    here = Path(__file__).parent
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "PYTHONPATH": f"{here}:{here.parent}"}
+    subprocess.run([sys.executable, str(here / "with_tensorflow.py"), str(folder)], env=environment, check=True)
+    state, losses = first, []
+    for epoch in range(STEPS):
+        state, metrics = engine.train_epoch(state, epoch)
+        losses.append(metrics.loss)
+    with np.load(folder / "seen.npz") as file:
+        return dict(file), engine, first, losses, state, folder
+
+
+def test_fifty_losses_agree(seen) -> None:
+    theirs, _, _, losses, _, _ = seen
+    assert losses[-1] < losses[0] - 0.3, "an example in which nothing is learned shows nothing"
+    np.testing.assert_allclose(losses, theirs["losses"], rtol=1e-4)
+
+
+def test_the_gradients_of_every_layer_agree(seen) -> None:
+    theirs, _, first, *_ = seen
+    split = images()
+    pixels = pixel_statistics(split.train_images)
+    probes = Probes(JaxPasses, CONFIG.network, CONFIG.recipe, pixels, split.train_images[:16], split.train_labels[:16])
+    gradients, _ = probes._passes.look(probes._weights(first))
+    assert len(gradients) == 11
+    for i, gradient in enumerate(gradients):
+        expected = theirs[f"gradient {i}"]
+        assert np.linalg.norm(gradient - expected) < 1e-3 * np.linalg.norm(expected)
+
+
+def test_evaluations_agree(seen) -> None:
+    theirs, engine, _, _, state, _ = seen
+    np.testing.assert_allclose(engine.evaluate(state, images().eval_images), theirs["probabilities"], atol=1e-4)
+
+
+def test_a_state_that_tensorflow_wrote_is_gone_on_with(seen) -> None:
+    theirs, engine, first, _, _, folder = seen
+    with np.load(folder / "tensorflow.npz") as file:
+        state = dict(file)
+    assert state.keys() == first.keys()
+    _, metrics = engine.train_epoch(state, STEPS - 1)
+    assert metrics.loss == pytest.approx(theirs["losses"][-1], rel=1e-4)

@@ -1,0 +1,214 @@
+"""The JAX engine: a function of its state, compiled once for all it is told; on the command line like the other."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from conftest import SMALL_RECIPE, small_config
+
+from harness import augment
+from harness.config import Network, RunConfig
+from harness.data import Split
+from harness.engine import open_engine
+from harness.engine.importing import import_keras
+from harness.errors import HarnessError
+from harness.training import weights_sha256
+
+import_keras("jax")
+
+from harness.engine.jax import JaxEngine  # noqa: E402
+from harness.engine.jax.program import Steps, moved, scaled, settings_of, steps_of  # noqa: E402
+from harness.engine.network import build, pixel_statistics  # noqa: E402
+
+
+def config_of(**changes: object) -> RunConfig:
+    network = Network(input_scaling=changes.pop("input_scaling", "standardised"))  # type: ignore[arg-type]
+    seed = changes.pop("seed", 0)
+    recipe = dataclasses.replace(SMALL_RECIPE, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(small_config(recipe, network, seed), engine="jax")  # type: ignore[arg-type]
+
+
+def equal(one, other) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+def test_the_program_moves_images_as_numpy_does(small_split: Split) -> None:
+    config = config_of(shift=4)
+    steps = steps_of(config, 1, 64)
+    plan = augment.epoch_plan(config.recipe, 0, 1, 64)
+    for number in range(4):
+        now = Steps(*(values[number] for values in steps))
+        expected = augment.batch(small_split.train_images, plan, slice(16 * number, 16 * number + 16), 4)
+        assert np.array_equal(moved(small_split.train_images, now, 4), expected)
+
+
+@pytest.mark.parametrize("scaling", ["raw", "unit", "standardised"])
+def test_the_program_scales_pixels_as_the_network_does(small_split: Split, scaling: str) -> None:
+    config = config_of(input_scaling=scaling)
+    pixels = pixel_statistics(small_split.train_images)
+    layer = build(config.network, config.recipe, 0, *pixels).get_layer("scaling")
+    images = small_split.train_images[:4]
+    expected = layer(images.astype(np.float32))
+    np.testing.assert_allclose(scaled(images, settings_of(config, pixels)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_training_learns_and_its_state_is_all_there_is(small_split: Split) -> None:
+    config = config_of()
+    engine = open_engine(config, small_split)
+    assert isinstance(engine, JaxEngine)
+    states, losses, heard = [engine.initial_state()], [], []
+    for epoch in range(3):
+        state, metrics = engine.train_epoch(states[-1], epoch, heard.append)
+        states.append(state)
+        losses.append(metrics.loss)
+    assert losses[-1] < losses[0]
+    assert heard == [1, 2, 3, 4] * 3
+    # Another engine, given the state in the middle, ends where the first one did: bit for bit.
+    other = open_engine(config, small_split)
+    assert equal(other.initial_state(), states[0])
+    arrays = {name: np.array(value) for name, value in states[1].items()}
+    for epoch in (1, 2):
+        arrays, _ = other.train_epoch(arrays, epoch)
+    assert equal(arrays, states[3])
+    # Evaluation leaves no trace, and the exported plain Keras model computes the same.
+    probabilities = other.evaluate(arrays, small_split.eval_images)
+    assert equal(other.train_epoch(states[2], 2)[0], states[3])
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    plain = other.export(states[3])
+    np.testing.assert_allclose(plain(small_split.eval_images), probabilities, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(other.evaluate(arrays, small_split.eval_images[:7]), probabilities[:7], atol=1e-6)
+    assert weights_sha256(other, states[3]) != weights_sha256(other, states[2])
+    # Probes look at the state and leave it as it is.
+    copy = {name: np.array(value) for name, value in states[3].items()}
+    measured = engine.probe(states[2], states[3], 4)
+    assert equal(copy, states[3])
+    assert measured["gradient_norm/block1_conv1"] > 0
+
+
+def test_what_a_program_is_told_compiles_nothing_anew(small_split: Split) -> None:
+    first = open_engine(config_of(), small_split)
+    first.train_epoch(first.initial_state(), 0)
+    compiled = first._program._one_step._cache_size()
+    assert compiled == 1
+    settings = (
+        {"seed": 1},
+        {"dropout": (0.5, 0.0, 0.0, 0.25), "dropout_ramp": False},
+        {"input_scaling": "raw"},
+        {"input_scaling": "unit", "learning_rate": 0.001, "schedule": "constant"},
+        {"weight_decay": 0.0, "label_smoothing": 0.0, "flip": False, "shift": 0},
+    )
+    ends = []
+    for changes in settings:
+        engine = open_engine(config_of(**changes), small_split)
+        assert engine._program is first._program
+        state, metrics = engine.train_epoch(engine.initial_state(), 0)
+        assert np.isfinite(metrics.loss)
+        ends.append(np.asarray(state["model/dense/kernel"]))
+    assert first._program._one_step._cache_size() == compiled
+    assert all(not np.array_equal(ends[i], ends[j]) for i in range(5) for j in range(i))
+
+
+def test_a_run_without_dropout_has_no_dropout_in_its_state(small_split: Split) -> None:
+    engine = open_engine(config_of(dropout=(0.0, 0.0, 0.0, 0.0)), small_split)
+    assert not any("dropout" in name for name in engine.initial_state())
+    partly = open_engine(config_of(dropout=(0.0, 0.0, 0.0, 0.5)), small_split)
+    after, _ = partly.train_epoch(partly.initial_state(), 0)
+    assert {name.split("/")[1] for name in after if "dropout" in name} == {"dense_dropout"}
+
+
+def test_a_decay_of_weights_spares_biases_and_normalization(small_split: Split) -> None:
+    # With a vanishing gradient step, only decay moves anything: lr * decay = 0.5 * 1 halves the kernels.
+    config = config_of(
+        batch_size=64, optimizer="sgd", momentum=0.0, learning_rate=1e-12, weight_decay=0.5e12, schedule="constant",
+        warmup=0.0,
+    )  # fmt: skip
+    engine = open_engine(config, small_split)
+    before = engine.initial_state()
+    after, _ = engine.train_epoch(before, 0)
+    np.testing.assert_allclose(after["model/dense/kernel"], before["model/dense/kernel"] / 2, rtol=1e-3)
+    np.testing.assert_allclose(after["model/block1_conv1_norm/gamma"], 1, rtol=1e-3)
+
+
+def test_one_program_for_the_epoch_is_its_steps_one_by_one(small_split: Split) -> None:
+    """What a GPU runs; here, where a loop of XLA's is slow, on two steps of four images."""
+    engine = open_engine(config_of(batch_size=4), small_split)
+    program, data = engine._program, (small_split.train_images, small_split.train_labels)
+    steps = Steps(*(values[:2] for values in steps_of(engine.config, 0, 64)))
+    variables = program.read(engine.initial_state())
+    looped, (losses, _) = program._scan(variables, data, steps, engine._settings)
+    for number in range(2):
+        now = Steps(*(values[number] for values in steps))
+        variables, (loss, _) = program._one_step(variables, data, now, engine._settings)
+        assert float(loss) == pytest.approx(float(losses[number]), rel=1e-3)
+    for one, other in zip(looped.fixed, variables.fixed, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-3)
+
+
+def test_too_small_a_memory_is_said_with_the_batch_that_would_fit(
+    small_split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_engine(config_of(), small_split)
+
+    def exhausted(*arguments: object) -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 80 GiB")
+
+    monkeypatch.setattr(engine._program, "_one_step", exhausted)
+    with pytest.raises(HarnessError, match="--set batch_size=8"):
+        engine.train_epoch(engine.initial_state(), 0)
+
+
+def without(tmp_path: Path, *packages: str) -> dict[str, str]:
+    """An environment for `python -S` that has all packages but those whose names begin so."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for entry in Path(np.__file__).parents[1].iterdir():
+        if not entry.name.startswith(packages):
+            (site / entry.name).symlink_to(entry)
+    return {"PYTHONPATH": f"{site}:{Path(__file__).parents[2]}"}
+
+
+def test_cells_are_planned_here_trained_there_and_synced(harness, mlruns: Path, tmp_path: Path) -> None:
+    """There: without TensorFlow, MLflow and Optuna."""
+    cells, bundles = tmp_path / "cells.json", tmp_path / "bundles"
+    words = ("ablate_order", "--budget", "smoke", "--data", "digits")
+    planned = harness("plan", *words, "--engine", "jax", "--out", str(cells))
+    assert planned.returncode == 0, planned.stderr
+    there = os.environ | without(tmp_path, "tensorflow", "mlflow", "optuna")
+    train = [sys.executable, "-S", "-m", "harness", "run", "--cells", str(cells), "--offline", str(bundles), "--json"]
+    ran = subprocess.run(train, env=there, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    runs = json.loads(ran.stdout)["runs"]
+    assert [run["status"] for run in runs] == ["finished"] * 2
+    assert all(run["trained"] for run in runs)
+    # As a whole experiment the same command finds nothing left to train, and answers.
+    again = [
+        sys.executable,
+        "-S",
+        "-m",
+        "harness",
+        "run",
+        *words,
+        "--engine",
+        "jax",
+        "--offline",
+        str(bundles),
+        "--json",
+    ]
+    answered = subprocess.run(again, env=there, cwd=tmp_path, capture_output=True, text=True)
+    assert answered.returncode == 0, answered.stderr
+    assert not any(run["trained"] for run in json.loads(answered.stdout)["runs"])
+    # Here, the bundles are the cells' results.
+    synced = harness("sync", str(bundles), "--json")
+    assert synced.returncode == 0, synced.stderr
+    assert {row["status"] for row in json.loads(synced.stdout)["bundles"]} == {"imported"}
+    preview = harness("run", *words, "--engine", "jax", "--dry-run", "--json")
+    assert all(cell["done"] for cell in json.loads(preview.stdout)["cells"]), preview.stdout
+    compared = harness("run", *words, "--engine", "jax", "--json")
+    assert compared.returncode == 0, compared.stderr
+    assert not any(run["trained"] for run in json.loads(compared.stdout)["runs"])

@@ -1,0 +1,45 @@
+"""The TensorFlow side of test_agreement.py: trains from a state that JAX wrote, and writes down what came of it."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from agreement import CONFIG, STEPS, images
+
+from harness.data import Split
+from harness.engine import open_engine
+from harness.engine.importing import import_keras
+
+
+def main(folder: Path) -> None:
+    import_keras("tensorflow")
+    from harness.engine.network import pixel_statistics
+    from harness.engine.probes import Probes
+    from harness.engine.tensorflow.passes import TensorFlowPasses
+
+    split: Split = images()
+    engine = open_engine(CONFIG, split)
+    with np.load(folder / "jax.npz") as file:
+        state = dict(file)
+    assert state.keys() == engine.initial_state().keys()
+    pixels = pixel_statistics(split.train_images)
+    probes = Probes(
+        TensorFlowPasses, CONFIG.network, CONFIG.recipe, pixels, split.train_images[:16], split.train_labels[:16]
+    )
+    gradients, _ = probes._passes.look(probes._weights(state))
+    losses = []
+    for epoch in range(STEPS):
+        if epoch == STEPS - 1:
+            np.savez(folder / "tensorflow.npz", **state)
+        state, metrics = engine.train_epoch(state, epoch)
+        losses.append(metrics.loss)
+    np.savez(
+        folder / "seen.npz",
+        losses=losses,
+        probabilities=engine.evaluate(state, split.eval_images),
+        **{f"gradient {i}": np.asarray(gradient) for i, gradient in enumerate(gradients)},
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,207 @@
+"""Bundles: valid after a kill, imported once with their own times, refused by name where damaged or foreign."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Command, command, document, mlflow_runs
+
+from harness import cells_file, data, experiment, plan
+from harness.bundles import Bundle, read_bundle
+from harness.errors import BadInput
+from harness.plan import Cell, Settings
+from harness.runs import Result, RunFolder
+from harness.sync import sync
+
+BEGUN = 1_700_000_000_000
+Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def cell() -> Cell:
+    digits = data.load("digits")
+    return plan.cells("baseline", experiment.load("baseline"), digits, Settings(budget="smoke"), [0])[0]
+
+
+@pytest.fixture
+def make(mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: Cell) -> Make:
+    """Make the bundle of a run of three epochs that nobody trained, 0.5 accurate; returns its folder."""
+
+    def make(cell: Cell = cell, *, seal: bool = True) -> Path:
+        monkeypatch.setenv("HARNESS_OFFLINE", str(tmp_path / "bundles"))
+        folder = RunFolder(cell.config)
+        history: list[dict[str, float]] = []
+        with folder.locked(), Bundle(folder, cell, {"variant": cell.variant, "device": "abacus"}, "there") as bundle:
+            environment = json.loads((folder.path / "environment.json").read_text())
+            (folder.path / "environment.json").write_text(json.dumps(environment | {"begun": BEGUN}))
+            bundle.started(history)
+            for epoch in (1, 2, 3):
+                row = {"epoch": epoch, "timestamp": BEGUN + 1000 * epoch, "test_accuracy": epoch / 6, "pflop": 1e-6}
+                history = [*history, row]
+                folder.save({"model/weight": np.zeros(3)}, history)
+                bundle.epoch(row)
+            errors = dict.fromkeys("abcdefghij", 0.5)
+            result = Result("finished", "", {"accuracy": 0.5, "training_seconds": 3.0}, "ab" * 32, errors, [])
+            folder.finish(result, history)
+            if seal:
+                bundle.finish(result, history, None, np.zeros(0))
+        monkeypatch.delenv("HARNESS_OFFLINE")
+        return folder.path
+
+    return make
+
+
+@pytest.fixture
+def unportrayed(cell: Cell) -> Cell:
+    """The same cell as one whose model is not kept: the bundles here hold no real one."""
+    return dataclasses.replace(cell, experiment="ablate_bn")
+
+
+def states(found: dict[str, Any]) -> list[str]:
+    return [row["status"] for row in found["bundles"]]
+
+
+def test_a_bundle_becomes_a_run_with_its_own_times(make: Make, mlruns: Path, tmp_path: Path, unportrayed: Cell) -> None:
+    path = make(unportrayed)
+    assert states(sync(tmp_path / "bundles")) == ["imported"]
+    folder = RunFolder(unportrayed.config)
+    assert folder.path != path
+    result = folder.result()
+    assert result is not None
+    assert result.metrics["accuracy"] == 0.5
+    (run,) = mlflow_runs(mlruns)
+    assert (run.info.status, run.info.start_time) == ("FINISHED", BEGUN)
+    assert run.info.end_time == json.loads((path / "bundle.json").read_text())["ended"]
+    assert run.data.tags["device"] == "abacus"
+    assert run.data.tags["run_key"] == unportrayed.config.key
+    assert run.data.metrics["test_accuracy"] == 0.5
+    # Again changes nothing, and neither does a part of the import done twice.
+    assert states(sync(tmp_path / "bundles")) == ["known"]
+    (folder.path / "mlflow.json").unlink()
+    assert states(sync(tmp_path / "bundles")) == ["imported"]
+    (same,) = mlflow_runs(mlruns)
+    assert (same.info.run_id, same.info.end_time) == (run.info.run_id, run.info.end_time)
+
+
+def test_a_bundle_may_travel_without_its_checkpoint(make: Make, tmp_path: Path, unportrayed: Cell) -> None:
+    (make(unportrayed) / "checkpoint.npz").unlink()
+    assert states(sync(tmp_path / "bundles")) == ["imported"]
+
+
+def test_what_is_damaged_or_foreign_is_refused_by_name_and_the_others_go_in(
+    make: Make, tmp_path: Path, unportrayed: Cell
+) -> None:
+    def other(seed: int, **changes: str) -> Cell:
+        return dataclasses.replace(
+            unportrayed, config=dataclasses.replace(unportrayed.config, seed=seed, **changes)  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    good = make(unportrayed)
+    damaged, cut, unfinished = make(other(1)), make(other(2)), make(other(3), seal=False)
+    (damaged / "metrics.jsonl").write_text("{}\n")
+    (cut / "result.json").unlink()
+    code, images = make(other(4, source="0" * 12)), make(other(5, data_fingerprint="1" * 64))
+    renamed = damaged.with_name("0123456789abcdef")
+    shutil.copytree(good, renamed)
+    found = {Path(row["bundle"]): row for row in sync(tmp_path / "bundles")["bundles"]}
+    assert found[good]["status"] == "imported"
+    assert found[unfinished]["status"] == "unfinished"
+    for path, says in {
+        damaged: "metrics.jsonl is not what it was",
+        cut: "no whole bundle",
+        code: "is not the code that planned",
+        images: "are not those",
+        renamed: "under another name",
+    }.items():
+        assert found[path]["status"] == "refused"
+        assert says in found[path]["reason"]
+        assert path.name in found[path]["reason"] or "cell" in found[path]["reason"]
+
+
+def test_where_there_is_no_bundle_it_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="--offline DIR"):
+        sync(tmp_path)
+
+
+def test_a_bundle_of_another_format_is_refused(make: Make, unportrayed: Cell) -> None:
+    path = make(unportrayed)
+    seal = json.loads((path / "bundle.json").read_text())
+    (path / "bundle.json").write_text(json.dumps(seal | {"format": 2}))
+    with pytest.raises(BadInput, match="format 2"):
+        read_bundle(path)
+
+
+def test_a_list_of_cells_is_read_as_it_was_written(tmp_path: Path, cell: Cell) -> None:
+    file = tmp_path / "cells.json"
+    assert cells_file.write(file, [cell, cell]) == 1
+    assert cells_file.read(file) == [cell]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda whole: whole["cells"][0]["config"].update(colour="red"), "colour"),
+        (lambda whole: whole["cells"][0].update(shape="round"), "shape"),
+        (lambda whole: whole["cells"][0]["config"]["recipe"].pop("epochs"), "epochs"),
+        (lambda whole: whole["cells"][0]["config"]["recipe"].update(epochs=0), "epochs=0"),
+        (lambda whole: whole.update(format=7), "format 7"),
+        (lambda whole: whole.pop("cells"), "harness plan"),
+    ],
+)
+def test_a_list_of_cells_that_does_not_fit_is_refused(
+    tmp_path: Path, cell: Cell, change: Callable[[Any], None], says: str
+) -> None:
+    file = tmp_path / "cells.json"
+    cells_file.write(file, [cell])
+    whole = json.loads(file.read_text())
+    change(whole)
+    file.write_text(json.dumps(whole))
+    with pytest.raises(BadInput, match=says):
+        cells_file.read(file)
+
+
+def test_bundles_and_workers_do_not_go_together(harness: Command, tmp_path: Path) -> None:
+    words = ("run", "baseline", "--budget", "smoke", "--data", "digits", "--offline", str(tmp_path), "--workers", "2")
+    refused = harness(*words)
+    assert refused.returncode == 2
+    assert "--workers" in refused.stderr
+
+
+def test_a_kill_leaves_a_bundle_that_is_gone_on_with(harness: Command, mlruns: Path, tmp_path: Path) -> None:
+    bundles = tmp_path / "bundles"
+    words = ("run", "baseline", "--budget", "smoke", "--data", "digits", "--offline", str(bundles), "--json")
+    # Enough epochs to be killed between two.
+    words = (*words, "--set", "epochs=12", "--no-probe")
+    process = subprocess.Popen(command(*words), env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        lines = [file.read_text().count("\n") for file in bundles.glob("runs/*/metrics.jsonl")]
+        if lines and lines[0] >= 2:
+            break
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert process.returncode == -9
+    (metrics,) = bundles.glob("runs/*/metrics.jsonl")
+    # What a kill in the middle of a line leaves.
+    with open(metrics, "a") as file:
+        file.write('{"epoch": 3, "tes')
+    unsealed = harness("sync", str(bundles), "--json")
+    assert states(document(unsealed)) == ["unfinished"]
+    assert document(harness(*words))["runs"][0]["trained"]
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
+    assert len(rows) > 3
+    assert states(document(harness("sync", str(bundles), "--json"))) == ["imported"]
+    (run,) = mlflow_runs(mlruns)
+    assert run.info.start_time < rows[0]["timestamp"]
+    # The model came along, and classifies.
+    assert run.outputs.model_outputs
