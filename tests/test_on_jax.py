@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import Command
 
 
 def on_jax(file: str) -> None:
@@ -21,3 +22,21 @@ def test_the_engines_agree() -> None:
 
 def test_the_engine() -> None:
     on_jax("test_jax_engine.py")
+
+
+JAX = ("run", "baseline", "--budget", "smoke", "--data", "digits", "--engine", "jax")
+
+
+def test_without_jax_it_is_said_how_to_get_it(harness: Command, tmp_path: Path) -> None:
+    (tmp_path / "jax.py").write_text("raise ImportError('no jax here')\n")
+    failed = harness(*JAX, PYTHONPATH=str(tmp_path))
+    assert failed.returncode == 1
+    assert "pip install jax" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_gpu_that_is_not_there_is_said_to_be_missing(harness: Command) -> None:
+    failed = harness(*JAX, JAX_PLATFORMS="cuda")
+    assert failed.returncode == 1
+    assert "JAX_PLATFORMS=cuda" in " ".join(failed.stderr.split())
+    assert "Traceback" not in failed.stderr

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 
 from harness import paths
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 
 #: The engines; each is named after the framework that it computes with.
 ENGINES = ("tensorflow", "jax")
@@ -76,11 +76,12 @@ def _import_jax() -> None:
             f"JAX cannot be imported ({error}). `.venv/bin/python -m pip install jax` gets it for the CPU, "
             f"`jax[cuda13]` for an NVIDIA GPU; --engine tensorflow needs neither."
         ) from error
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
+        asked = os.environ.get("JAX_PLATFORMS", "")
         raise HarnessError(
-            f"JAX finds no device of the kind that JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')} asks for "
-            f"({error}). For an NVIDIA GPU it needs a driver (`nvidia-smi` must answer) and `jax[cuda13]`; unset "
-            f"JAX_PLATFORMS to take what there is."
+            f"JAX finds no device of the kind that JAX_PLATFORMS={asked} asks for ({first_line(error)}). For an NVIDIA "
+            f"GPU it needs a driver (`nvidia-smi` must answer) and `jax[cuda13]`; unset JAX_PLATFORMS to take what "
+            f"there is."
         ) from error
 
 
