@@ -6,7 +6,8 @@
                   /metrics.jsonl      one line per finished epoch, with its time
                   /bundle.json        the seal, written last: the sha256 of each file, and when the run ended
 
-A kill at any moment leaves a bundle that the same command goes on with; one without its seal is not imported.
+A kill at any moment leaves a bundle that the same command goes on with; one without its seal is not imported. Imported,
+the folder keeps its seal: what MLflow has to be told of such a run is what stands in it, and nothing is computed anew.
 """
 
 import contextlib
@@ -16,12 +17,12 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from harness.config import RunConfig, from_json
+from harness.config import from_json
 from harness.errors import BadInput
 from harness.plan import Cell, cell_from_json
 from harness.runs import History, Result, RunFolder, write_atomically
@@ -31,8 +32,8 @@ FORMAT = 1
 #: Large, and needed by those alone who want the model: a bundle may travel without it.
 CHECKPOINT = "checkpoint.npz"
 
-#: What belongs to the machine that the run folder stands on, and not to the run.
-LOCAL = ("lock", "holder", "mlflow.json", "bundle.json")
+#: What every bundle has; its artifacts and its checkpoint come with them.
+ALWAYS = ("config.json", "cell.json", "environment.json", "metrics.jsonl", "result.json", "artifacts/history.json")
 
 
 class Bundle:
@@ -43,7 +44,6 @@ class Bundle:
         self._metrics = folder.path / "metrics.jsonl"
 
     def __enter__(self) -> "Bundle":
-        (self.folder.path / "bundle.json").unlink(missing_ok=True)
         write_atomically(self.folder.path / "cell.json", self.cell.to_json().encode())
         place = self.folder.path / "environment.json"
         begun = json.loads(place.read_text())["begun"] if place.exists() else int(time.time() * 1000)
@@ -76,11 +76,13 @@ class Bundle:
     def finish(self, result: Result, history: History, model: Any, images: np.ndarray) -> None:
         """Seal the bundle. The model is in the checkpoint."""
         path = self.folder.path
-        files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.name not in LOCAL]
+        # Nothing else of the folder, where a kill may have left a file half written, or a system a file of its own.
+        artifacts = (file for file in self.folder.artifacts.rglob("*") if file.is_file() and file.suffix != ".new")
+        files = {path / name for name in (*ALWAYS, CHECKPOINT) if (path / name).exists()} | set(artifacts)
         seal = {
             "format": FORMAT,
             "ended": int(time.time() * 1000),
-            "files": {str(file.relative_to(path)): _sha256(file) for file in files},
+            "files": {file.relative_to(path).as_posix(): _sha256(file) for file in sorted(files)},
         }
         write_atomically(path / "bundle.json", json.dumps(seal, indent=1).encode())
 
@@ -91,6 +93,8 @@ class Sealed:
 
     path: Path
     cell: Cell
+    result: Result
+    history: History
     tags: dict[str, str]
     source: str
     begun: int
@@ -99,7 +103,7 @@ class Sealed:
 
 
 def is_sealed(folder: RunFolder) -> bool:
-    """Whether the run's bundle is complete."""
+    """Whether the run is a bundle that is complete, made here or imported."""
     return (folder.path / "bundle.json").exists()
 
 
@@ -109,6 +113,10 @@ def read_bundle(path: Path) -> Sealed:
         seal = json.loads((path / "bundle.json").read_text())
         if seal["format"] != FORMAT:
             raise BadInput(f"{path} is a bundle of format {seal['format']}; this version reads format {FORMAT}.")
+        missing = [name for name in ALWAYS if name not in seal["files"]]
+        foreign = [name for name in seal["files"] if not _belongs(name)]
+        if missing or foreign:
+            raise ValueError(f"its seal lacks {', '.join(missing)}" if missing else f"its seal names {foreign[0]}")
         for name, digest in seal["files"].items():
             file = path / name
             if name == CHECKPOINT and not file.exists():
@@ -117,12 +125,14 @@ def read_bundle(path: Path) -> Sealed:
                 raise BadInput(f"{file} is not what it was when the bundle was sealed: copy the bundle again.")
         environment = json.loads((path / "environment.json").read_text())
         cell = cell_from_json((path / "cell.json").read_text())
-        config: RunConfig = from_json((path / "config.json").read_text())
-        if not config == cell.config or config.key != path.name:
+        config = from_json((path / "config.json").read_text())
+        if config != cell.config or config.key != path.name:
             raise BadInput(f"{path} holds the run {config.key} under another name: copy the bundle again.")
         return Sealed(
             path=path,
             cell=cell,
+            result=Result(**json.loads((path / "result.json").read_text())),
+            history=json.loads((path / "artifacts" / "history.json").read_text()),
             tags=environment["tags"],
             source=environment["source"],
             begun=environment["begun"],
@@ -131,6 +141,12 @@ def read_bundle(path: Path) -> Sealed:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path} is no whole bundle ({error}): copy it again from where it was made.") from error
+
+
+def _belongs(name: str) -> bool:
+    """Whether a file of that name is part of a bundle; a seal that names others was not made by this module."""
+    parts = PurePosixPath(name).parts
+    return name in (*ALWAYS, CHECKPOINT) or (parts[:1] == ("artifacts",) and ".." not in parts)
 
 
 def _sha256(file: Path) -> str:

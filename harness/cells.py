@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness import paths
-from harness.bundles import Bundle, is_sealed
+from harness.bundles import Bundle, is_sealed, read_bundle
 from harness.config import source_hash
 from harness.data import Dataset
 from harness.engine import open_engine
 from harness.errors import HarnessError
+from harness.imported import tell_mlflow
 from harness.plan import Cell, images_of
 from harness.runs import History, Result, RunFolder
 from harness.tracking import Tracker, is_tracked, supersede
@@ -33,7 +34,7 @@ def is_done(cell: Cell) -> bool:
 
 
 def _is_done(folder: RunFolder) -> bool:
-    return folder.result() is not None and (is_sealed if paths.offline() else is_tracked)(folder)
+    return folder.result() is not None and (is_sealed if paths.is_offline() else is_tracked)(folder)
 
 
 def outcome(cell: Cell) -> Outcome | None:
@@ -47,7 +48,7 @@ def forget(cell: Cell) -> None:
     """Let a cell start over (`--fresh`); what MLflow has of it is marked as superseded."""
     folder = RunFolder(cell.config)
     with folder.locked():
-        if not paths.offline():
+        if not paths.is_offline():
             supersede(folder)
         folder.clear()
 
@@ -79,6 +80,11 @@ def run_cell(
         result = folder.result()
         if result and _is_done(folder):
             return result
+        if result and is_sealed(folder):
+            tell_mlflow(read_bundle(folder.path), folder, dataset)
+            return result
+        # Left by an import that was cut off: this run is made here.
+        (folder.path / "bundle.json").unlink(missing_ok=True)
         split = images_of(cell.config, dataset)
         engine = open_engine(cell.config, split)
         tags = provenance() | {
@@ -95,7 +101,7 @@ def run_cell(
         }
         record = (
             Bundle(folder, cell, tags, dataset.source)
-            if paths.offline()
+            if paths.is_offline()
             else Tracker(folder, cell.name, tags, dataset.source)
         )
         with record:

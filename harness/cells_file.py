@@ -29,7 +29,7 @@ def read(file: Path) -> list[Cell]:
         document = json.loads(file.read_text())
         if document["format"] != FORMAT:
             raise BadInput(f"{file} has the format {document['format']}; this version reads {FORMAT}: plan again.")
-        entries = document["cells"]
+        entries = list(document["cells"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(
             f"{file} is no list of cells ({error}). `harness plan EXPERIMENT --out cells.json` writes one."
@@ -52,10 +52,15 @@ def train(file: Path, *, workers: int | None, probe: bool, slurm: str | None) ->
     Raises BadInput for a file that does not fit, and HarnessError for a cell that cannot be brought to its end.
     """
     cells = read(file)
-    names = {cell.config.data for cell in cells}
-    if len(names) != 1:
-        raise BadInput(f"{file} has cells on {len(names)} data sets ({', '.join(sorted(names))}); plan them apart.")
-    dataset = load("digits" if names == {"digits"} else None)
+    if not cells:
+        raise BadInput(f"{file} lists no cell: all that was asked for was done where it was planned.")
+    for what, names in {
+        "data sets": {cell.config.data for cell in cells},
+        "engines": {cell.config.engine for cell in cells},
+    }.items():
+        if len(names) > 1:
+            raise BadInput(f"{file} has cells of {len(names)} {what} ({', '.join(sorted(names))}): plan them apart.")
+    dataset = load("digits" if cells[0].config.data == "digits" else None)
     trained = train_all(cells, dataset, workers=workers, probe=probe, slurm=slurm)
     ended = [found for cell in cells if (found := outcome(cell))]
     return {

@@ -13,7 +13,7 @@ from harness.data import Dataset, how_to_get_cifar10, load
 from harness.engine import ENGINES
 from harness.errors import BadInput
 from harness.experiment import BASELINE, Experiment
-from harness.hardware import has_gpu, resolve_precision, sees_gpu
+from harness.hardware import resolve_precision
 from harness.plan import Cell, Settings
 from harness.recipes import BUDGETS, named, recipe_called
 from harness.report.console import log
@@ -61,13 +61,10 @@ class Job:
             raise BadInput(f"--split {request.split} does not fit: it is {' or '.join(get_args(SplitName))}.")
         if request.workers is not None and request.workers < 1:
             raise BadInput(f"--workers {request.workers} does not fit: at least one process has to do the work.")
-        if paths.offline() and (request.workers or request.slurm):
-            raise BadInput("--offline does not go with --workers or --slurm: workers meet in Optuna's database.")
         precision = resolve_precision(request.precision, request.engine)
         one_baseline = list(self.seeds.values()) == [[0]] and list(self.seeds) == [BASELINE]
         may_fall_back = request.budget == "smoke" or (one_baseline and request.recipe == "fast")
         self.dataset = find_data(request.data, may_fall_back=may_fall_back)
-        warn_of_slow_engine(request.engine)
         split = cast(SplitName, request.split)
         self.settings = Settings(request.budget, request.recipe, split, request.engine, precision, request.changes)
         self.cells = {
@@ -101,7 +98,7 @@ class Job:
                 document = answer(each, done, self._trained) | {"missing": missing, "stale": plan.stale(planned)}
                 documents.append(document)
                 # Some of its variants are no answer to an experiment, and must not take the place of one.
-                if each.variants and not self.request.variants and not paths.offline():
+                if each.variants and not self.request.variants and not paths.is_offline():
                     # Only now: matplotlib and MLflow take seconds to import.
                     from harness.publish import publish
 
@@ -171,19 +168,6 @@ def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
             "named `digits` everywhere and are never compared with 0.86.[/]"
         )
     return dataset
-
-
-def warn_of_slow_engine(engine: str) -> None:
-    """Say of JAX without an accelerator that TensorFlow would be faster."""
-    if engine != "jax" or sees_gpu("jax"):
-        return
-    if has_gpu():
-        log.print("This machine has an NVIDIA driver, but JAX sees no GPU: `pip install 'jax[cuda13]'` would let it.")
-    else:
-        log.print(
-            "On a CPU, JAX trains this network at a third of TensorFlow's speed (155 against 527 images/s on two cores "
-            "of a Xeon): without a GPU, --engine tensorflow answers sooner."
-        )
 
 
 def _chosen(name: str, variants: Sequence[str]) -> Experiment:

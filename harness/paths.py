@@ -8,15 +8,23 @@ import platformdirs
 PROJECT = Path(__file__).resolve().parent.parent
 
 
+_bundles: Path | None = None
+
+
 def mlruns() -> Path:
     """The folder of everything runs leave behind: `mlruns/`, or `$HARNESS_MLRUNS`; offline, that of the bundles."""
-    return (offline() or Path(os.environ.get("HARNESS_MLRUNS") or PROJECT / "mlruns")).resolve()
+    return (_bundles or Path(os.environ.get("HARNESS_MLRUNS") or PROJECT / "mlruns")).resolve()
 
 
-def offline() -> Path | None:
-    """Where bundles go while there is no MLflow to talk to (`$HARNESS_OFFLINE`), or None while there is."""
-    chosen = os.environ.get("HARNESS_OFFLINE")
-    return Path(chosen) if chosen else None
+def go_offline(bundles: Path | None) -> None:
+    """From now on this process speaks to no MLflow and no Optuna, and writes its runs to a folder as bundles."""
+    global _bundles
+    _bundles = bundles
+
+
+def is_offline() -> bool:
+    """Whether this process has gone offline."""
+    return _bundles is not None
 
 
 def cache() -> Path:

@@ -83,8 +83,9 @@ class RunFolder:
 
     def clear(self) -> None:
         """Forget all that the run has done (`--fresh`)."""
-        for path in (self.path / "mlflow.json", self.path / "environment.json", self._result, self._checkpoint):
-            path.unlink(missing_ok=True)
+        # The result first: without it, a kill in the middle leaves a run that is not over.
+        for name in ("result.json", "bundle.json", "environment.json", "mlflow.json", "checkpoint.npz"):
+            (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.artifacts, ignore_errors=True)
 
     def save(self, state: Mapping[str, Any], history: History) -> None:

@@ -24,6 +24,7 @@ from harness.runs import Result, RunFolder
 from harness.search.study import recorded_terms
 from harness.search.trial import join_search
 from harness.slurm import work_through
+from harness.work import incomplete
 
 #: Memory of one worker, in bytes, with room to spare: what `make bench` measures is under 3 GB.
 WORKER_MEMORY = 3 * 1024**3
@@ -54,11 +55,7 @@ def through_the_queue(
         missing = [cell for cell in cells if RunFolder(cell.config).result() is None]
         failed = queue.failures(list(studies.values()), missing) if missing else {}
     if missing:
-        reasons = "\n".join(f"  {cell.name}: {failed.get(cell.config.key, 'its worker died')}" for cell in missing[:10])
-        raise HarnessError(
-            f"{len(missing)} of {len(cells)} cells have no result:\n{reasons}\nThe others are kept. When the reason is "
-            f"mended, the same command (without --fresh) trains what is missing."
-        )
+        raise incomplete({cell.name: failed.get(cell.config.key, "its worker died") for cell in missing}, len(cells))
 
 
 def study_name(cell: Cell) -> str:

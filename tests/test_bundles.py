@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from conftest import Command, command, document, mlflow_runs
 
-from harness import cells_file, data, experiment, plan
+from harness import cells, cells_file, data, experiment, imported, paths, plan
 from harness.bundles import Bundle, read_bundle
+from harness.cli import main
 from harness.errors import BadInput
 from harness.plan import Cell, Settings
 from harness.runs import Result, RunFolder
@@ -32,11 +33,11 @@ def cell() -> Cell:
 
 
 @pytest.fixture
-def make(mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: Cell) -> Make:
+def make(mlruns: Path, tmp_path: Path, cell: Cell) -> Make:
     """Make the bundle of a run of three epochs that nobody trained, 0.5 accurate; returns its folder."""
 
     def make(cell: Cell = cell, *, seal: bool = True) -> Path:
-        monkeypatch.setenv("HARNESS_OFFLINE", str(tmp_path / "bundles"))
+        paths.go_offline(tmp_path / "bundles")
         folder = RunFolder(cell.config)
         history: list[dict[str, float]] = []
         with folder.locked(), Bundle(folder, cell, {"variant": cell.variant, "device": "abacus"}, "there") as bundle:
@@ -53,7 +54,7 @@ def make(mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: Ce
             folder.finish(result, history)
             if seal:
                 bundle.finish(result, history, None, np.zeros(0))
-        monkeypatch.delenv("HARNESS_OFFLINE")
+        paths.go_offline(None)
         return folder.path
 
     return make
@@ -123,7 +124,75 @@ def test_what_is_damaged_or_foreign_is_refused_by_name_and_the_others_go_in(
     }.items():
         assert found[path]["status"] == "refused"
         assert says in found[path]["reason"]
-        assert path.name in found[path]["reason"] or "cell" in found[path]["reason"]
+    rows = [row for row in found.values() if row["status"] == "refused"]
+    assert all(row["bundle"] in row["reason"] or row["name"] in row["reason"] for row in rows)
+
+
+@pytest.mark.parametrize("name", ["../../mlflow.db", "/etc/passwd", "mlflow.json", "artifacts/../../lock"])
+def test_a_seal_that_names_files_of_others_is_refused(make: Make, unportrayed: Cell, name: str) -> None:
+    path = make(unportrayed)
+    seal = json.loads((path / "bundle.json").read_text())
+    seal["files"][name] = "0" * 64
+    (path / "bundle.json").write_text(json.dumps(seal))
+    with pytest.raises(BadInput, match="no whole bundle"):
+        read_bundle(path)
+
+
+def test_a_seal_that_a_kill_cut_short_is_written_anew(make: Make, unportrayed: Cell) -> None:
+    path = make(unportrayed, seal=False)
+    for name in ("bundle.json", "metrics.jsonl", "artifacts/history.json"):
+        (path / f"{name}.new").write_text("{")
+    make(unportrayed)
+    assert not any(name.endswith(".new") for name in read_bundle(path).files)
+
+
+def test_an_import_that_is_cut_off_anywhere_is_made_whole_by_the_next(
+    make: Make, mlruns: Path, tmp_path: Path, unportrayed: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = len(read_bundle(make(unportrayed)).files) + 1
+    folder = RunFolder(unportrayed.config)
+    for after in range(files):
+        copied = iter(range(files))
+
+        def copy(source: Path, target: Path, after: int = after, copied: Any = copied) -> None:
+            if next(copied) == after:
+                target.write_bytes(source.read_bytes()[:7])
+                raise KeyboardInterrupt
+            target.write_bytes(source.read_bytes())
+
+        with monkeypatch.context() as patched:
+            patched.setattr(imported.shutil, "copyfile", copy)
+            with pytest.raises(KeyboardInterrupt):
+                sync(tmp_path / "bundles")
+        assert folder.result() is None
+    assert states(sync(tmp_path / "bundles")) == ["imported"]
+    assert read_bundle(folder.path).result == folder.result()
+
+
+def test_what_mlflow_was_not_told_of_a_bundle_is_told_and_not_computed(
+    make: Make, mlruns: Path, tmp_path: Path, unportrayed: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(unportrayed)
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.sync.tell_mlflow", lambda *arguments: None)
+        sync(tmp_path / "bundles")
+    monkeypatch.setattr(cells, "open_engine", lambda *arguments: pytest.fail("nothing is left to compute"))
+    result = cells.run_cell(unportrayed, data.load("digits"))
+    assert result.weights_sha256 == "ab" * 32
+    (run,) = mlflow_runs(mlruns)
+    assert (run.info.start_time, run.data.tags["device"]) == (BEGUN, "abacus")
+
+
+def test_bundles_of_two_data_sets_are_each_held_to_their_own(
+    make: Make, tmp_path: Path, unportrayed: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(unportrayed.config, data="cifar10-00000000", data_fingerprint="2" * 64)
+    make(unportrayed)
+    make(dataclasses.replace(unportrayed, config=config))
+    digits = data.load("digits")
+    other = dataclasses.replace(digits, name="cifar10-00000000", fingerprint="2" * 64)
+    monkeypatch.setattr("harness.sync.data.load", lambda which: digits if which == "digits" else other)
+    assert states(sync(tmp_path / "bundles")) == ["imported", "imported"]
 
 
 def test_where_there_is_no_bundle_it_is_said(tmp_path: Path) -> None:
@@ -152,7 +221,11 @@ def test_a_list_of_cells_is_read_as_it_was_written(tmp_path: Path, cell: Cell) -
         (lambda whole: whole["cells"][0].update(shape="round"), "shape"),
         (lambda whole: whole["cells"][0]["config"]["recipe"].pop("epochs"), "epochs"),
         (lambda whole: whole["cells"][0]["config"]["recipe"].update(epochs=0), "epochs=0"),
+        (lambda whole: whole["cells"][0]["config"].update(precision="float64"), "float64"),
+        (lambda whole: whole["cells"][0]["config"].update(seed="x"), "seed"),
+        (lambda whole: whole["cells"][0]["config"]["network"].update(activation="foo"), "activation"),
         (lambda whole: whole.update(format=7), "format 7"),
+        (lambda whole: whole.update(cells=5), "harness plan"),
         (lambda whole: whole.pop("cells"), "harness plan"),
     ],
 )
@@ -168,18 +241,37 @@ def test_a_list_of_cells_that_does_not_fit_is_refused(
         cells_file.read(file)
 
 
-def test_bundles_and_workers_do_not_go_together(harness: Command, tmp_path: Path) -> None:
-    words = ("run", "baseline", "--budget", "smoke", "--data", "digits", "--offline", str(tmp_path), "--workers", "2")
-    refused = harness(*words)
-    assert refused.returncode == 2
-    assert "--workers" in refused.stderr
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["baseline", "--budget", "smoke", "--data", "digits", "--offline", "DIR", "--workers", "2"], "--workers"),
+        (["--cells", "FILE", "--offline", "DIR", "--workers", "2"], "--workers"),
+        (["--cells", "FILE", "--dry-run"], "--dry-run does not go with --cells"),
+        (["--cells", "FILE", "--set", "epochs=2"], "--setting does not go"),
+        (["--cells", "FILE", "baseline"], "either experiments"),
+        (["--cells", "EMPTY"], "lists no cell"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    mlruns: Path, tmp_path: Path, cell: Cell, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], words: list[str], says: str,
+) -> None:  # fmt: skip
+    cells_file.write(tmp_path / "FILE", [cell])
+    cells_file.write(tmp_path / "EMPTY", [])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["harness", "run", *words])
+    with pytest.raises(SystemExit) as exit:
+        main()
+    paths.go_offline(None)
+    assert exit.value.code == 2
+    assert says in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_kill_leaves_a_bundle_that_is_gone_on_with(harness: Command, mlruns: Path, tmp_path: Path) -> None:
     bundles = tmp_path / "bundles"
-    words = ("run", "baseline", "--budget", "smoke", "--data", "digits", "--offline", str(bundles), "--json")
     # Enough epochs to be killed between two.
-    words = (*words, "--set", "epochs=12", "--no-probe")
+    more = ("--set", "epochs=12", "--no-probe", "--offline", str(bundles))
+    words = ("run", "baseline", "--budget", "smoke", "--data", "digits", *more)
     process = subprocess.Popen(command(*words), env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
@@ -196,7 +288,9 @@ def test_a_kill_leaves_a_bundle_that_is_gone_on_with(harness: Command, mlruns: P
         file.write('{"epoch": 3, "tes')
     unsealed = harness("sync", str(bundles), "--json")
     assert states(document(unsealed)) == ["unfinished"]
-    assert document(harness(*words))["runs"][0]["trained"]
+    whole = harness(*words)
+    assert whole.returncode == 0, whole.stderr
+    assert "a bundle, for `harness sync`" in whole.stdout
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
     assert len(rows) > 3

@@ -37,7 +37,14 @@ def state_of(model: keras.Model) -> dict[str, np.ndarray]:
 
 def probes_of(network: Network, split: Split) -> Probes:
     pixels = pixel_statistics(split.train_images)
-    return Probes(TensorFlowPasses, network, SMALL_RECIPE, pixels, split.train_images[:16], split.train_labels[:16])
+    return Probes(
+        TensorFlowPasses,
+        network,
+        SMALL_RECIPE.label_smoothing,
+        pixels,
+        split.train_images[:16],
+        split.train_labels[:16],
+    )
 
 
 def close_to(state: State, seed: int) -> dict[str, np.ndarray]:

@@ -1,11 +1,11 @@
 """`harness run`, `compare`, `new`: experiments and what comes of them."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from harness import paths
 from harness.cli.options import Data, Engine, Json, Precision, Setting, Slurm, app, name_and_value, show, show_answers
 from harness.errors import BadInput
 from harness.report.console import log, print_cells
@@ -13,6 +13,7 @@ from harness.report.console import log, print_cells
 
 @app.command()
 def run(
+    context: typer.Context,
     experiments: Annotated[list[str] | None, typer.Argument(help="Files of experiments/, without the .py.")] = None,
     budget: Annotated[str, typer.Option(help="`smoke` (seconds), `quick` (minutes) or `full` (everything).")] = "full",
     seeds: Annotated[
@@ -65,13 +66,17 @@ def run(
     """
     if offline:
         # For all of this process: there is no other place for runs then.
-        os.environ["HARNESS_OFFLINE"] = str(offline)
+        paths.go_offline(offline)
     if bool(experiments) == bool(cells):
         raise BadInput("Give either experiments (`harness run ablate_bn`) or a list of cells (`--cells cells.json`).")
     if cells:
+        _refuse_all_but(context, "cells", "offline", "workers", "slurm", "probe", "json")
         from harness.cells_file import train
 
-        show(train(cells, workers=workers, probe=probe, slurm=slurm), json, print_cells)
+        document = train(cells, workers=workers, probe=probe, slurm=slurm)
+        show(document, json, print_cells)
+        if any(run["status"] == "diverged" for run in document["runs"]):
+            raise typer.Exit(1)
         return
     from harness.jobs import Job, Request
 
@@ -95,6 +100,15 @@ def run(
     show_answers(documents, json)
     if any(run["status"] == "diverged" for document in documents for run in document["runs"]):
         raise typer.Exit(1)
+
+
+def _refuse_all_but(context: typer.Context, *allowed: str) -> None:
+    """Raises BadInput for an option that was given and says nothing beside a list of cells."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    idle = [name.replace("_", "-") for name in given if name not in allowed]
+    if idle:
+        raise BadInput(f"--{idle[0]} does not go with --cells: what each cell is stands in the list. Plan it anew.")
 
 
 @app.command()

@@ -43,7 +43,10 @@ def plan(
         experiments, budget, recipe, seeds, split, (), data, engine, precision, changes, retune
     )  # fmt: skip
     count = cells_file.write(out, Job(request).planned())
-    log.print(f"{out}: {count} cells. Train them with harness run --cells {out} --offline DIR", soft_wrap=True)
+    then = (
+        f"Train them with harness run --cells {out} --offline DIR" if count else "All that is asked for is done here."
+    )
+    log.print(f"{out}: {count} cells. {then}", soft_wrap=True)
 
 
 @app.command()

@@ -12,9 +12,18 @@ class TracedDropout(keras.layers.Dropout):
     differ in it share the step. A layer made with rate 0 is no operation at all.
     """
 
+    def __init__(self, rate: float, seed: int | None = None, **settings: Any) -> None:
+        super().__init__(0.0, **settings)
+        self.rate, self.seed = rate, seed
+        if rate > 0:
+            # Keras would number its generators, and which one is whose would depend on where else there is dropout.
+            self.seed_generator = keras.random.SeedGenerator(seed, name=f"{self.name}_seed")
+
     def build(self, input_shape: Any) -> None:
         if self.rate > 0:
-            self.traced_rate = self.add_weight(name="traced_rate", shape=(), initializer="zeros", trainable=False)
+            self.traced_rate = self.add_weight(
+                name="traced_rate", shape=(), initializer="zeros", trainable=False, autocast=False
+            )
         super().build(input_shape)
 
     def call(self, inputs: Any, training: bool = False) -> Any:

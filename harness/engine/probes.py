@@ -13,10 +13,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from harness.config import Network, Recipe
+from harness.config import Network
 from harness.data import Split, subset
 from harness.engine import State
 from harness.engine.network import CLASSES, PixelStatistics, build
+from harness.recipes import FAST
 
 #: `gradient_ratio` is the gradient's norm at the first of these over its norm at the second: the first convolution and
 #: the last.
@@ -80,13 +81,10 @@ class ProbedNetwork:
     variables; inputs, activations: the place of each layer's among the tensors.
     """
 
-    def __init__(
-        self, network: Network, recipe: Recipe, pixels: PixelStatistics, batch_norm: type[keras.layers.Layer]
-    ) -> None:
-        twin = build(
-            network, dataclasses.replace(recipe, dropout=(0.0, 0.0, 0.0, 0.0)), 0, *pixels,
-            output="linear", batch_norm=batch_norm,
-        )  # fmt: skip
+    def __init__(self, network: Network, pixels: PixelStatistics, batch_norm: type[keras.layers.Layer]) -> None:
+        # Of a recipe it is only dropout that a network is built with, and there is none here.
+        recipe = dataclasses.replace(FAST, dropout=(0.0, 0.0, 0.0, 0.0))
+        twin = build(network, recipe, 0, *pixels, output="linear", batch_norm=batch_norm)
         layers = [layer for layer in twin.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)]
         self.weights = [f"model/{weight.path}" for weight in twin.trainable_variables]
         self.kernels = {layer.name: self.weights.index(f"model/{layer.kernel.path}") for layer in layers}
@@ -129,21 +127,20 @@ class Probes:
     """Measures the states of any run with this network, loss and these images, whatever its seed and optimizer.
 
     passes: the engine's. images: uint8 [n, 32, 32, 3], labels: integers [n]; pixels: of all images that the runs train
-    on. Of the recipe, the loss matters alone: its label smoothing.
+    on.
     """
 
     def __init__(
         self,
         passes: type[Passes],
         network: Network,
-        recipe: Recipe,
+        label_smoothing: float,
         pixels: PixelStatistics,
         images: np.ndarray,
         labels: np.ndarray,
     ) -> None:
-        self._network = ProbedNetwork(network, recipe, pixels, passes.batch_norm)
-        smoothing = recipe.label_smoothing
-        targets = np.eye(CLASSES, dtype=np.float32)[labels] * (1 - smoothing) + smoothing / CLASSES
+        self._network = ProbedNetwork(network, pixels, passes.batch_norm)
+        targets = np.eye(CLASSES, dtype=np.float32)[labels] * (1 - label_smoothing) + label_smoothing / CLASSES
         self._passes = passes(self._network, images, targets.astype(np.float32))
         self._last: tuple[State, Any] | None = None
 

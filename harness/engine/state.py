@@ -32,6 +32,7 @@ def export(config: RunConfig, pixels: PixelStatistics, state: State) -> keras.Mo
     """See `harness.engine.Engine.export`."""
     keras.backend.clear_session()  # Keras numbers what it has named before: for the same names
     plain = build(config.network, config.recipe, config.seed, *pixels)
-    for name, variable in named(plain).items():
-        variable.assign(np.asarray(state[name]))
+    # The weights alone: plain dropout names its generators otherwise, and where the model is used they draw nothing.
+    for weight in plain.weights:
+        weight.assign(np.asarray(state[f"model/{weight.path}"]))
     return plain

@@ -83,6 +83,8 @@ def _cost(run: dict[str, Any]) -> str:
     cost = f"{run['pflop']:.3f} PFLOP in {duration(run['training_seconds'])}"
     if not run["trained"]:
         return f"{cost}; was done already (--fresh trains it again)"
+    if run["tracking_seconds"] is None:
+        return f"{cost}; a bundle, for `harness sync`"
     share = run["tracking_seconds"] / (run["training_seconds"] + run["tracking_seconds"])
     return f"{cost}; tracking took {run['tracking_seconds']:.1f} s, {share:.1%} of the time"
 

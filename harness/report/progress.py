@@ -24,7 +24,7 @@ class RunDisplay:
         self._epochs_done = 0
         self._seconds: list[float] = []
         self._last = ""
-        self._announced = False
+        self._announced = self._compiled = False
 
     def __enter__(self) -> "RunDisplay":
         self._progress.start()
@@ -46,6 +46,7 @@ class RunDisplay:
         now = time.perf_counter()
         if done == 1:
             self._begin = now
+            self._compiled = True
         if done < warm or done == 1:
             return
         rate = (done - 1) * self.config.recipe.batch_size / max(now - self._begin, 1e-9)
@@ -58,13 +59,15 @@ class RunDisplay:
             description=f"{self.name}  epoch {self._epochs_done + 1}/{self.config.recipe.epochs}",
             status=f"{rate:.0f} images/s  {self._last}  ETA {eta}",
         )
-        if not self._announced and (now - self._begin > 5 or done == steps_per_epoch):
+        # An epoch that is one program is heard of once, and the first one is mostly compiled.
+        if self._compiled and not self._announced and (now - self._begin > 5 or done == steps_per_epoch):
             self._announced = True
             if not log.is_terminal:
                 log.print(f"{self.name}: {rate:.0f} images/s, about {eta} for the {epochs_left:.1f} epochs left")
 
     def epoch(self, row: dict[str, float]) -> None:
         """Show what an epoch brought."""
+        self._begin = time.perf_counter()
         self._epochs_done += 1
         self._seconds.append(row["epoch_seconds"])
         judged = "test" if "test_loss" in row else "validation"

@@ -17,7 +17,7 @@ from harness.engine import ENGINES
 from harness.errors import BadInput, HarnessError
 from harness.experiment import BASELINE, Experiment
 from harness.hardware import resolve_precision
-from harness.jobs import find_data, warn_of_slow_engine
+from harness.jobs import find_data
 from harness.plan import Settings
 from harness.recipes import BUDGETS, named, recipe_called, save
 from harness.report.console import log
@@ -25,7 +25,7 @@ from harness.search.declared import load
 from harness.search.found import baseline_of, complete, describe_study, finished
 from harness.search.space import parameters_of
 from harness.search.study import open_search, plan_trials, study_name, terms_of
-from harness.work import train_all
+from harness.work import train_all, warn_of_slow_engine
 
 #: How many of the best trials are confirmed.
 WINNERS = 3
@@ -66,12 +66,12 @@ class SearchJob:
         precision = resolve_precision(request.precision, request.engine)
         self.settings = Settings(request.budget, request.recipe, "tune", request.engine, precision)
         self.dataset: Dataset = find_data(request.data, may_fall_back=request.budget == "smoke")
-        warn_of_slow_engine(request.engine)
         self.terms = terms_of(request.search, self.search, self.dataset, self.settings)
         self.study: optuna.Study = open_search(study_name(self.terms, request.study), self.terms)
 
     def run(self) -> None:
         """Bring the study to as many trials as were asked for, counting those that are done."""
+        warn_of_slow_engine(self.request.engine)
         # Only now: the workers' module imports what they train with.
         from harness.report.search_progress import SearchDisplay
         from harness.workers import start_workers

@@ -136,6 +136,7 @@ class Tracker:
         self.mlflow.log_input(dataset, context=config.split)
 
     def _log_model(self, model: Any, images: np.ndarray) -> None:
+        from keras.backend import backend
         from mlflow.models import infer_signature
 
         if self.mlflow.get_run(self.run_id).outputs.model_outputs:
@@ -146,7 +147,7 @@ class Tracker:
             model,
             name="model",
             signature=infer_signature(pixels, np.asarray(model(pixels))),
-            pip_requirements=[f"{name}=={metadata.version(name)}" for name in (self.folder.config.engine, "keras")],
+            pip_requirements=[f"{name}=={metadata.version(name)}" for name in (backend(), "keras")],
         )
 
 

@@ -25,6 +25,10 @@ CONFIG = dataclasses.replace(
     train_images=32,
 )  # fmt: skip
 
+WITH_DROPOUT = dataclasses.replace(
+    CONFIG, recipe=dataclasses.replace(CONFIG.recipe, dropout=(0.0, 0.1, 0.0, 0.5), optimizer="adamw")
+)
+
 
 def images() -> Split:
     """32 images whose brightness says their class, 40 to be judged by."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from agreement import CONFIG, STEPS, images
+from agreement import CONFIG, STEPS, WITH_DROPOUT, images
 
 from harness.engine import open_engine
 from harness.engine.importing import import_keras
@@ -35,11 +35,11 @@ def seen(tmp_path_factory: pytest.TempPathFactory):
         state, metrics = engine.train_epoch(state, epoch)
         losses.append(metrics.loss)
     with np.load(folder / "seen.npz") as file:
-        return dict(file), engine, first, losses, state, folder
+        return dict(file), engine, first, losses, folder
 
 
 def test_fifty_losses_agree(seen) -> None:
-    theirs, _, _, losses, _, _ = seen
+    theirs, _, _, losses, _ = seen
     assert losses[-1] < losses[0] - 0.3, "an example in which nothing is learned shows nothing"
     np.testing.assert_allclose(losses, theirs["losses"], rtol=1e-4)
 
@@ -48,7 +48,14 @@ def test_the_gradients_of_every_layer_agree(seen) -> None:
     theirs, _, first, *_ = seen
     split = images()
     pixels = pixel_statistics(split.train_images)
-    probes = Probes(JaxPasses, CONFIG.network, CONFIG.recipe, pixels, split.train_images[:16], split.train_labels[:16])
+    probes = Probes(
+        JaxPasses,
+        CONFIG.network,
+        CONFIG.recipe.label_smoothing,
+        pixels,
+        split.train_images[:16],
+        split.train_labels[:16],
+    )
     gradients, _ = probes._passes.look(probes._weights(first))
     assert len(gradients) == 11
     for i, gradient in enumerate(gradients):
@@ -56,15 +63,28 @@ def test_the_gradients_of_every_layer_agree(seen) -> None:
         assert np.linalg.norm(gradient - expected) < 1e-3 * np.linalg.norm(expected)
 
 
-def test_evaluations_agree(seen) -> None:
-    theirs, engine, _, _, state, _ = seen
-    np.testing.assert_allclose(engine.evaluate(state, images().eval_images), theirs["probabilities"], atol=1e-4)
-
-
-def test_a_state_that_tensorflow_wrote_is_gone_on_with(seen) -> None:
-    theirs, engine, first, _, _, folder = seen
+def test_a_state_that_tensorflow_wrote_is_evaluated_and_gone_on_with(seen) -> None:
+    theirs, engine, first, _, folder = seen
     with np.load(folder / "tensorflow.npz") as file:
         state = dict(file)
     assert state.keys() == first.keys()
+    np.testing.assert_allclose(engine.evaluate(state, images().eval_images), theirs["probabilities"], atol=1e-4)
     _, metrics = engine.train_epoch(state, STEPS - 1)
     assert metrics.loss == pytest.approx(theirs["losses"][-1], rel=1e-4)
+
+
+def test_a_state_with_dropout_is_gone_on_with(seen) -> None:
+    *_, folder = seen
+    with np.load(folder / "dropout.npz") as file:
+        state = dict(file)
+    engine = open_engine(dataclasses.replace(WITH_DROPOUT, engine="jax"), images())
+    first = engine.initial_state()
+    assert state.keys() == first.keys()
+    after, metrics = engine.train_epoch(state, 1)
+    assert np.isfinite(metrics.loss)
+    for layer in ("block2_dropout", "dense_dropout"):
+        name = f"model/{layer}_seed/seed_generator_state"
+        # The seed is the run's in both engines, and each has drawn once more.
+        assert state[name].tolist() == [first[name][0], 1]
+        assert after[name].tolist() == [first[name][0], 2]
+    assert [int(value) for name, value in after.items() if name.endswith("iteration")] == [2]

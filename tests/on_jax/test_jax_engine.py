@@ -23,6 +23,7 @@ from harness.training import weights_sha256
 import_keras("jax")
 
 from harness.engine.jax import JaxEngine  # noqa: E402
+from harness.engine.jax import _program as programs  # noqa: E402
 from harness.engine.jax.program import Steps, moved, scaled, settings_of, steps_of  # noqa: E402
 from harness.engine.network import build, pixel_statistics  # noqa: E402
 
@@ -92,6 +93,7 @@ def test_training_learns_and_its_state_is_all_there_is(small_split: Split) -> No
 
 
 def test_what_a_program_is_told_compiles_nothing_anew(small_split: Split) -> None:
+    programs.cache_clear()
     first = open_engine(config_of(), small_split)
     first.train_epoch(first.initial_state(), 0)
     compiled = first._program._one_step._cache_size()
@@ -119,7 +121,21 @@ def test_a_run_without_dropout_has_no_dropout_in_its_state(small_split: Split) -
     assert not any("dropout" in name for name in engine.initial_state())
     partly = open_engine(config_of(dropout=(0.0, 0.0, 0.0, 0.5)), small_split)
     after, _ = partly.train_epoch(partly.initial_state(), 0)
-    assert {name.split("/")[1] for name in after if "dropout" in name} == {"dense_dropout"}
+    assert {name.split("/")[1] for name in after if "dropout" in name} == {"dense_dropout", "dense_dropout_seed"}
+    seed = "model/dense_dropout_seed/seed_generator_state"
+    assert after[seed].tolist() == [partly.initial_state()[seed][0], 4]
+
+
+def test_a_dropout_of_one_layer_alone_draws_anew_with_every_epoch_and_seed(small_split: Split) -> None:
+    # Nothing but the masks sets these apart: the same weights and images, and no step that moves anything.
+    still = {"learning_rate": 1e-30, "weight_decay": 0.0, "batch_size": 64, "flip": False, "shift": 0}
+    engine = open_engine(config_of(dropout=(0.0, 0.0, 0.0, 0.5), dropout_ramp=False, **still), small_split)
+    first = engine.initial_state()
+    later, one = engine.train_epoch(first, 0)
+    _, two = engine.train_epoch(later, 1)
+    seed = "model/dense_dropout_seed/seed_generator_state"
+    _, three = engine.train_epoch({**first, seed: np.array([7, 0], np.uint32)}, 0)
+    assert len({one.loss, two.loss, three.loss}) == 3
 
 
 def test_a_decay_of_weights_spares_biases_and_normalization(small_split: Split) -> None:
@@ -140,27 +156,46 @@ def test_one_program_for_the_epoch_is_its_steps_one_by_one(small_split: Split) -
     engine = open_engine(config_of(batch_size=4), small_split)
     program, data = engine._program, (small_split.train_images, small_split.train_labels)
     steps = Steps(*(values[:2] for values in steps_of(engine.config, 0, 64)))
-    variables = program.read(engine.initial_state())
+    variables = first = program.read(engine.initial_state())
     looped, (losses, _) = program._scan(variables, data, steps, engine._settings)
     for number in range(2):
         now = Steps(*(values[number] for values in steps))
         variables, (loss, _) = program._one_step(variables, data, now, engine._settings)
         assert float(loss) == pytest.approx(float(losses[number]), rel=1e-3)
-    for one, other in zip(looped.fixed, variables.fixed, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-3)
+    for part, other, before in zip(looped, variables, first, strict=True):
+        for one, two, origin in zip(part, other, before, strict=True):
+            moved = np.linalg.norm(np.asarray(two, np.float64) - np.asarray(origin, np.float64))
+            assert np.linalg.norm(np.asarray(one, np.float64) - np.asarray(two, np.float64)) <= 0.02 * moved + 1e-6
 
 
-def test_too_small_a_memory_is_said_with_the_batch_that_would_fit(
-    small_split: Split, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bfloat16_computes_in_it_and_keeps_its_weights_in_float32(small_split: Split) -> None:
+    config = dataclasses.replace(config_of(batch_size=4), precision="bfloat16")
+    engine = open_engine(config, small_split)
+    program, data = engine._program, (small_split.train_images, small_split.train_labels)
+    steps = steps_of(config, 0, 64)
+    before = program.read(engine.initial_state())
+    # The loop of the whole epoch is traced, which finds a state whose types change from step to step; a step is run.
+    jax.eval_shape(program._all_steps, before, data, steps, engine._settings)
+    after, (loss, _) = program._one_step(before, data, Steps(*(v[0] for v in steps)), engine._settings)
+    assert np.isfinite(float(loss))
+    assert {str(value.dtype) for value in after.trainable} == {"float32"}
+    text = str(jax.make_jaxpr(program._step)(before, data, Steps(*(v[0] for v in steps)), engine._settings))
+    assert "bf16[4,32,32,32]" in text
+
+
+def test_too_small_a_memory_is_said_with_what_to_try(small_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = open_engine(config_of(), small_split)
 
     def exhausted(*arguments: object) -> None:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 80 GiB")
 
-    monkeypatch.setattr(engine._program, "_one_step", exhausted)
-    with pytest.raises(HarnessError, match="--set batch_size=8"):
-        engine.train_epoch(engine.initial_state(), 0)
+    state = engine.initial_state()
+    for function in ("_one_step", "_probabilities"):
+        monkeypatch.setattr(engine._program, function, exhausted)
+    with pytest.raises(HarnessError, match="a batch of 16: try --set batch_size=8"):
+        engine.train_epoch(state, 0)
+    with pytest.raises(HarnessError, match="an evaluation"):
+        engine.evaluate(state, small_split.eval_images)
 
 
 def without(tmp_path: Path, *packages: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from agreement import CONFIG, STEPS, images
+from agreement import CONFIG, STEPS, WITH_DROPOUT, images
 
 from harness.data import Split
 from harness.engine import open_engine
@@ -24,21 +24,31 @@ def main(folder: Path) -> None:
     assert state.keys() == engine.initial_state().keys()
     pixels = pixel_statistics(split.train_images)
     probes = Probes(
-        TensorFlowPasses, CONFIG.network, CONFIG.recipe, pixels, split.train_images[:16], split.train_labels[:16]
+        TensorFlowPasses,
+        CONFIG.network,
+        CONFIG.recipe.label_smoothing,
+        pixels,
+        split.train_images[:16],
+        split.train_labels[:16],
     )
     gradients, _ = probes._passes.look(probes._weights(state))
     losses = []
     for epoch in range(STEPS):
         if epoch == STEPS - 1:
             np.savez(folder / "tensorflow.npz", **state)
+            probabilities = engine.evaluate(state, split.eval_images)
         state, metrics = engine.train_epoch(state, epoch)
         losses.append(metrics.loss)
     np.savez(
         folder / "seen.npz",
         losses=losses,
-        probabilities=engine.evaluate(state, split.eval_images),
+        probabilities=probabilities,
         **{f"gradient {i}": np.asarray(gradient) for i, gradient in enumerate(gradients)},
     )
+    # And one epoch of a run whose dropout draws, in some layers.
+    dropping = open_engine(WITH_DROPOUT, split)
+    state, _ = dropping.train_epoch(dropping.initial_state(), 0)
+    np.savez(folder / "dropout.npz", **state)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from harness.config import Network, Recipe, RunConfig
+from harness.config import Network, RunConfig
 from harness.data import Split
 from harness.engine import State, TrainMetrics
 from harness.engine.jax.passes import JaxPasses
@@ -40,19 +40,20 @@ class JaxEngine:
         self, state: State, epoch: int, on_step: Callable[[int], None] = lambda step: None
     ) -> tuple[State, TrainMetrics]:
         steps = steps_of(self.config, epoch, len(self.split.train_images))
-        with _memory_explained(self.config.recipe.batch_size):
+        size = self.config.recipe.batch_size
+        half = f"try --set batch_size={max(2, size // 2)}, which takes about half as much"
+        with _memory_explained(f"the images and a batch of {size}", half):
             return self._program.train_epoch(state, _on_device(self.split), steps, self._settings, on_step)
 
     def evaluate(self, state: State, images: np.ndarray) -> np.ndarray:
-        own = images is self.split.eval_images
-        with _memory_explained(EVALUATION_BATCH):
-            batches = _eval_batches(self.split) if own else in_batches(images)
+        with _memory_explained("an evaluation", "see that no other process uses the device"):
+            batches = _eval_batches(self.split) if images is self.split.eval_images else in_batches(images)
             return self._program.predict(state, batches, self._settings)[: len(images)]
 
     def probe(self, before: State, after: State, steps: int) -> dict[str, float]:
-        # Dropout is off where the network is probed, and of the recipe the loss alone matters.
         smoothing = self.config.recipe.label_smoothing
-        return _probes(self.config.network, smoothing, self._pixels, self.split).measure(before, after, steps)
+        with _memory_explained("a look inside the network", "give --no-probe"):
+            return _probes(self.config.network, smoothing, self._pixels, self.split).measure(before, after, steps)
 
     def export(self, state: State) -> keras.Model:
         return export(self.config, self._pixels, state)
@@ -65,10 +66,7 @@ def _program(structure: Structure) -> Program:
 
 @lru_cache(maxsize=4)
 def _probes(network: Network, label_smoothing: float, pixels: PixelStatistics, split: Split) -> Probes:
-    recipe = Recipe(
-        epochs=1, batch_size=2, optimizer="sgd", learning_rate=1.0, schedule="constant", label_smoothing=label_smoothing
-    )
-    return Probes(JaxPasses, network, recipe, pixels, *probe_images(split))
+    return Probes(JaxPasses, network, label_smoothing, pixels, *probe_images(split))
 
 
 @lru_cache(maxsize=2)
@@ -91,8 +89,8 @@ def in_batches(images: np.ndarray) -> Any:
 
 
 @contextlib.contextmanager
-def _memory_explained(batch_size: int) -> Iterator[None]:
-    """Say of a device whose memory is too small which batch would fit."""
+def _memory_explained(what: str, remedy: str) -> Iterator[None]:
+    """Say of a device whose memory is too small what did not fit, and what to do."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -100,11 +98,7 @@ def _memory_explained(batch_size: int) -> Iterator[None]:
             raise
         limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
         has = f" of {limit / 2**30:.1f} GiB" if limit else ""
-        raise HarnessError(
-            f"The memory of {device_name()}{has} does not hold a batch of {batch_size} images. Give --set "
-            f"batch_size={max(2, batch_size // 2)}, which takes about half as much, or see that no other process "
-            f"uses the device."
-        ) from error
+        raise HarnessError(f"The memory of {device_name()}{has} does not hold {what}: {remedy}.") from error
 
 
 def device_name() -> str:

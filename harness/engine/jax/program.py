@@ -6,6 +6,7 @@ of the program and no constants of it, so it is compiled once for all of them.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -97,13 +98,12 @@ class Program:
         self._rate = next(i for i, variable in enumerate(slots) if variable is self.optimizer._learning_rate)
         self._scan = jax.jit(self._all_steps)
         self._one_step = jax.jit(self._step)
+        self._all_probabilities = jax.jit(self._evaluate_all)
         self._probabilities = jax.jit(self._evaluate)
 
     def initial_state(self, config: RunConfig) -> State:
         """The state before the first epoch of a run, by the names that every engine uses."""
-        where = Recipe(
-            **{**vars(self._recipe), "dropout": tuple(0.5 if rate else 0.0 for rate in config.recipe.dropout)}
-        )
+        where = dataclasses.replace(self._recipe, dropout=config.recipe.dropout)
         return initial_state(self._build(where, config.seed), self.optimizer)
 
     def read(self, state: State) -> Variables:
@@ -141,7 +141,8 @@ class Program:
                 for number in range(count):
                     now = Steps(*(values[number] for values in steps))
                     variables, measured = self._one_step(variables, data, now, settings)
-                    seen.append(measured)
+                    # Steps are only sent off here, and whoever hears of one takes it for done.
+                    seen.append(jax.block_until_ready(measured))
                     on_step(number + 1)
                 losses, hits = zip(*seen, strict=True)
             else:
@@ -149,11 +150,15 @@ class Program:
                 on_step(count)
         return self.write(variables, state), TrainMetrics(float(np.mean(losses)), float(np.mean(hits)))
 
-    def predict(self, state: State, images: Any, settings: Settings) -> np.ndarray:
-        """Class probabilities float32 [N, 10] of uint8 images [M, EVALUATION_BATCH, 32, 32, 3], M * batch >= N."""
+    def predict(self, state: State, batches: Any, settings: Settings) -> np.ndarray:
+        """Class probabilities float32 [M * B, 10] of uint8 images [M, B, 32, 32, 3]."""
         variables = self.read(state)
         with self._exactness():
-            return np.asarray(self._probabilities(variables.trainable, variables.fixed, images, settings))
+            if jax.default_backend() == "cpu":
+                # For the reason that train_epoch has.
+                found = [self._probabilities(variables, batch, settings) for batch in batches]
+                return np.concatenate(found)
+            return np.asarray(self._all_probabilities(variables, batches, settings)).reshape(-1, CLASSES)
 
     @contextlib.contextmanager
     def _exactness(self) -> Iterator[None]:
@@ -204,12 +209,13 @@ class Program:
         hits = jnp.mean(logits.argmax(axis=1) == labels[now.order])
         return Variables(list(trainable), list(fixed), list(slots)), (loss, hits)
 
-    def _evaluate(self, trainable: list[Any], fixed: list[Any], images: Any, settings: Settings) -> Any:
-        def probabilities(batch: Any) -> Any:
-            logits, _ = self.model.stateless_call(trainable, fixed, scaled(batch, settings), training=False)
-            return jax.nn.softmax(logits.astype(jnp.float32))
+    def _evaluate_all(self, variables: Variables, batches: Any, settings: Settings) -> Any:
+        return jax.lax.map(lambda batch: self._evaluate(variables, batch, settings), batches)
 
-        return jax.lax.map(probabilities, images).reshape(-1, CLASSES)
+    def _evaluate(self, variables: Variables, batch: Any, settings: Settings) -> Any:
+        inputs = scaled(batch, settings)
+        logits, _ = self.model.stateless_call(variables.trainable, variables.fixed, inputs, training=False)
+        return jax.nn.softmax(logits.astype(jnp.float32))
 
 
 def moved(images: Any, now: Steps, reach: Any) -> Any:
@@ -236,7 +242,7 @@ def structure_of(config: RunConfig) -> Structure:
     """What a run shares its program with."""
     recipe = config.recipe
     return Structure(
-        network=Network(**{**vars(config.network), "input_scaling": "raw"}),
+        network=dataclasses.replace(config.network, input_scaling="raw"),
         optimizer=recipe.optimizer,
         momentum=recipe.momentum,
         normalization_momentum=recipe.normalization_momentum,

@@ -49,10 +49,8 @@ class TensorFlowEngine:
         return self._program.predict(images)
 
     def probe(self, before: State, after: State, steps: int) -> dict[str, float]:
-        program = self._program
-        # Dropout is off where the network is probed: runs that differ in it share the probes.
-        recipe = dataclasses.replace(program.recipe, dropout=(0.0, 0.0, 0.0, 0.0))
-        return _probes(program.network, recipe, self._pixels, self.split).measure(before, after, steps)
+        smoothing = self.config.recipe.label_smoothing
+        return _probes(self.config.network, smoothing, self._pixels, self.split).measure(before, after, steps)
 
     def export(self, state: State) -> keras.Model:
         return export(self.config, self._pixels, state)
@@ -75,8 +73,8 @@ def _program(network: Network, recipe: Recipe, precision: Precision, pixels: Pix
 
 
 @lru_cache(maxsize=4)
-def _probes(network: Network, recipe: Recipe, pixels: PixelStatistics, split: Split) -> Probes:
-    return Probes(TensorFlowPasses, network, recipe, pixels, *probe_images(split))
+def _probes(network: Network, label_smoothing: float, pixels: PixelStatistics, split: Split) -> Probes:
+    return Probes(TensorFlowPasses, network, label_smoothing, pixels, *probe_images(split))
 
 
 def device_name() -> str:
