@@ -9,7 +9,7 @@
 #     ablate      every ablation, 10 seeds, tuned and retuned
 #     pack        what is finished, without checkpoints, as parts of 15 MB beside DIR
 #
-# Needs JAX (`pip install 'jax[cuda13]'`) and Keras; no TensorFlow, MLflow or Optuna. A slice ends after LIMIT seconds;
+# Needs what README.md names under bundles, with `jax[cuda13]`; no TensorFlow, MLflow or Optuna. A slice ends after LIMIT seconds;
 # the same command goes on from the last finished epoch. Then, where MLflow is:
 #
 #     cat bundles.tar.gz.* | tar xz && harness sync bundles
