@@ -286,8 +286,7 @@ def test_a_kill_leaves_a_bundle_that_is_gone_on_with(harness: Command, mlruns: P
     # What a kill in the middle of a line leaves.
     with open(metrics, "a") as file:
         file.write('{"epoch": 3, "tes')
-    unsealed = harness("sync", str(bundles), "--json")
-    assert states(document(unsealed)) == ["unfinished"]
+    assert states(sync(bundles)) == ["unfinished"]
     whole = harness(*words)
     assert whole.returncode == 0, whole.stderr
     assert "a bundle, for `harness sync`" in whole.stdout
