@@ -80,7 +80,7 @@ def _best_so_far(search: dict[str, Any]) -> "pd.Series[float]":
     """The best validation accuracy by the PFLOP spent; a pruned trial costs, and is no best."""
     trials = pd.DataFrame(search["trials"]).sort_values("trial")
     best = pd.to_numeric(trials["accuracy"]).cummax().ffill()
-    return pd.Series(best.to_numpy(), index=trials["pflop"].cumsum().to_numpy(), name="best").dropna()
+    return pd.Series(best.to_numpy(), index=trials["pflop"].cumsum().to_numpy(float), name="best").dropna()
 
 
 def _difference(one: str, other: str, best: dict[str, list[float]]) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""Searches compared at equal cost: the best so far never falls, and what cannot be compared is refused by name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import BadInput
+from harness.report.anytime_figure import print_anytime
+from harness.search.anytime import COMMON, _best_so_far, anytime
+
+trials = st.lists(
+    st.tuples(st.none() | st.floats(0.1, 0.9), st.floats(0.001, 1)), min_size=1, max_size=20
+)  # fmt: skip
+
+
+def search(study: str, found: list[tuple[float | None, float]], sampler: str = "tpe", **changes: Any) -> dict[str, Any]:
+    rows = [{"trial": n, "accuracy": a, "pflop": p} for n, (a, p) in enumerate(found)]
+    common = dict.fromkeys(COMMON, "same") | {"baseline_accuracy": 0.3}
+    return common | {"study": study, "sampler": sampler, "pruner": "none", "trials": rows} | changes
+
+
+def written(folder: Path, *searches: dict[str, Any]) -> list[Path]:
+    files = [folder / f"{number}.json" for number in range(len(searches))]
+    for file, document in zip(files, searches, strict=True):
+        file.write_text(json.dumps(document))
+    return files
+
+
+@given(trials)
+def test_the_best_so_far_is_the_best_of_what_has_ended(found: list[tuple[float | None, float]]) -> None:
+    curve = _best_so_far(search("a", found))
+    spent, best = 0.0, None
+    expected = []
+    for accuracy, pflop in found:
+        spent += pflop
+        best = accuracy if best is None or (accuracy or 0) > best else best
+        if best is not None:
+            expected.append((spent, best))
+    assert [value for _, value in expected] == curve.tolist()
+    assert [cost for cost, _ in expected] == pytest.approx(curve.index.tolist())
+
+
+def test_ways_are_compared_where_the_cheapest_search_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = written(
+        tmp_path,
+        search("a", [(0.3, 1), (0.4, 1), (0.9, 1)]),
+        search("b", [(0.3, 1), (None, 0.5), (0.5, 0.5)]),
+        search("c", [(0.3, 1), (0.2, 1)], sampler="random"),
+        search("d", [(0.3, 1), (0.1, 2)], sampler="random"),
+    )
+    document = anytime(files, tmp_path)
+    assert document["pflop"] == 2
+    assert {row["method"]: row["best"] for row in document["methods"]} == {
+        "tpe, pruner none": [0.4, 0.5],
+        "random, pruner none": [0.3, 0.3],
+    }
+    (difference,) = document["differences"]
+    assert difference["mean"] == pytest.approx(0.15)
+    assert difference["interval"][0] < 0.15 < difference["interval"][1]
+    assert set(pd.read_csv(tmp_path / "anytime.csv")["study"]) == set("abcd")
+    assert (tmp_path / "anytime.png").stat().st_size > 10_000
+    print_anytime(document)
+    assert "+15.00 points" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (search("b", [(0.3, 1)], data="other"), "differ in data"),
+        (search("a", [(0.3, 1)]), "given twice"),
+        (search("b", [(None, 1)]), "no search with a finished trial"),
+        ({"trials": [{"accuracy": 1}]}, "it lacks data"),
+        ([], "no search"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, other: Any, says: str) -> None:
+    files = written(tmp_path, search("a", [(0.3, 1)]), other)
+    with pytest.raises(BadInput, match=says):
+        anytime(files, tmp_path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"nothing\.json"):
+        anytime([tmp_path / "nothing.json"], tmp_path)
