@@ -247,7 +247,7 @@ def test_a_list_of_cells_that_does_not_fit_is_refused(
         (["baseline", "--budget", "smoke", "--data", "digits", "--offline", "DIR", "--workers", "2"], "--workers"),
         (["--cells", "FILE", "--offline", "DIR", "--workers", "2"], "--workers"),
         (["--cells", "FILE", "--dry-run"], "--dry-run does not go with --cells"),
-        (["--cells", "FILE", "--set", "epochs=2"], "--setting does not go"),
+        (["--cells", "FILE", "--set", "epochs=2"], "--set does not go with --cells"),
         (["--cells", "FILE", "baseline"], "either experiments"),
         (["--cells", "EMPTY"], "lists no cell"),
     ],

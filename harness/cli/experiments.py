@@ -70,7 +70,7 @@ def run(
     if bool(experiments) == bool(cells):
         raise BadInput("Give either experiments (`harness run ablate_bn`) or a list of cells (`--cells cells.json`).")
     if cells:
-        _refuse_all_but(context, "cells", "offline", "workers", "slurm", "probe", "json")
+        _refuse_all_but(context, "--cells", "--offline", "--workers", "--slurm", "--probe", "--json")
         from harness.cells_file import train
 
         document = train(cells, workers=workers, probe=probe, slurm=slurm)
@@ -104,11 +104,11 @@ def run(
 
 def _refuse_all_but(context: typer.Context, *allowed: str) -> None:
     """Raises BadInput for an option that was given and says nothing beside a list of cells."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
+    sources = {option.opts[0]: context.get_parameter_source(option.name) for option in context.command.params}
     given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
-    idle = [name.replace("_", "-") for name in given if name not in allowed]
+    idle = [name for name in given if name not in allowed]
     if idle:
-        raise BadInput(f"--{idle[0]} does not go with --cells: what each cell is stands in the list. Plan it anew.")
+        raise BadInput(f"{idle[0]} does not go with --cells: what each cell is stands in the list. Plan it anew.")
 
 
 @app.command()
