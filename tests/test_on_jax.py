@@ -20,10 +20,12 @@ def on_jax(file: str) -> None:
         pytest.fail(ran.stdout + ran.stderr, pytrace=False)
 
 
+@pytest.mark.timeout(1200)  # a file of tests, each with a limit of its own
 def test_the_engines_agree() -> None:
     on_jax("test_agreement.py")
 
 
+@pytest.mark.timeout(1200)
 def test_the_engine() -> None:
     on_jax("test_jax_engine.py")
 
