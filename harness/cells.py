@@ -73,8 +73,10 @@ def run_cell(
 ) -> Result:
     """Bring a cell to its end from wherever it stands.
 
-    Raises HarnessError when another process has it; with `wait`, waits for that one instead.
+    Raises HarnessError where the cell was planned with other data or code (`check`), or when another process has it;
+    with `wait`, waits for that one instead.
     """
+    check(cell, dataset)
     folder = RunFolder(cell.config)
     with folder.locked(wait=wait):
         result = folder.result()

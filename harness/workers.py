@@ -12,7 +12,7 @@ import optuna
 import psutil
 
 from harness import paths, queue
-from harness.cells import check, run_cell
+from harness.cells import run_cell
 from harness.data import Dataset, load
 from harness.errors import HarnessError, first_line
 from harness.hardware import gpus, has_gpu
@@ -121,7 +121,6 @@ def _accuracy(result: Result) -> float:
 
 
 def _run(cell: Cell, dataset: Dataset, display: RunDisplay, probe: bool) -> Result:
-    check(cell, dataset)
     # It may be another experiment's cell too, and in another worker's hands: its result will serve.
     with allowed():
         return run_cell(cell, dataset, display, wait=True, probe=probe)

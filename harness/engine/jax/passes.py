@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from harness.engine.jax.program import cross_entropy
 from harness.engine.probes import ProbedNetwork
 
 
@@ -50,4 +51,4 @@ class JaxPasses:
         for place, kernel in zip(self._kernels, kernels, strict=True):
             weights[place] = kernel
         (logits, *tensors), _ = self._network.model.stateless_call(weights, self._fixed, self._images, training=True)
-        return -jnp.mean(jnp.sum(self._targets * jax.nn.log_softmax(logits), axis=1)), tensors
+        return cross_entropy(logits, self._targets), tensors

@@ -84,7 +84,7 @@ class Program:
         self.model = self._build(self._recipe, seed=0)
         self.optimizer = build_optimizer(self._recipe)
         self.optimizer.build(self.model.trainable_variables)
-        names = {id(variable): name for name, variable in self._named().items()}
+        names = {id(variable): name for name, variable in (named(self.model) | named_slots(self.optimizer)).items()}
         self._parts = [
             [(names[id(variable)], np.dtype(variable.dtype), variable.shape) for variable in part]
             for part in (self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables)
@@ -175,9 +175,6 @@ class Program:
         keras.config.set_dtype_policy("float32")
         return model
 
-    def _named(self) -> dict[str, keras.Variable]:
-        return named(self.model) | named_slots(self.optimizer)
-
     def _all_steps(
         self, variables: Variables, data: tuple[Any, Any], steps: Steps, settings: Settings
     ) -> tuple[Variables, tuple[Any, Any]]:
@@ -199,7 +196,7 @@ class Program:
         def loss_of(trainable: list[Any]) -> tuple[Any, tuple[Any, Any]]:
             logits, changed = self.model.stateless_call(trainable, fixed, inputs, training=True)
             logits = logits.astype(jnp.float32)
-            return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(logits), axis=1)), (logits, changed)
+            return cross_entropy(logits, targets), (logits, changed)
 
         (loss, (logits, fixed)), gradients = jax.value_and_grad(loss_of, has_aux=True)(variables.trainable)
         # Keras reads it while the step is traced: a value of the program, where it usually finds a number.
@@ -216,6 +213,11 @@ class Program:
         inputs = scaled(batch, settings)
         logits, _ = self.model.stateless_call(variables.trainable, variables.fixed, inputs, training=False)
         return jax.nn.softmax(logits.astype(jnp.float32))
+
+
+def cross_entropy(logits: Any, targets: Any) -> Any:
+    """The mean cross-entropy of logits [B, 10] against target probabilities [B, 10], in nats."""
+    return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(logits), axis=1))
 
 
 def moved(images: Any, now: Steps, reach: Any) -> Any:
