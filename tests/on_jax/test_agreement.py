@@ -1,4 +1,8 @@
-"""From the same weights, without what is random, the two engines do the same; and each reads the other's states."""
+"""From the same weights, without what is random, the two engines do the same; and each reads the other's states.
+
+With $RECORDED, a folder, what TensorFlow does is read from there, and written there if it is not there yet: a machine
+with a GPU and without TensorFlow is held against what was recorded elsewhere (experiments/gpu.sh).
+"""
 
 import dataclasses
 import os
@@ -23,13 +27,16 @@ from harness.engine.probes import Probes  # noqa: E402
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory):
     """What TensorFlow made of JAX's first state, what JAX made of it, and the folder of the states."""
-    folder: Path = tmp_path_factory.mktemp("states")
+    folder = Path(os.environ.get("RECORDED") or tmp_path_factory.mktemp("states"))
     engine = open_engine(dataclasses.replace(CONFIG, engine="jax"), images())
-    first = engine.initial_state()
-    np.savez(folder / "jax.npz", **first)
-    here = Path(__file__).parent
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "PYTHONPATH": f"{here}:{here.parent}"}
-    subprocess.run([sys.executable, str(here / "with_tensorflow.py"), str(folder)], env=environment, check=True)
+    if not (folder / "dropout.npz").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(folder / "jax.npz", **engine.initial_state())
+        here = Path(__file__).parent
+        environment = os.environ | {"KERAS_BACKEND": "tensorflow", "PYTHONPATH": f"{here}:{here.parent}"}
+        subprocess.run([sys.executable, str(here / "with_tensorflow.py"), str(folder)], env=environment, check=True)
+    with np.load(folder / "jax.npz") as file:
+        first = dict(file)
     state, losses = first, []
     for epoch in range(STEPS):
         state, metrics = engine.train_epoch(state, epoch)

@@ -11,6 +11,8 @@ import jax
 import numpy as np
 import pytest
 from conftest import SMALL_RECIPE, mlflow_runs, small_config
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness import augment
 from harness.config import Network, RunConfig
@@ -24,7 +26,7 @@ import_keras("jax")
 
 from harness.engine.jax import JaxEngine  # noqa: E402
 from harness.engine.jax import _program as programs  # noqa: E402
-from harness.engine.jax.program import Steps, moved, scaled, settings_of, steps_of  # noqa: E402
+from harness.engine.jax.program import Program, Steps, moved, scaled, settings_of, steps_of  # noqa: E402
 from harness.engine.network import build, pixel_statistics  # noqa: E402
 
 
@@ -156,11 +158,14 @@ def test_one_program_for_the_epoch_is_its_steps_one_by_one(small_split: Split) -
     engine = open_engine(config_of(batch_size=4), small_split)
     program, data = engine._program, (small_split.train_images, small_split.train_labels)
     steps = Steps(*(values[:2] for values in steps_of(engine.config, 0, 64)))
-    variables = first = program.read(engine.initial_state())
-    looped, (losses, _) = program._scan(variables, data, steps, engine._settings)
+    start = engine.initial_state()
+    first, variables = program.read(start), program.read(start)
+    looped, (losses, _) = program._scan(program.read(start), data, steps, engine._settings)
     for number in range(2):
         now = Steps(*(values[number] for values in steps))
-        variables, (loss, _) = program._one_step(variables, data, now, engine._settings)
+        given = variables
+        variables, (loss, _) = program._one_step(given, data, now, engine._settings)
+        assert all(array.is_deleted() for array in given.trainable), "the state is donated"
         assert float(loss) == pytest.approx(float(losses[number]), rel=1e-3)
     for part, other, before in zip(looped, variables, first, strict=True):
         for one, two, origin in zip(part, other, before, strict=True):
@@ -183,19 +188,50 @@ def test_bfloat16_computes_in_it_and_keeps_its_weights_in_float32(small_split: S
     assert "bf16[4,32,32,32]" in text
 
 
-def test_too_small_a_memory_is_said_with_what_to_try(small_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_small_a_memory_is_said_with_the_batch_that_fits(
+    small_split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = open_engine(config_of(), small_split)
 
     def exhausted(*arguments: object) -> None:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 80 GiB")
 
     state = engine.initial_state()
+    program = engine._program
+    data = (small_split.train_images, small_split.train_labels)
+    taken = {size: program._bytes_taken(size, data, engine._settings) for size in (4, 8)}
+    # The outputs of every layer, and no less: they grow with the batch.
+    outputs = sum(np.prod(layer.output.shape[1:]) for layer in program.model.layers)
+    assert taken[8] - taken[4] > 4 * 4 * outputs
+    monkeypatch.setattr(program, "_bytes_taken", lambda size, *rest: taken[size])
     for function in ("_one_step", "_probabilities"):
-        monkeypatch.setattr(engine._program, function, exhausted)
-    with pytest.raises(HarnessError, match="a batch of 16: try --set batch_size=8"):
-        engine.train_epoch(state, 0)
+        monkeypatch.setattr(program, function, exhausted)
+    for memory, remedy in ((taken[8], "--set batch_size=8 would fit"), (taken[4] // 2, "no batch would fit")):
+        monkeypatch.setattr("harness.engine.jax._memory", lambda memory=memory: memory)
+        with pytest.raises(HarnessError, match=f"a batch of 16: {remedy}"):
+            engine.train_epoch(state, 0)
     with pytest.raises(HarnessError, match="an evaluation"):
         engine.evaluate(state, small_split.eval_images)
+
+
+@given(
+    fixed=st.integers(0, 10**9), per_image=st.integers(1, 10**7), below=st.integers(2, 10**5),
+    memory=st.integers(0, 10**11),
+)  # fmt: skip
+def test_the_largest_batch_fits_and_twice_as_much_does_not(
+    fixed: int, per_image: int, below: int, memory: int
+) -> None:
+    class Linear:
+        def _bytes_taken(self, size: int, *rest: object) -> int:
+            return fixed + per_image * size
+
+    size = Program.largest_batch(Linear(), below, None, None, memory)
+    assert size < below
+    if size:
+        assert size & (size - 1) == 0
+        assert fixed + per_image * size <= memory
+    twice = max(2, 2 * size)
+    assert twice >= below or fixed + per_image * twice > memory
 
 
 def without(tmp_path: Path, *packages: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+import psutil
 
 from harness.config import Network, RunConfig
 from harness.data import Split
@@ -20,6 +21,9 @@ from harness.engine.probes import Probes, probe_images
 from harness.engine.state import export
 from harness.errors import HarnessError
 from harness.hardware import cpu_name
+
+#: What may help where no other setting does.
+ALONE = "see that no other process uses the device"
 
 
 class JaxEngine:
@@ -41,19 +45,26 @@ class JaxEngine:
     ) -> tuple[State, TrainMetrics]:
         steps = steps_of(self.config, epoch, len(self.split.train_images))
         size = self.config.recipe.batch_size
-        half = f"try --set batch_size={max(2, size // 2)}, which takes about half as much"
-        with _memory_explained(f"the images and a batch of {size}", half):
+        with _memory_explained(f"the images and a batch of {size}", lambda: self._what_fits(size)):
             return self._program.train_epoch(state, _on_device(self.split), steps, self._settings, on_step)
 
     def evaluate(self, state: State, images: np.ndarray) -> np.ndarray:
-        with _memory_explained("an evaluation", "see that no other process uses the device"):
+        with _memory_explained("an evaluation", lambda: ALONE):
             batches = _eval_batches(self.split) if images is self.split.eval_images else in_batches(images)
             return self._program.predict(state, batches, self._settings)[: len(images)]
 
     def probe(self, before: State, after: State, steps: int) -> dict[str, float]:
         smoothing = self.config.recipe.label_smoothing
-        with _memory_explained("a look inside the network", "give --no-probe"):
+        with _memory_explained("a look inside the network", lambda: "give --no-probe"):
             return _probes(self.config.network, smoothing, self._pixels, self.split).measure(before, after, steps)
+
+    def _what_fits(self, size: int) -> str:
+        """What to do about a batch of that size, for which the memory is too small."""
+        # Shapes will do: where the images themselves did not fit, asking for them would fail again.
+        images = self.split.train_images
+        data = jax.ShapeDtypeStruct(images.shape, jnp.uint8), jax.ShapeDtypeStruct(images.shape[:1], jnp.int32)
+        fits = self._program.largest_batch(size, data, self._settings, _memory())
+        return f"--set batch_size={fits} would fit, by the compiler's account" if fits else f"no batch would fit, so {ALONE}"
 
     def export(self, state: State) -> keras.Model:
         return export(self.config, self._pixels, state)
@@ -89,16 +100,22 @@ def in_batches(images: np.ndarray) -> Any:
 
 
 @contextlib.contextmanager
-def _memory_explained(what: str, remedy: str) -> Iterator[None]:
+def _memory_explained(what: str, remedy: Callable[[], str]) -> Iterator[None]:
     """Say of a device whose memory is too small what did not fit, and what to do."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
-        has = f" of {limit / 2**30:.1f} GiB" if limit else ""
-        raise HarnessError(f"The memory of {device_name()}{has} does not hold {what}: {remedy}.") from error
+        raise HarnessError(
+            f"The memory of {device_name()}, {_memory() / 2**30:.1f} GiB for us, does not hold {what}: {remedy()}."
+        ) from error
+
+
+def _memory() -> int:
+    """The bytes that this process may use of the device's memory."""
+    of_device = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+    return of_device or psutil.virtual_memory().available
 
 
 def device_name() -> str:

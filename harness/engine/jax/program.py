@@ -96,8 +96,9 @@ class Program:
             if isinstance(layer, TracedDropout) and layer.rate > 0
         ]
         self._rate = next(i for i, variable in enumerate(slots) if variable is self.optimizer._learning_rate)
-        self._scan = jax.jit(self._all_steps)
-        self._one_step = jax.jit(self._step)
+        # The state is donated: where it was, the next one is written.
+        self._scan = jax.jit(self._all_steps, donate_argnums=0)
+        self._one_step = jax.jit(self._step, donate_argnums=0)
         self._all_probabilities = jax.jit(self._evaluate_all)
         self._probabilities = jax.jit(self._evaluate)
 
@@ -107,11 +108,11 @@ class Program:
         return initial_state(self._build(where, config.seed), self.optimizer)
 
     def read(self, state: State) -> Variables:
-        """The variables of a state; of those that it lacks (where a run has no dropout) any value serves."""
+        """Copies of a state's variables; of those that it lacks (where a run has no dropout) any value serves."""
         return Variables(
             *(
                 [
-                    jnp.asarray(state[name], dtype) if name in state else jnp.zeros(shape, dtype)
+                    jnp.array(state[name], dtype) if name in state else jnp.zeros(shape, dtype)
                     for name, dtype, shape in part
                 ]
                 for part in self._parts
@@ -131,7 +132,7 @@ class Program:
         self, state: State, data: tuple[Any, Any], steps: Steps, settings: Settings, on_step: Callable[[int], None]
     ) -> tuple[State, TrainMetrics]:
         """Every step of an epoch over the data: all images uint8 [N, 32, 32, 3], and labels int32 [N]."""
-        # Not donated: the state is the caller's still, who compares it with the next; to copy its 4 MB costs nothing.
+        # A copy of 4 MB, as the state is the caller's still, who compares it with the next.
         variables = self.read(state)
         count = len(steps.rate)
         with self._exactness():
@@ -159,6 +160,35 @@ class Program:
                 found = [self._probabilities(variables, batch, settings) for batch in batches]
                 return np.concatenate(found)
             return np.asarray(self._all_probabilities(variables, batches, settings)).reshape(-1, CLASSES)
+
+    def largest_batch(self, below: int, data: tuple[Any, Any], settings: Settings, memory: int) -> int:
+        """The largest power of two under a batch size that fits into so many bytes, the data included; 0: none does.
+
+        Computed from what the compiler says that two small batches take; memory grows with the batch.
+        """
+        small = max(2, min(64, below // 4))
+        one, two = (self._bytes_taken(size, data, settings) for size in (small, 2 * small))
+        per_image = max(1.0, (two - one) / small)
+        fits = min(below - 1, int((memory - one) // per_image) + small)
+        return 2 ** (fits.bit_length() - 1) if fits >= 2 else 0
+
+    def _bytes_taken(self, size: int, data: tuple[Any, Any], settings: Settings) -> int:
+        """The memory of what train_epoch runs at a batch size: two steps where that is an epoch, as more take no more."""
+        on_cpu = jax.default_backend() == "cpu"
+        several = () if on_cpu else (2,)
+        shape = jax.ShapeDtypeStruct
+        variables = Variables(*([shape(form, kind) for _, kind, form in part] for part in self._parts))
+        steps = Steps(
+            order=shape((*several, size), jnp.int32),
+            flip=shape((*several, size), bool),
+            shift=shape((*several, size, 2), jnp.int32),
+            rate=shape(several, jnp.float32),
+            dropout=shape((*several, 4), jnp.float32),
+        )
+        with self._exactness():
+            compiled = (self._one_step if on_cpu else self._scan).lower(variables, data, steps, settings).compile()
+        taken = compiled.memory_analysis()
+        return taken.argument_size_in_bytes + taken.temp_size_in_bytes
 
     @contextlib.contextmanager
     def _exactness(self) -> Iterator[None]:
