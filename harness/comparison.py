@@ -26,6 +26,7 @@ def compare(
     recipe: str,
     retune: bool | None,
     engine: str,
+    precision: str,
     data: str | None,
     to: Path | None,
 ) -> list[dict[str, Any]]:
@@ -33,7 +34,7 @@ def compare(
     from harness.jobs import Job, Request
 
     if all(name in experiment.names() for name in what):
-        job = Job(Request(what, budget, recipe, seeds, data=data, engine=engine, retune=retune))
+        job = Job(Request(what, budget, recipe, seeds, data=data, engine=engine, precision=precision, retune=retune))
         documents = job.publish(to)
         if not documents:
             raise BadInput(

@@ -17,7 +17,7 @@ def mlruns() -> Path:
 
 
 def go_offline(bundles: Path | None) -> None:
-    """From now on this process speaks to no MLflow and no Optuna, and writes its runs to a folder as bundles."""
+    """From now on this process speaks to no MLflow, and writes its runs to a folder as bundles."""
     global _bundles
     _bundles = bundles
 

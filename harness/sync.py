@@ -55,7 +55,18 @@ def sync(directory: Path) -> dict[str, Any]:
                 row["status"] = _import(sealed, datasets[which])
         log.print(f"{number:>4}/{len(found)}  {row['name'] or path.name}: {row['status']}", soft_wrap=True)
         rows.append(row)
-    return {"directory": str(directory), "bundles": rows}
+    searches = [row for database in sorted(directory.resolve().rglob("optuna.db")) for row in _searches_in(database)]
+    return {"directory": str(directory), "bundles": rows, "searches": searches}
+
+
+def _searches_in(database: Path) -> list[dict[str, Any]]:
+    # Only now: Optuna takes seconds to import, and most bundles come without a search.
+    from harness.search.imported import take_in_searches
+
+    rows = take_in_searches(database)
+    for row in rows:
+        log.print(f"search {row['search']}: {row['status']}", soft_wrap=True)
+    return rows
 
 
 def _import(sealed: Sealed, dataset: Dataset) -> str:
@@ -75,9 +86,11 @@ def print_sync(document: dict[str, Any]) -> None:
     states = [row["status"] for row in document["bundles"]]
     counts = {status: states.count(status) for status in ("imported", "known", "unfinished", "refused")}
     out.print("  " + ", ".join(f"{count} {status}" for status, count in counts.items() if count))
-    open_ones = [row for row in document["bundles"] if row["reason"]]
+    names = [(row, Path(row["bundle"]).name) for row in document["bundles"]]
+    names += [(row, row["search"]) for row in document["searches"]]
+    open_ones = [(row, name) for row, name in names if row["reason"]]
     if open_ones:
-        table = Table("bundle", "", "why")
-        for row in open_ones:
-            table.add_row(Path(row["bundle"]).name, row["status"], row["reason"])
+        table = Table("bundle or search", "", "why")
+        for row, name in open_ones:
+            table.add_row(name, row["status"], row["reason"])
         out.print(table)

@@ -114,6 +114,19 @@ def join(names: Sequence[str], *, probe: bool) -> None:
         queue.work(studies, lambda cell: _accuracy(run(cell)), lambda trial: searches[trial.study.study_name](trial))
 
 
+def search_here(study: optuna.Study, dataset: Dataset, watch: Callable[[], None]) -> None:
+    """Work through a search in this process. watch: called before every run."""
+    terms = recorded_terms(study)
+    assert terms
+
+    def run(cell: Cell) -> Result:
+        watch()
+        with allowed():
+            return run_cell(cell, dataset, probe=False)
+
+    queue.work([study], lambda cell: _accuracy(run(cell)), join_search(study, terms, dataset, run))
+
+
 def _accuracy(result: Result) -> float:
     if result.status == "diverged":
         raise Diverged(f"diverged: {result.reason}")

@@ -6,7 +6,19 @@ from typing import Annotated
 import typer
 
 from harness import paths
-from harness.cli.options import Data, Engine, Json, Precision, Setting, Slurm, app, name_and_value, show, show_answers
+from harness.cli.options import (
+    Data,
+    Engine,
+    Json,
+    Offline,
+    Precision,
+    Setting,
+    Slurm,
+    app,
+    name_and_value,
+    show,
+    show_answers,
+)
 from harness.errors import BadInput
 from harness.report.console import log, print_cells
 
@@ -42,9 +54,7 @@ def run(
     cells: Annotated[
         Path | None, typer.Option(help="Instead of experiments: the list that `harness plan` wrote.")
     ] = None,
-    offline: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Without MLflow: write bundles to DIR, for `harness sync DIR`.")
-    ] = None,
+    offline: Offline = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was done and start over.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells, which are done, and how long.")] = False,
     json: Json = False,
@@ -119,6 +129,7 @@ def compare(
     recipe: Annotated[str, typer.Option(help="Of experiments: `fast` or `published`.")] = "fast",
     retune: Annotated[bool | None, typer.Option(help="Of experiments: as in `harness run`.")] = None,
     engine: Engine = "tensorflow",
+    precision: Precision = "auto",
     data: Data = None,
     to: Annotated[Path | None, typer.Option(help="Where to write tables and figures; default: mlruns/answers.")] = None,
     json: Json = False,
@@ -135,7 +146,7 @@ def compare(
     """
     from harness import comparison
 
-    show_answers(comparison.compare(what, budget, seeds, recipe, retune, engine, data, to), json)
+    show_answers(comparison.compare(what, budget, seeds, recipe, retune, engine, precision, data, to), json)
 
 
 @app.command()

@@ -54,7 +54,7 @@ def sync(
     directory: Annotated[Path, typer.Argument(help="What `harness run --offline` has written.")],
     json: Json = False,
 ) -> None:
-    """Import the bundles of another machine: into MLflow with their times, and as cells that are done.
+    """Import the bundles of another machine: into MLflow with their times, and as cells that are done; searches too.
 
     Those that are here already change nothing; one that is damaged, or of other code or data, is refused by name.
 
@@ -68,5 +68,5 @@ def sync(
 
     document = import_bundles(directory)
     show(document, json, print_sync)
-    if any(row["status"] == "refused" for row in document["bundles"]):
+    if any(row["status"] == "refused" for row in [*document["bundles"], *document["searches"]]):
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -36,6 +37,10 @@ Slurm = Annotated[
         metavar="OPTIONS",
         help="The workers as Slurm jobs, as in `time=240,partition=gpu,gpus_per_node=1` (minutes; needs submitit).",
     ),
+]
+
+Offline = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Without MLflow: write bundles to DIR, for `harness sync DIR`.")
 ]
 
 Engine = Annotated[str, typer.Option(envvar="KERAS_BACKEND", help="What trains: `tensorflow` or `jax`.")]

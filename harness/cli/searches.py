@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import Data, Engine, Json, Precision, Slurm, app, show
+from harness.cli.options import Data, Engine, Json, Offline, Precision, Slurm, app, show
 from harness.errors import BadInput
+from harness.paths import go_offline
 from harness.report.console import log
 
 
@@ -27,6 +28,7 @@ def search(
     to: Annotated[Path | None, typer.Option(help="Where tables and figures go; default: mlruns/answers.")] = None,
     recipe: Annotated[str, typer.Option(help="The baseline, which the search must beat.")] = "fast",
     slurm: Slurm = None,
+    offline: Offline = None,
     data: Data = None,
     engine: Engine = "tensorflow",
     precision: Precision = "auto",
@@ -42,6 +44,7 @@ def search(
     harness search --trials 50 --confirm --save better && make baseline RECIPE=better
     harness search --sampler random --pruner none --study random
     harness search --trials 200 --workers 8 --slurm time=240,partition=gpu,gpus_per_node=1
+    harness search --trials 100 --budget full --engine jax --offline bundles
     ```
     """
     from harness.plan import parse_seeds
@@ -51,7 +54,11 @@ def search(
     from harness.search.job import Request, SearchJob
     from harness.workers import explained
 
+    if offline:
+        go_offline(offline)
     fresh_seeds = parse_seeds(seeds)
+    if offline and to:
+        raise BadInput("--to does not go with --offline: tables and figures are made where `harness sync` imports.")
     if save and not confirm:
         raise BadInput(f"--save {save} goes with --confirm: only a confirmed recipe is saved.")
     if save:

@@ -1,11 +1,13 @@
 """The terminal while a search runs: what each trial brought, the best so far against the baseline, and an ETA."""
 
+import contextlib
 import time
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
+from harness import paths
 from harness.report.console import duration, log
 from harness.search.found import baseline_of, best_of, finished
 
@@ -28,14 +30,21 @@ class SearchDisplay:
     def __enter__(self) -> "SearchDisplay":
         going_on = f", {self._before} of them done before" if self._before else ""
         log.print(
-            f"{self._study.study_name}: {self._total()} trials{going_on}, {self._workers} workers; their logs are in "
-            f"mlruns/workers/, `make dashboard` shows the study",
+            f"{self._study.study_name}: {self._total()} trials{going_on}"
+            + (
+                ""
+                if paths.is_offline()
+                else f", {self._workers} workers; their logs are in mlruns/workers/, `make dashboard` shows the study"
+            ),
             soft_wrap=True,
         )
         self._progress.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._next = 0.0
+        with contextlib.suppress(Exception):  # a database that no longer answers is another's to report
+            self.update()
         self._progress.stop()
 
     def update(self) -> None:

@@ -58,6 +58,8 @@ class SearchJob:
             raise BadInput(f"--trials {request.trials} asks for no trial at all; give at least 1.")
         if request.workers < 1:
             raise BadInput(f"--workers {request.workers} does not fit: at least one process has to do the work.")
+        if paths.is_offline() and (request.workers > 1 or request.slurm is not None):
+            raise BadInput("--offline does not go with --workers or --slurm: one process does all the work then.")
         self.search = load(request.search, request.sampler, request.pruner)
         named("budget", BUDGETS, request.budget)
         named("engine", dict.fromkeys(ENGINES), request.engine)
@@ -74,7 +76,7 @@ class SearchJob:
         warn_of_slow_engine(self.request.engine)
         # Only now: the workers' module imports what they train with.
         from harness.report.search_progress import SearchDisplay
-        from harness.workers import start_workers
+        from harness.workers import search_here, start_workers
 
         done = -1
         plan_trials(self.study, self.search, self.terms, self.request.trials)
@@ -87,22 +89,27 @@ class SearchJob:
                 )
             done = len(finished(self.study))
             with SearchDisplay(self.study, self.request.workers) as display:
-                start_workers(
-                    [self.study.study_name],
-                    self.request.workers,
-                    display.update,
-                    probe=False,
-                    slurm=self.request.slurm,
-                )
+                if paths.is_offline():
+                    search_here(self.study, self.dataset, display.update)
+                else:
+                    start_workers(
+                        [self.study.study_name],
+                        self.request.workers,
+                        display.update,
+                        probe=False,
+                        slurm=self.request.slurm,
+                    )
             plan_trials(self.study, self.search, self.terms, self.request.trials)
         log.print(f"{self.study.study_name}: all {len(finished(self.study))} trials are done.", soft_wrap=True)
 
     def publish(self, to: Path | None = None) -> dict[str, Any]:
-        """The document of the study, with its tables, figures and MLflow run. to: None is mlruns/answers."""
-        from harness.search.publish import publish
-
+        """The document of the study, published unless offline: tables and figures in `to` (None: mlruns/answers)."""
         document = describe_study(self.study, self.search.question) | {"command": self._command()}
-        publish(document, self.study, to)
+        if not paths.is_offline():
+            # Only now: matplotlib, plotly and MLflow take seconds to import.
+            from harness.search.publish import publish
+
+            publish(document, self.study, to)
         return document
 
     def confirm(self, seeds: Sequence[int], to: Path | None = None) -> dict[str, Any]:
@@ -110,8 +117,6 @@ class SearchJob:
 
         Raises HarnessError when there is nothing to confirm.
         """
-        from harness.publish import publish
-
         ended = finished(self.study)
         winners = [trial for trial in complete(ended) if not trial.user_attrs.get("is_baseline")][:WINNERS]
         baseline = baseline_of(ended)
@@ -134,7 +139,8 @@ class SearchJob:
         )
         name = " ".join(filter(None, [self.request.search, self.request.study, "confirmed"]))
         planned = plan.cells(name, experiment, self.dataset, settings, list(seeds))
-        trained = train_all(planned, self.dataset, workers=self.request.workers, probe=False, slurm=self.request.slurm)
+        workers = None if paths.is_offline() else self.request.workers
+        trained = train_all(planned, self.dataset, workers=workers, probe=False, slurm=self.request.slurm)
         done = [outcome for cell in planned if (outcome := cells.outcome(cell))]
         document = answer(experiment, done, trained) | {
             "missing": len(planned) - len(done),
@@ -144,7 +150,10 @@ class SearchJob:
         document["luck"] = _luck(
             document, {f"trial {t.number}": (t.value or 0.0) - (baseline.value or 0.0) for t in winners}
         )
-        publish(document, done, to)
+        if not paths.is_offline():
+            from harness.publish import publish
+
+            publish(document, done, to)
         return document
 
     def save(self, name: str, document: dict[str, Any]) -> Path:

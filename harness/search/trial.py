@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import optuna
 
-from harness import plan
+from harness import paths, plan
 from harness.data import Dataset
 from harness.errors import BadInput
 from harness.experiment import BASELINE
@@ -73,8 +73,10 @@ def objective(
         why = f"pruned: {accuracy:.4f} after a run of {epochs} epochs is not among the best" if pruned else ""
         if result.status == "diverged":
             trial.set_user_attr("diverged", result.reason)
-        tell_trial(folder, trial, why)
+        if not paths.is_offline():
+            tell_trial(folder, trial, why)
         if pruned:
+            trial.set_user_attr("pruned", why)
             raise optuna.TrialPruned(why)
         if last:
             break

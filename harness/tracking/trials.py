@@ -8,14 +8,17 @@ from harness.tracking.store import explained, open_mlflow
 
 
 def tell_trial(folder: RunFolder, trial: optuna.Trial, pruned: str) -> None:
-    """Tag the run of a trial's last rung with study and trial, end it as KILLED where it was pruned, and link it.
-
-    pruned: why, or empty.
-    """
+    """Tag the run of a trial's last rung, and link it from the trial. pruned: why, or empty."""
     # Only now: it takes seconds to import.
     from optuna_dashboard import save_note
 
-    tags = {"study": trial.study.study_name, "trial": str(trial.number)} | ({"reason": pruned} if pruned else {})
+    trial.set_user_attr("mlflow_run_id", tag_trial(folder, trial.study.study_name, trial.number, pruned))
+    save_note(trial, f"[The run in MLflow]({run_url(folder)}), run key {folder.config.key}\n\n{pruned}")
+
+
+def tag_trial(folder: RunFolder, study: str, number: int, pruned: str) -> str:
+    """Tag a run with its study and trial, and end it as KILLED where it was pruned; the run's id in MLflow."""
+    tags = {"study": study, "trial": str(number)} | ({"reason": pruned} if pruned else {})
     known = run_id(folder)
     with explained():
         client = open_mlflow().MlflowClient()
@@ -23,6 +26,4 @@ def tell_trial(folder: RunFolder, trial: optuna.Trial, pruned: str) -> None:
             client.set_tag(known, name, value)
         if pruned:
             client.set_terminated(known, "KILLED")
-    trial.set_user_attr("mlflow_run_id", known)
-    key = folder.config.key
-    save_note(trial, f"[The run in MLflow]({run_url(folder)}), run key {key}\n\n{pruned}")
+    return known

@@ -218,9 +218,7 @@ def test_too_small_a_memory_is_said_with_the_batch_that_fits(
     fixed=st.integers(0, 10**9), per_image=st.integers(1, 10**7), below=st.integers(2, 10**5),
     memory=st.integers(0, 10**11),
 )  # fmt: skip
-def test_the_largest_batch_fits_and_twice_as_much_does_not(
-    fixed: int, per_image: int, below: int, memory: int
-) -> None:
+def test_the_largest_batch_fits_and_twice_as_much_does_not(fixed: int, per_image: int, below: int, memory: int) -> None:
     class Linear:
         def _bytes_taken(self, size: int, *rest: object) -> int:
             return fixed + per_image * size

@@ -64,7 +64,7 @@ class JaxEngine:
         images = self.split.train_images
         data = jax.ShapeDtypeStruct(images.shape, jnp.uint8), jax.ShapeDtypeStruct(images.shape[:1], jnp.int32)
         fits = self._program.largest_batch(size, data, self._settings, _memory())
-        return f"--set batch_size={fits} would fit, by the compiler's account" if fits else f"no batch would fit, so {ALONE}"
+        return f"--set batch_size={fits} would fit, as the compiler counts" if fits else f"no batch would fit: {ALONE}"
 
     def export(self, state: State) -> keras.Model:
         return export(self.config, self._pixels, state)

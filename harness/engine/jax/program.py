@@ -173,7 +173,7 @@ class Program:
         return 2 ** (fits.bit_length() - 1) if fits >= 2 else 0
 
     def _bytes_taken(self, size: int, data: tuple[Any, Any], settings: Settings) -> int:
-        """The memory of what train_epoch runs at a batch size: two steps where that is an epoch, as more take no more."""
+        """The memory that train_epoch takes at a batch size. An epoch here has two steps: more take no more."""
         on_cpu = jax.default_backend() == "cpu"
         several = () if on_cpu else (2,)
         shape = jax.ShapeDtypeStruct
@@ -188,6 +188,7 @@ class Program:
         with self._exactness():
             compiled = (self._one_step if on_cpu else self._scan).lower(variables, data, steps, settings).compile()
         taken = compiled.memory_analysis()
+        assert taken is not None, "CPUs and GPUs tell"
         return taken.argument_size_in_bytes + taken.temp_size_in_bytes
 
     @contextlib.contextmanager
