@@ -72,4 +72,5 @@ def gpus() -> list[str]:
 
 def has_gpu() -> bool:
     """Whether a driver says that there is an NVIDIA GPU; no framework is asked."""
-    return os.path.exists("/proc/driver/nvidia/version")
+    # In some containers only the device is there.
+    return any(os.path.exists(path) for path in ("/proc/driver/nvidia/version", "/dev/nvidiactl"))

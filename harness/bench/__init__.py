@@ -1,10 +1,11 @@
-"""`harness bench`: this engine beside plain Keras and PyTorch, and beside what the machine could do.
+"""`harness bench`: an engine beside plain Keras and PyTorch, and beside what the machine could do.
 
 Each contender is a process of its own that is set up once. The rounds go round them (A B C D A B C D ...), one
 contender computing while the others wait on their pipes, so that whatever slows the machine down for a while
 slows all of them down alike.
 """
 
+import dataclasses
 import json
 import os
 import platform
@@ -20,69 +21,102 @@ from rich.table import Table
 
 from harness import data, paths
 from harness.bench.child import Child
+from harness.bench.contenders import USUAL_BATCH, Setup
 from harness.bench.document import Measurements, derive
-from harness.recipes import FAST
+from harness.engine import ENGINES
+from harness.errors import BadInput
+from harness.hardware import sees_gpu
+from harness.recipes import named
 from harness.report.console import duration, log, out
 from harness.runs import write_atomically
 
-#: Images that each contender trains in a round: about 7 s for this engine and 20 s for `fit` on two cores.
-ROUND_IMAGES = 2560
+#: Images that each contender trains in a round: on two cores about 7 s for this engine and 20 s for `fit`; on a GPU an
+#: epoch.
+ROUND_IMAGES = {"cpu": 2560, "gpu": 50_000}
 #: Timed starts of the real command, after one that is not timed and fills the caches.
 STARTS = 3
 
 LABELS = {
     "harness": "this engine",
     "keras_fit": "Keras fit on arrays",
+    "keras_fit_128": "Keras fit at batch 128",
     "keras_fit_no_autotune": "Keras fit, no autotuning",
     "torch": "PyTorch eager",
-    "matmul": "matrix products 4096 x 4096",
+    "torch_compile": "PyTorch, torch.compile",
+    "machine": "matrix products 4096 x 4096",
 }
+#: Who takes part. One that is not a contender, the machine, comes last.
+NAMES = {
+    "tensorflow": ("harness", "keras_fit", "keras_fit_no_autotune", "torch", "machine"),
+    "jax": ("harness", "keras_fit", "keras_fit_128", "torch_compile", "machine"),
+}
+#: JAX would take three quarters of a GPU's memory for each of them.
+SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 #: Seconds of a set-up, of a round and of a start of the command on two cores: what the first ETA is made of.
 SET_UP_SECONDS = 14.0
-ROUND_SECONDS = {"harness": 7.0, "keras_fit": 20.5, "keras_fit_no_autotune": 14.0, "torch": 10.0, "matmul": 3.0}
+ROUND_SECONDS = {"harness": 7.0, "keras_fit": 20.5, "keras_fit_no_autotune": 14.0, "torch": 10.0, "machine": 3.0}
+USUAL_ROUND_SECONDS = 10.0
 START_SECONDS = 11.0
 
 
-def run(rounds: int) -> dict[str, Any]:
-    """Measure everything, write `mlruns/bench.json`, and return what it holds.
+def run(rounds: int, engine: str, batch_size: int, images: int | None = None) -> dict[str, Any]:
+    """Measure everything, write it to `mlruns/bench.json` or, of JAX, `mlruns/bench-jax.json`, and return it.
 
-    Raises HarnessError when a contender dies, BadInput when there is no CIFAR-10.
+    images: those of a round, of which whole batches are trained. Raises HarnessError when a contender dies, BadInput
+    when there is no CIFAR-10 or a word does not fit.
     """
+    named("engine", dict.fromkeys(ENGINES), engine)
+    images = images or ROUND_IMAGES["gpu" if sees_gpu(engine) else "cpu"]
+    least = max(batch_size, USUAL_BATCH)
+    if batch_size < 2 or images < least:
+        raise BadInput(
+            f"A round of {images} images does not fit batches of {batch_size}: give --images {least} or more."
+        )
+    setup = Setup(engine, batch_size, images // batch_size * batch_size)
     dataset = data.load("cifar10")
-    names = [name for name in LABELS if name != "torch" or util.find_spec("torch")]
-    work = len(names) * SET_UP_SECONDS + rounds * sum(ROUND_SECONDS[name] for name in names)
+    names = [
+        name
+        for name in NAMES[engine]
+        if ("torch" not in name or util.find_spec("torch")) and (name != "keras_fit_128" or batch_size != USUAL_BATCH)
+    ]
+    work = len(names) * SET_UP_SECONDS + rounds * sum(ROUND_SECONDS.get(name, USUAL_ROUND_SECONDS) for name in names)
     with _Display(work + (STARTS + 1) * START_SECONDS) as display:
-        first_steps, command_memory = _starts(display)
-        about, answers = _rounds(names, rounds, display)
-    engine = about["harness"]
+        first_steps, command_memory = _starts(engine, display)
+        about, answers = _rounds(names, setup, rounds, display)
+    ours = about["harness"]
     document = derive(
         Measurements(
             images_per_s={
-                name: [answer["images_per_s"] for answer in answers[name]] for name in names if name != "matmul"
+                name: [answer["images_per_s"] for answer in answers[name]] for name in names if name != "machine"
             },
             gflop_per_s={
-                precision: [answer[precision] for answer in answers["matmul"]] for precision in ("float32", "bfloat16")
+                precision: [answer[precision] for answer in answers["machine"]] for precision in ("float32", "bfloat16")
             },
             first_step_s=first_steps,
             peak_memory_gb={"engine": answers["harness"][-1]["peak_memory_gb"], "command": command_memory},
-            precision=engine["precision"],
-            flops_per_image=engine["flops_per_image"],
+            precision=ours["precision"],
+            flops_per_image=ours["flops_per_image"],
+            engine=engine,
+            batch_size=batch_size,
+            copy_gb_per_s=[answer["copy"] for answer in answers["machine"] if "copy" in answer],
+            convolved_per_image=ours["convolved_per_image"],
         )
     )
     for name, contender in document["contenders"].items():
         contender |= {"label": LABELS[name], "about": about[name]}
     document |= {
         "n": rounds,
-        "batch_size": FAST.batch_size,
-        "images_per_round": ROUND_IMAGES // FAST.batch_size * FAST.batch_size,
-        "hardware": engine["device"],
+        "images_per_round": setup.images,
+        "first_round_s": ours["first_round_s"],
+        "hardware": ours["device"],
         "data": dataset.name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()}
-        | {name: _version(name) for name in ("tensorflow", "keras", "torch", "numpy")},
+        | {name: _version(name) for name in ("tensorflow", "jax", "keras", "torch", "numpy")},
     }
-    write_atomically(paths.mlruns() / "bench.json", json.dumps(document, indent=1).encode())
-    return document
+    file = paths.mlruns() / ("bench.json" if engine == "tensorflow" else f"bench-{engine}.json")
+    write_atomically(file, json.dumps(document, indent=1).encode())
+    return document | {"file": str(file)}
 
 
 def print_bench(document: dict[str, Any]) -> None:
@@ -108,7 +142,8 @@ def print_bench(document: dict[str, Any]) -> None:
         value = "–" if target["value"] is None else f"{target['value']:.{target['digits']}f}{target['unit']}"
         limit = f"{target['sense']} {target['limit']:g}{target['unit']}"
         targets.add_row(target["what"], limit, value, words[target["reached"]])
-    out.print(targets)
+    if targets.rows:
+        out.print(targets)
 
     for line in _explanations(document):
         out.print(f"  {line}", highlight=False)
@@ -116,26 +151,38 @@ def print_bench(document: dict[str, Any]) -> None:
 
 def _explanations(document: dict[str, Any]) -> list[str]:
     rates = ", ".join(f"{rate:.0f} GFLOP/s {name}" for name, rate in document["matmul_gflop_per_s"].items())
-    torch = document["contenders"].get("torch")
+    torch = next((each for name, each in document["contenders"].items() if name.startswith("torch")), None)
     if torch:
         trial = ", ".join(f"{name} {speed:.0f}" for name, speed in torch["about"]["trial_images_per_s"].items())
         about_torch = f"PyTorch: channels_last, in the precision that was faster in a trial ({trial} images/s)"
     else:
         about_torch = "PyTorch is not installed, so nothing was compared with it: `pip install torch` mends that"
     return [
-        f"{LABELS['matmul']}: {rates}",
+        f"{LABELS['machine']}: {rates}",
         f"this engine: {document['engine_gflop_per_s']:.0f} GFLOP/s ({document['flops_per_image'] / 1e6:.1f} MFLOP an "
         f"image), {document['share_of_bfloat16_rate']:.0%} of the bfloat16 rate",
         f"share of the machine's rate: of {document['share_of_peak_is_of']}",
+        *_memory(document),
         about_torch,
         *document["notes"],
         f"medians of {document['n']} interleaved rounds of {document['images_per_round']:,} images, batch size "
         f"{document['batch_size']}, {document['data']}, {document['date']}",
-        str(paths.mlruns() / "bench.json"),
+        document["file"],
     ]
 
 
-def _starts(display: "_Display") -> tuple[list[float], float]:
+def _memory(document: dict[str, Any]) -> list[str]:
+    """What the memory of a GPU allows."""
+    if not document["share_of_memory_rate"]:
+        return []
+    return [
+        f"this engine: {document['share_of_memory_rate']:.0%} of what the memory allows "
+        f"({document['copy_gb_per_s']:.0f} GB/s in a copy; {document['gb_per_image'] * 1e3:.1f} MB an image, counted)",
+        f"the first epoch, compilation included: {document['first_round_s']:.1f} s",
+    ]
+
+
+def _starts(engine: str, display: "_Display") -> tuple[list[float], float]:
     """Seconds from the launch of `harness run baseline` to its first training step, and its peak memory in GB."""
     seconds, memory = [], 0.0
     with tempfile.TemporaryDirectory(prefix="harness-bench-") as folder:
@@ -144,7 +191,7 @@ def _starts(display: "_Display") -> tuple[list[float], float]:
         for start in range(STARTS + 1):
             display.now("from command to first step" if start else "filling the caches")
             begin = time.perf_counter()
-            with Child("harness.bench.command", environment=environment) as command:
+            with Child("harness.bench.command", engine, environment=environment) as command:
                 command.answer()
                 seconds.append(time.perf_counter() - begin)
                 memory = max(memory, command.answer()["peak_memory_gb"])
@@ -153,22 +200,27 @@ def _starts(display: "_Display") -> tuple[list[float], float]:
     return seconds[1:], memory
 
 
-def _rounds(names: list[str], rounds: int, display: "_Display") -> tuple[dict[str, Any], dict[str, list[Any]]]:
+def _rounds(
+    names: list[str], setup: Setup, rounds: int, display: "_Display"
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """What each contender says about itself, and its answers to every round."""
     answers: dict[str, list[Any]] = {name: [] for name in names}
     with ExitStack() as stack:
         contenders, about = {}, {}
         for name in names:
             display.now(f"setting up: {LABELS[name]}")
-            contenders[name] = stack.enter_context(Child("harness.bench.contenders", name, str(ROUND_IMAGES)))
+            told = json.dumps(dataclasses.asdict(setup))
+            contenders[name] = stack.enter_context(
+                Child("harness.bench.contenders", name, told, environment=os.environ | SHARED_GPU)
+            )
             about[name] = contenders[name].answer()
             display.done(SET_UP_SECONDS)
         for number in range(1, rounds + 1):
             for name, contender in contenders.items():
                 display.now(f"round {number}/{rounds}: {LABELS[name]}")
                 answers[name].append(contender.ask())
-                display.done(ROUND_SECONDS[name])
-            speeds = ", ".join(f"{name} {answers[name][-1]['images_per_s']:.0f}" for name in names if name != "matmul")
+                display.done(ROUND_SECONDS.get(name, USUAL_ROUND_SECONDS))
+            speeds = ", ".join(f"{name} {answers[name][-1]['images_per_s']:.0f}" for name in names if name != "machine")
             eta = f"; {display.eta}" if number < rounds else ""
             log.print(f"round {number}/{rounds}: {speeds} images/s{eta}", soft_wrap=True)
     return about, answers

@@ -31,10 +31,12 @@ class Trainer:
 
     precision = "float32"
 
-    def __init__(self, recipe: Recipe, x: np.ndarray, y: np.ndarray) -> None:
+    def __init__(self, recipe: Recipe, x: np.ndarray, y: np.ndarray, *, compiled: bool = False) -> None:
         torch.manual_seed(0)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = build(recipe).to(self.device, memory_format=torch.channels_last)
+        # The plain model keeps the parameters, the compiled one computes with them.
+        self._forward = torch.compile(self.model) if compiled else self.model
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True
         )
@@ -52,7 +54,7 @@ class Trainer:
             rows = order.split(self.batch_size)[step % batches]
             x = self.x[rows].contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                loss = nn.functional.cross_entropy(self.model(x), self.y[rows])
+                loss = nn.functional.cross_entropy(self._forward(x), self.y[rows])
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()

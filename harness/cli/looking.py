@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import Data, Json, Setting, app, name_and_value
+from harness.cli.options import Data, Engine, Json, Setting, app, name_and_value
 from harness.cli.options import show as print_document
 
 
@@ -69,18 +69,24 @@ def predict(
 @app.command()
 def bench(
     rounds: Annotated[int, typer.Option(min=5, help="Rounds of each contender, interleaved; medians are shown.")] = 5,
+    batch_size: Annotated[int, typer.Option(help="Of all contenders; one more has 128 on JAX.")] = 128,
+    images: Annotated[
+        int | None, typer.Option(help="Of a round; default: an epoch of 50,000 on a GPU, 2,560 on a CPU.")
+    ] = None,
+    engine: Engine = "tensorflow",
     json: Json = False,
 ) -> None:
-    """Measure this engine against plain Keras and PyTorch, side by side on this machine. Nothing else should run.
+    """Measure an engine against plain Keras and PyTorch, side by side on this machine. Nothing else should run.
 
     ```
     harness bench
     harness bench --rounds 9 --json
+    harness bench --engine jax --batch-size 512
     ```
     """
     from harness import bench
 
-    print_document(bench.run(rounds), json, bench.print_bench)
+    print_document(bench.run(rounds, engine, batch_size, images), json, bench.print_bench)
 
 
 @app.command()
