@@ -30,9 +30,9 @@ class Measurements:
 
 
 #: How often a step moves what a convolution writes, Y, and its like between the chip and its memory. Forward: Y is
-#: written, read for batch norm's statistics, read again and written as the activation A, which the next layer reads (5).
-#: Backward: A is read for the next layer's weights, its gradient written, read with Y for batch norm's sums, read with Y
-#: again and written as Y's gradient, which is read for the weights and for the inputs of the convolution (9).
+#: written, read for batch norm's statistics, read again and written as the activation A, which the next layer reads
+#: (5). Backward: A is read for the next layer's weights, its gradient written, read with Y for batch norm's sums, read
+#: with Y again and written as Y's gradient, which is read for the weights and for the inputs of the convolution (9).
 PASSES = 14
 
 

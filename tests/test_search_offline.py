@@ -1,0 +1,154 @@
+"""A search that was made without MLflow comes home: trial by trial, once, and never over another one."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from conftest import Command, document, mlflow_runs
+from optuna.distributions import FloatDistribution as Float
+from optuna.trial import TrialState
+
+from harness import paths, plan, queue
+from harness.data import Dataset
+from harness.search import Search
+from harness.search.found import baseline_of, best_of, complete, finished
+from harness.search.imported import take_in_searches
+from harness.search.study import Terms, open_search, plan_trials, terms_of
+
+SEARCH = Search(space={"learning_rate": Float(0.01, 0.1)}, sampler="random")
+
+
+@pytest.fixture(scope="module")
+def terms() -> Terms:
+    images, labels = np.zeros((200, 32, 32, 3), np.uint8), np.arange(200, dtype=np.int32) % 10
+    dataset = Dataset("none", "f" * 64, "nowhere", "made", tuple("abcdefghij"), images, labels, images, labels)
+    return terms_of("search", SEARCH, dataset, plan.Settings(budget="smoke", split="tune"))
+
+
+There = Callable[..., Path]
+
+
+@pytest.fixture
+def there(mlruns: Path, tmp_path: Path, terms: Terms) -> There:
+    """Search on a machine without MLflow, up to so many trials; returns its database."""
+
+    def search(total: int, objective: Callable[[optuna.Trial], float] | None = None, folder: str = "bundles") -> Path:
+        paths.go_offline(tmp_path / folder)
+        try:
+            study = open_search("a search", terms)
+            plan_trials(study, SEARCH, terms, total)
+
+            def usual(trial: optuna.Trial) -> float:
+                rate = trial.suggest_float("learning_rate", 0.01, 0.1)
+                trial.set_user_attr("run_key", f"{trial.number:016x}")
+                if trial.number % 3 == 2:
+                    trial.report(rate / 2, 1)
+                    raise optuna.TrialPruned
+                return rate
+
+            queue.work([study], lambda cell: 0.0, objective or usual)
+        finally:
+            paths.go_offline(None)
+        return tmp_path / folder / "optuna.db"
+
+    return search
+
+
+def statuses(database: Path) -> list[str]:
+    return [row["status"] for row in take_in_searches(database)]
+
+
+def test_a_search_comes_home_as_it_was_and_once(there: There, terms: Terms) -> None:
+    database = there(5)
+    assert statuses(database) == ["imported"]
+    theirs = optuna.load_study(study_name="a search", storage=f"sqlite:///{database}")
+    ours = open_search("a search", terms)
+    for one, other in zip(ours.trials, theirs.trials, strict=True):
+        assert (one.state, one.params, one.value) == (other.state, other.params, other.value)
+        assert one.intermediate_values == other.intermediate_values
+        assert one.user_attrs == other.user_attrs
+        assert one.datetime_complete == other.datetime_complete
+    assert [trial.state for trial in ours.trials].count(TrialState.PRUNED) == 1
+    best, baseline = best_of(finished(ours)), baseline_of(finished(ours))
+    assert best
+    assert baseline
+    assert best.value == max(trial.value for trial in complete(finished(ours)))
+    assert baseline.params == {"learning_rate": 0.04}
+    # Nothing is left to do here, and doing it again changes nothing.
+    plan_trials(ours, SEARCH, terms, 5)
+    assert queue.is_empty(ours)
+    assert statuses(database) == ["known"]
+    assert len(ours.trials) == 5
+
+
+def test_what_was_searched_since_is_added(there: There, terms: Terms) -> None:
+    assert statuses(there(3)) == ["imported"]
+    assert statuses(there(7)) == ["imported"]
+    ours = open_search("a search", terms)
+    assert [trial.user_attrs["slot"] for trial in ours.trials] == list(range(7))
+
+
+def test_a_trial_that_was_cut_off_there_waits_again_here(there: There, terms: Terms, tmp_path: Path) -> None:
+    def killed(trial: optuna.Trial) -> float:
+        rate = trial.suggest_float("learning_rate", 0.01, 0.1)
+        if trial.number == 1:
+            raise KeyboardInterrupt
+        return rate
+
+    with pytest.raises(KeyboardInterrupt):
+        there(4, killed)
+    database = tmp_path / "bundles" / "optuna.db"
+    assert statuses(database) == ["imported"]
+    ours = open_search("a search", terms)
+    assert [trial.state for trial in ours.trials] == [TrialState.COMPLETE, TrialState.FAIL]
+    plan_trials(ours, SEARCH, terms, 4)
+    waiting = ours.get_trials(states=(TrialState.WAITING,))
+    assert sorted(trial.user_attrs["slot"] for trial in waiting) == [1, 2, 3]
+    # The search goes on here now: what the other machine did meanwhile is another search.
+    (row,) = take_in_searches(there(4))
+    assert row["status"] == "refused"
+    assert "--study NAME" in row["reason"]
+
+
+def test_another_search_of_that_name_is_refused(there: There, terms: Terms) -> None:
+    assert statuses(there(2)) == ["imported"]
+    (row,) = take_in_searches(there(2, folder="others"))
+    assert row["status"] == "refused"
+    assert len(open_search("a search", terms).trials) == 2
+
+
+def test_a_database_that_is_none_is_refused_by_name(mlruns: Path, tmp_path: Path, there: There) -> None:
+    database = there(2)
+    cut = tmp_path / "cut.db"
+    cut.write_bytes(database.read_bytes()[:5000])
+    (row,) = take_in_searches(cut)
+    assert row["status"] == "refused"
+    assert "cut.db" in row["search"]
+    shutil.copy(database, cut)
+    assert statuses(cut) == ["imported"]
+
+
+@pytest.mark.slow
+def test_a_search_made_offline_is_synced_and_shown(harness: Command, mlruns: Path, tmp_path: Path) -> None:
+    words = ("search", "--trials", "2", "--budget", "smoke", "--data", "digits", "--json")
+    made = document(harness(*words, "--offline", str(tmp_path / "bundles")))
+    assert "url" not in made
+    assert not (mlruns / "optuna.db").exists()
+    synced = document(harness("sync", str(tmp_path / "bundles"), "--json"))
+    assert [row["status"] for row in synced["searches"]] == ["imported"]
+    shown = document(harness(*words))
+    assert [t["accuracy"] for t in shown["trials"]] == [t["accuracy"] for t in made["trials"]]
+    linked = {trial["mlflow_run_id"] for trial in shown["trials"]}
+    assert linked <= {run.info.run_id for run in mlflow_runs(mlruns)}
+    assert Path(shown["folder"], "history.png").exists()
+
+
+@pytest.mark.parametrize("option", [("--workers", "2"), ("--slurm", "time=1"), ("--to", "somewhere")])
+def test_what_does_not_go_with_offline_is_refused(harness: Command, tmp_path: Path, option: tuple[str, str]) -> None:
+    refused = harness("search", "--budget", "smoke", "--data", "digits", "--offline", str(tmp_path / "b"), *option)
+    assert refused.returncode == 2
+    assert option[0] in refused.stderr
+    assert "Traceback" not in refused.stderr
