@@ -12,6 +12,7 @@ from harness.cells import Outcome
 from harness.config import RunConfig
 from harness.errors import BadInput
 from harness.experiment import BASELINE, Experiment
+from harness.jobs import Job, Request
 from harness.plan import Cell
 from harness.runs import RunFolder, all_runs
 
@@ -19,32 +20,22 @@ from harness.runs import RunFolder, all_runs
 COMMON = ("data", "data_fingerprint", "split", "train_images", "eval_images")
 
 
-def compare(
-    what: Sequence[str],
-    budget: str,
-    seeds: str | None,
-    recipe: str,
-    retune: bool | None,
-    engine: str,
-    precision: str,
-    data: str | None,
-    to: Path | None,
-) -> list[dict[str, Any]]:
-    """The documents of experiments, or the one of some runs; tables and figures are written to `to`."""
-    from harness.jobs import Job, Request
+def compare(what: Request, to: Path | None) -> list[dict[str, Any]]:
+    """The documents of experiments, or the one of some runs, whose keys then stand in the place of experiments.
 
-    if all(name in experiment.names() for name in what):
-        job = Job(Request(what, budget, recipe, seeds, data=data, engine=engine, precision=precision, retune=retune))
-        documents = job.publish(to)
+    Tables and figures are written to `to`; None is mlruns/answers.
+    """
+    if all(name in experiment.names() for name in what.experiments):
+        documents = Job(what).publish(to)
         if not documents:
             raise BadInput(
-                f"Nothing of {', '.join(what)} is stored at the budget {budget}: `harness run {what[0]} --budget "
-                f"{budget}` trains it."
+                f"Nothing of {', '.join(what.experiments)} is stored at the budget {what.budget}: `harness run "
+                f"{what.experiments[0]} --budget {what.budget}` trains it."
             )
         return documents
     from harness.publish import publish
 
-    compared, outcomes = _of_runs([_run(name) for name in what])
+    compared, outcomes = _of_runs([_run(name) for name in what.experiments])
     document = answer(compared, outcomes) | {"missing": 0, "stale": 0}
     publish(document, outcomes, to)
     return [document]

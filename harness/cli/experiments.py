@@ -127,6 +127,8 @@ def compare(
     budget: Annotated[str, typer.Option(help="Of experiments: `smoke`, `quick` or `full`.")] = "full",
     seeds: Annotated[str | None, typer.Option(help="Of experiments: as in `harness run`.")] = None,
     recipe: Annotated[str, typer.Option(help="Of experiments: `fast` or `published`.")] = "fast",
+    split: Annotated[str, typer.Option(help="Of experiments: `final` or `tune`.")] = "final",
+    setting: Setting = None,
     retune: Annotated[bool | None, typer.Option(help="Of experiments: as in `harness run`.")] = None,
     engine: Engine = "tensorflow",
     precision: Precision = "auto",
@@ -145,8 +147,11 @@ def compare(
     ```
     """
     from harness import comparison
+    from harness.jobs import Request
 
-    show_answers(comparison.compare(what, budget, seeds, recipe, retune, engine, precision, data, to), json)
+    changes = dict(name_and_value(text) for text in setting or [])
+    request = Request(what, budget, recipe, seeds, split, (), data, engine, precision, changes, retune)
+    show_answers(comparison.compare(request, to), json)
 
 
 @app.command()

@@ -44,7 +44,15 @@ def summary(document: dict[str, Any]) -> None:
             _line(
                 f"    test accuracy is {apart['mean']:.3f} from the published curve over {apart['epochs']:.0f} epochs, "
                 f"at most {apart['largest']:.3f} (epoch {apart['epoch']:.0f})"
+                + (
+                    f", at most {apart['largest_after_start']:.3f} after epoch {notebook.START}"
+                    if apart["epochs"] > START
+                    else ""
+                )
             )
+            for accuracy, (here, there) in apart["first"].items():
+                when = f"first in epoch {here}" if here else "in no epoch"
+                _line(f"    {accuracy} on the test images {when} (published: {there})")
         _line(f"    figures {run['artifacts']}")
         if run["url"]:
             _line(f"    {'`make ui`, then ' if '//127.0.0.1:' in run['url'] else ''}{run['url']}")
