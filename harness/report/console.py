@@ -41,14 +41,11 @@ def summary(document: dict[str, Any]) -> None:
             _line(f"    {_cost(run)}")
         apart = run["distance_to_published"]
         if apart and document["recipe"] == "published":
+            later = apart["largest_after_start"]
+            after = "" if later is None else f", at most {later:.3f} after epoch {notebook.START}"
             _line(
                 f"    test accuracy is {apart['mean']:.3f} from the published curve over {apart['epochs']:.0f} epochs, "
-                f"at most {apart['largest']:.3f} (epoch {apart['epoch']:.0f})"
-                + (
-                    f", at most {apart['largest_after_start']:.3f} after epoch {notebook.START}"
-                    if apart["epochs"] > START
-                    else ""
-                )
+                f"at most {apart['largest']:.3f} (epoch {apart['epoch']:.0f}){after}"
             )
             for accuracy, (here, there) in apart["first"].items():
                 when = f"first in epoch {here}" if here else "in no epoch"
