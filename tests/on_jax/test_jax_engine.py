@@ -26,8 +26,9 @@ import_keras("jax")
 
 from harness.engine.jax import JaxEngine  # noqa: E402
 from harness.engine.jax import _program as programs  # noqa: E402
-from harness.engine.jax.program import Program, Steps, moved, scaled, settings_of, steps_of  # noqa: E402
+from harness.engine.jax.program import Program, Steps, moved, scaled, settings_of, steps_of, structure_of  # noqa: E402
 from harness.engine.network import build, pixel_statistics  # noqa: E402
+from harness.engine.optimizers import build_optimizer  # noqa: E402
 
 
 def config_of(**changes: object) -> RunConfig:
@@ -106,6 +107,7 @@ def test_what_a_program_is_told_compiles_nothing_anew(small_split: Split) -> Non
         {"input_scaling": "raw"},
         {"input_scaling": "unit", "learning_rate": 0.001, "schedule": "constant"},
         {"weight_decay": 0.0, "label_smoothing": 0.0, "flip": False, "shift": 0},
+        {"momentum": 0.5},
     )
     ends = []
     for changes in settings:
@@ -115,7 +117,28 @@ def test_what_a_program_is_told_compiles_nothing_anew(small_split: Split) -> Non
         assert np.isfinite(metrics.loss)
         ends.append(np.asarray(state["model/dense/kernel"]))
     assert first._program._one_step._cache_size() == compiled
-    assert all(not np.array_equal(ends[i], ends[j]) for i in range(5) for j in range(i))
+    assert all(not np.array_equal(ends[i], ends[j]) for i in range(6) for j in range(i))
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adam", "adamw"])
+def test_an_optimizer_that_is_told_its_settings_does_as_one_that_has_them(optimizer: str) -> None:
+    config = config_of(optimizer=optimizer, momentum=0.7, weight_decay=0.02, learning_rate=0.1)
+    program = Program(structure_of(config))
+    itself = build_optimizer(config.recipe)
+    itself.build(program.model.trainable_variables)
+    rng = np.random.default_rng(0)
+    trainable = [variable.value for variable in program.model.trainable_variables]
+    told = own = (trainable, [variable.value for variable in itself.variables])
+    settings = settings_of(config, pixel_statistics(np.zeros((1, 32, 32, 3), np.uint8)))
+    for _ in range(3):
+        gradients = [rng.normal(size=value.shape).astype(np.float32) for value in trainable]
+        slots = list(told[1])
+        slots[program._rate] = np.float32(config.recipe.learning_rate)
+        told = program._updated(told[0], slots, gradients, settings)
+        own = itself.stateless_apply(own[1], gradients, own[0])
+    for one, other, before in zip(told[0], own[0], trainable, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+        assert not np.allclose(one, before, atol=1e-3)
 
 
 def test_a_run_without_dropout_has_no_dropout_in_its_state(small_split: Split) -> None:

@@ -1,8 +1,8 @@
 """What the JAX engine computes: an epoch as one compiled program (on a CPU, a step), and an evaluation.
 
 The uint8 images stay on the device; order, crop, flip and scaling happen inside the program. What runs of one network
-may differ in (seed, learning rate, weight decay, dropout rates, label smoothing, input scaling, shifts) are arguments
-of the program and no constants of it, so it is compiled once for all of them.
+may differ in (seed, learning rate, momentum, weight decay, dropout rates, label smoothing, input scaling, shifts) are
+arguments of the program and no constants of it, so it is compiled once for all of them.
 """
 
 import contextlib
@@ -51,6 +51,7 @@ class Steps(NamedTuple):
 class Settings(NamedTuple):
     """What a run is told: `reach` is its largest shift in pixels; a pixel p is fed as (p - offset) / unit."""
 
+    momentum: Any
     weight_decay: Any
     label_smoothing: Any
     reach: Any
@@ -60,14 +61,34 @@ class Settings(NamedTuple):
 
 @dataclass(frozen=True)
 class Structure:
-    """What a program is compiled for. `dropout` says whether there is any: then all four layers of it are there."""
+    """What a program is compiled for. `momentum` and `dropout` say whether there is any.
+
+    Where there is any dropout, all four layers of it are there.
+    """
 
     network: Network
     optimizer: Any
-    momentum: float
+    momentum: bool
     normalization_momentum: float
     dropout: bool
     precision: Precision
+
+
+class Momentum:
+    """The momentum that a program is told, as Keras reads it: it asks whether that is zero, and multiplies with it."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __ne__(self, other: object) -> bool:
+        # Without momentum the program is another one, in which nobody asks.
+        return True
+
+    def __mul__(self, other: Any) -> Any:
+        return self._value * other
+
+    def __jax_array__(self) -> Any:
+        return self._value
 
 
 class Program:
@@ -75,10 +96,10 @@ class Program:
 
     def __init__(self, structure: Structure) -> None:
         self.structure = structure
-        # Weight decay and learning rate stand for themselves: each run brings its own.
+        # Learning rate, momentum and weight decay stand for themselves: each run brings its own.
         self._recipe = Recipe(
             epochs=1, batch_size=2, optimizer=structure.optimizer, learning_rate=1.0, schedule="constant",
-            momentum=structure.momentum, weight_decay=1.0, dropout=_rates(structure.dropout),
+            momentum=0.5 if structure.momentum else 0.0, weight_decay=1.0, dropout=_rates(structure.dropout),
             normalization_momentum=structure.normalization_momentum,
         )  # fmt: skip
         self.model = self._build(self._recipe, seed=0)
@@ -230,12 +251,24 @@ class Program:
             return cross_entropy(logits, targets), (logits, changed)
 
         (loss, (logits, fixed)), gradients = jax.value_and_grad(loss_of, has_aux=True)(variables.trainable)
-        # Keras reads it while the step is traced: a value of the program, where it usually finds a number.
-        self.optimizer.weight_decay = settings.weight_decay
-        trainable, slots = self.optimizer.stateless_apply(slots, gradients, variables.trainable)
-        self.optimizer.weight_decay = self._recipe.weight_decay
+        trainable, slots = self._updated(variables.trainable, slots, gradients, settings)
         hits = jnp.mean(logits.argmax(axis=1) == labels[now.order])
-        return Variables(list(trainable), list(fixed), list(slots)), (loss, hits)
+        return Variables(trainable, list(fixed), slots), (loss, hits)
+
+    def _updated(
+        self, trainable: list[Any], slots: list[Any], gradients: list[Any], settings: Settings
+    ) -> tuple[list[Any], list[Any]]:
+        """Weights and slots after the optimizer's step."""
+        # Keras reads these while the step is traced: values of the program, where it usually finds numbers.
+        of_program = {"weight_decay": settings.weight_decay}
+        if self.structure.momentum:
+            is_adam = hasattr(self.optimizer, "beta_1")
+            of_program |= {"beta_1": settings.momentum} if is_adam else {"momentum": Momentum(settings.momentum)}
+        own = {name: getattr(self.optimizer, name) for name in of_program}
+        vars(self.optimizer).update(of_program)
+        trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
+        vars(self.optimizer).update(own)
+        return list(trainable), list(slots)
 
     def _evaluate_all(self, variables: Variables, batches: Any, settings: Settings) -> Any:
         return jax.lax.map(lambda batch: self._evaluate(variables, batch, settings), batches)
@@ -277,7 +310,7 @@ def structure_of(config: RunConfig) -> Structure:
     return Structure(
         network=dataclasses.replace(config.network, input_scaling="raw"),
         optimizer=recipe.optimizer,
-        momentum=recipe.momentum,
+        momentum=recipe.momentum > 0,
         normalization_momentum=recipe.normalization_momentum,
         dropout=any(recipe.dropout),
         precision=config.precision,
@@ -293,6 +326,7 @@ def settings_of(config: RunConfig, pixels: PixelStatistics) -> Settings:
     }[config.network.input_scaling]
     recipe = config.recipe
     return Settings(
+        momentum=np.float32(recipe.momentum),
         weight_decay=np.float32(recipe.weight_decay),
         label_smoothing=np.float32(recipe.label_smoothing),
         reach=np.int32(recipe.shift),
