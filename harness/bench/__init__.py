@@ -50,8 +50,6 @@ NAMES = {
     "tensorflow": ("harness", "keras_fit", "keras_fit_no_autotune", "torch", "machine"),
     "jax": ("harness", "keras_fit", "keras_fit_128", "torch_compile", "machine"),
 }
-#: JAX would take three quarters of a GPU's memory for each of them.
-SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 #: Seconds of a set-up, of a round and of a start of the command on two cores: what the first ETA is made of.
 SET_UP_SECONDS = 14.0
 ROUND_SECONDS = {"harness": 7.0, "keras_fit": 20.5, "keras_fit_no_autotune": 14.0, "torch": 10.0, "machine": 3.0}
@@ -210,9 +208,7 @@ def _rounds(
         for name in names:
             display.now(f"setting up: {LABELS[name]}")
             told = json.dumps(dataclasses.asdict(setup))
-            contenders[name] = stack.enter_context(
-                Child("harness.bench.contenders", name, told, environment=os.environ | SHARED_GPU)
-            )
+            contenders[name] = stack.enter_context(Child("harness.bench.contenders", name, told))
             about[name] = contenders[name].answer()
             display.done(SET_UP_SECONDS)
         for number in range(1, rounds + 1):

@@ -62,6 +62,9 @@ def _import_jax() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_deterministic_ops" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    # A GPU may be shared, by a command and its workers or by the contenders of the bench: JAX would take three quarters
+    # of its memory for the first that comes.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         # Keras on JAX would import TensorFlow for its input pipelines where it finds it.
         with _quietly((*NOT_NEEDED, "tensorflow")):
