@@ -20,7 +20,7 @@
 #
 #     cat bundles.tar.gz.* | tar xz && sh experiments/gpu.sh report
 #
-# BUDGET=smoke PRECISION=float32 SEEDS=1 TRIALS=2 IMAGES=256 tries all of it on a CPU in minutes. What a slice takes at
+# BUDGET=smoke PRECISION=float32 SEEDS=1 TRIALS=2 IMAGES=512 tries all of it on a CPU in minutes. What a slice takes at
 # least, by the network's memory traffic on an H100 (0.063 to 0.074 s an epoch; counted, not measured): published 63 to
 # 74 s, fast 10 to 12 s and the float32 runs, epochs 4 s, fewest 8 to 9 s, ablate (730 runs of 8 epochs) 6 to 7 minutes,
 # search (100 trials of 1 to 12 epochs in all, 40 runs of 8) 30 to 110 s, bench 2 s a contender. Compilation comes on
