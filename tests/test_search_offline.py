@@ -113,6 +113,18 @@ def test_a_trial_that_was_cut_off_there_waits_again_here(there: There, terms: Te
     assert "--study NAME" in row["reason"]
 
 
+def test_a_trial_that_still_runs_there_comes_when_it_is_over(there: There, terms: Terms) -> None:
+    database = there(2)
+    theirs = optuna.load_study(study_name="a search", storage=f"sqlite:///{database}")
+    theirs.enqueue_trial({}, user_attrs={"slot": 2, "is_baseline": False})
+    running = theirs.ask()
+    assert statuses(database) == ["imported"]
+    assert len(open_search("a search", terms).trials) == 2
+    theirs.tell(running, 0.5)
+    assert statuses(database) == ["imported"]
+    assert [trial.value for trial in open_search("a search", terms).trials][2] == 0.5
+
+
 def test_another_search_of_that_name_is_refused(there: There, terms: Terms) -> None:
     assert statuses(there(2)) == ["imported"]
     (row,) = take_in_searches(there(2, folder="others"))

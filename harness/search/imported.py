@@ -1,11 +1,11 @@
 """A search that was made where there is no MLflow (`harness search --offline`) as a search of this machine."""
 
-import copy
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from harness.errors import HarnessError, first_line
 from harness.runs import all_runs
@@ -41,7 +41,9 @@ def take_in_searches(database: Path) -> list[dict[str, Any]]:
 def _take_in(theirs: optuna.Study, terms: Terms) -> int:
     """Add the trials that this machine lacks, and return how many."""
     ours = open_search(theirs.study_name, terms)
-    known, told = ours.get_trials(deepcopy=False), _told(theirs)
+    # One that still runs there, or was killed and not yet found dead, comes with the next import.
+    told = list(takewhile(lambda trial: trial.state.is_finished(), theirs.trials))
+    known = ours.get_trials(deepcopy=False)
     both = list(zip(known, told, strict=False))
     if any(_identity(one) != _identity(other) for one, other in both):
         raise HarnessError(
@@ -56,17 +58,6 @@ def _take_in(theirs: optuna.Study, terms: Terms) -> int:
             trial.user_attrs["mlflow_run_id"] = tag_trial(run, ours.study_name, trial.number, pruned)
         ours.add_trial(trial)
     return len(told) - len(both)
-
-
-def _told(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials of a study up to the last that was begun; one that was cut off has failed."""
-    trials = copy.deepcopy(study.trials)
-    while trials and trials[-1].state == TrialState.WAITING:
-        trials.pop()
-    for trial in trials:
-        if trial.state == TrialState.RUNNING:
-            trial.state, trial.datetime_complete = TrialState.FAIL, trial.datetime_start
-    return trials
 
 
 def _identity(trial: FrozenTrial) -> tuple[Any, ...]:
