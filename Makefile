@@ -82,7 +82,7 @@ bench: $(READY)  ## images per second against plain Keras and PyTorch; run nothi
 test: $(READY) lint  ## lint, types and tests
 	.venv/bin/python -m pytest
 
-test-slow: $(READY)  ## what takes longer: 25 kills, 200 trials, a browser, Slurm
+test-slow: $(READY)  ## what takes longer: every experiment, 25 kills, 200 trials, a browser, Slurm
 	.venv/bin/python -m pytest -m slow
 
 lint: $(READY)  ## ruff and mypy

@@ -82,6 +82,7 @@ def test_a_budget_or_another_recipe_makes_other_runs_and_a_retuned_one_may_be_th
     assert not {cell.config.seed for cell in tuning} & set(range(100))
 
 
+@pytest.mark.slow
 def test_every_experiment_runs(harness: Command, mlruns: Path) -> None:
     # Without probes, which have tests of their own: compiling them takes as long as all else.
     arguments = ("run", *ALL, "--budget", "smoke", "--no-probe", "--json")
