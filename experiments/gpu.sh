@@ -5,6 +5,7 @@
 #
 #     record      not there but where TensorFlow is: what it computes from given weights, to ./recorded
 #     agree       JAX on the GPU, in float32, against ./recorded
+#     profile     a trace of two epochs of `fast`, the first with compilation, to DIR/profile (open it in Perfetto)
 #     published   the notebook's recipe, 5 seeds of 200 epochs
 #     fast        20 seeds of the default recipe, and 5 of them in float32
 #     epochs      2 seeds each of 5 to 8 epochs on the tune split: the fewest that reach 0.86
@@ -75,6 +76,12 @@ case $slice in
         mkdir -p "$bundles"
         agree > "$bundles/agreement.txt" || { cat "$bundles/agreement.txt" >&2; exit 1; }
         cat "$bundles/agreement.txt" ;;
+    profile)
+        # In a folder of its own, where the run is not done yet: a run that is done leaves no trace.
+        limited "$python" -c 'import sys, jax; from harness.cli import main
+with jax.profiler.trace(sys.argv.pop(1), create_perfetto_trace=True): main()' "$bundles/profile" \
+            run baseline --set epochs=2 --no-probe --engine jax --budget "$budget" --precision "$precision" \
+            --offline "$bundles/profile/$(date +%s)" ;;
     published) run baseline --recipe published --seeds "${SEEDS:-5}" --precision "$precision" ;;
     fast)
         run baseline --seeds "${SEEDS:-20}" --precision "$precision"
