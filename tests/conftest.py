@@ -36,6 +36,11 @@ def small_config(recipe: Recipe = SMALL_RECIPE, network: Network | None = None, 
     )  # fmt: skip
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes minutes in one piece: last, one worker would be at it while the other has nothing to do."""
+    items.sort(key=lambda item: "test_on_jax" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def small_split() -> Split:
     rng = np.random.default_rng(0)
