@@ -14,7 +14,8 @@
 #     search      100 trials, and the best three on ten fresh seeds (needs Optuna)
 #     bench       images/s beside Keras fit on JAX and torch.compile, at batch 128 and 512 (needs PyTorch)
 #     pack        what is finished, without checkpoints, as parts of 15 MB beside DIR
-#     report      where MLflow is: import DIR, and write tables and figures to TO=experiments/results/gpu
+#     report      where MLflow is, when all that went before is done: import DIR, and write tables and figures to
+#                 TO=experiments/results/gpu
 #
 # Needs what README.md names under bundles, with `jax[cuda13]`, and pytest for `agree`; no TensorFlow or MLflow. A slice
 # ends after LIMIT seconds; the same command goes on from the last finished epoch. Then, where MLflow is:
@@ -24,8 +25,8 @@
 # BUDGET=smoke PRECISION=float32 SEEDS=1 TRIALS=2 IMAGES=512 tries all of it on a CPU in minutes. What a slice takes at
 # least, by the network's memory traffic on an H100 (0.063 to 0.074 s an epoch; counted, not measured): published 63 to
 # 74 s, fast 10 to 12 s and the float32 runs, epochs 4 s, fewest 8 to 9 s, ablate (730 runs of 8 epochs) 6 to 7 minutes,
-# search (100 trials of 1 to 12 epochs in all, 40 runs of 8) 30 to 110 s, bench 2 s a contender. Compilation comes on
-# top: once for each network and optimizer. Not run on a GPU yet.
+# search (100 trials of 1 to 12 epochs in all, 40 runs of 8) 30 to 110 s, bench half a second for the engine.
+# Compilation comes on top: once for each network, optimizer, precision and size of batch or data. Not run on a GPU yet.
 
 set -eu
 slice=${1:-}
@@ -104,6 +105,8 @@ with jax.profiler.trace(sys.argv.pop(1), create_perfetto_trace=True): main()' "$
         tar c --exclude=checkpoint.npz --exclude=lock --exclude=holder "$bundles" | gzip | split -b 15M - "$bundles.tar.gz."
         ls -l "$bundles".tar.gz.* ;;
     report)
+        # What is not there would be searched here.
+        [ -e "$bundles/optuna.db" ] || { echo "There is no search in $bundles: its slice comes first." >&2; exit 2; }
         to=${TO:-experiments/results/gpu}
         mkdir -p "$to"
         "$python" -m harness sync "$bundles"

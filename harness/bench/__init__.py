@@ -21,8 +21,8 @@ from rich.table import Table
 
 from harness import data, paths
 from harness.bench.child import Child
-from harness.bench.contenders import USUAL_BATCH, Setup
-from harness.bench.document import Measurements, derive
+from harness.bench.contenders import Setup
+from harness.bench.document import USUAL_BATCH, Measurements, derive
 from harness.engine import ENGINES
 from harness.errors import BadInput
 from harness.hardware import sees_gpu
@@ -52,8 +52,10 @@ NAMES = {
 }
 #: Seconds of a set-up, of a round and of a start of the command on two cores: what the first ETA is made of.
 SET_UP_SECONDS = 14.0
-ROUND_SECONDS = {"harness": 7.0, "keras_fit": 20.5, "keras_fit_no_autotune": 14.0, "torch": 10.0, "machine": 3.0}
-USUAL_ROUND_SECONDS = 10.0
+ROUND_SECONDS = {
+    "harness": 7.0, "keras_fit": 20.5, "keras_fit_128": 20.5, "keras_fit_no_autotune": 14.0, "torch": 10.0,
+    "torch_compile": 10.0, "machine": 3.0,
+}  # fmt: skip
 START_SECONDS = 11.0
 
 
@@ -77,7 +79,7 @@ def run(rounds: int, engine: str, batch_size: int, images: int | None = None) ->
         for name in NAMES[engine]
         if ("torch" not in name or util.find_spec("torch")) and (name != "keras_fit_128" or batch_size != USUAL_BATCH)
     ]
-    work = len(names) * SET_UP_SECONDS + rounds * sum(ROUND_SECONDS.get(name, USUAL_ROUND_SECONDS) for name in names)
+    work = len(names) * SET_UP_SECONDS + rounds * sum(ROUND_SECONDS[name] for name in names)
     with _Display(work + (STARTS + 1) * START_SECONDS) as display:
         first_steps, command_memory = _starts(engine, display)
         about, answers = _rounds(names, setup, rounds, display)
@@ -176,7 +178,7 @@ def _memory(document: dict[str, Any]) -> list[str]:
     return [
         f"this engine: {document['share_of_memory_rate']:.0%} of what the memory allows "
         f"({document['copy_gb_per_s']:.0f} GB/s in a copy; {document['gb_per_image'] * 1e3:.1f} MB an image, counted)",
-        f"the first epoch, compilation included: {document['first_round_s']:.1f} s",
+        f"the first round, compilation included: {document['first_round_s']:.1f} s",
     ]
 
 
@@ -215,7 +217,7 @@ def _rounds(
             for name, contender in contenders.items():
                 display.now(f"round {number}/{rounds}: {LABELS[name]}")
                 answers[name].append(contender.ask())
-                display.done(ROUND_SECONDS.get(name, USUAL_ROUND_SECONDS))
+                display.done(ROUND_SECONDS[name])
             speeds = ", ".join(f"{name} {answers[name][-1]['images_per_s']:.0f}" for name in names if name != "machine")
             eta = f"; {display.eta}" if number < rounds else ""
             log.print(f"round {number}/{rounds}: {speeds} images/s{eta}", soft_wrap=True)

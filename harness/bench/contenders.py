@@ -17,6 +17,7 @@ import numpy as np
 
 from harness import data
 from harness.bench.child import Parent, peak_memory_gb
+from harness.bench.document import USUAL_BATCH
 from harness.config import Network, Precision, Recipe, RunConfig, source_hash
 from harness.engine import open_engine
 from harness.engine.importing import import_keras
@@ -30,8 +31,6 @@ MATRIX_SIZE = 4096
 #: Numbers in the array whose copying shows the rate of a GPU's memory: 1 GB of bfloat16.
 COPIED = 2**29
 WARM_UP_STEPS = 4
-#: The batch size of the notebook's field; a contender of that size takes part whatever the engine's is.
-USUAL_BATCH = 128
 
 
 @dataclass(frozen=True)
