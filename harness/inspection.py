@@ -7,7 +7,7 @@ import numpy as np
 from rich.table import Table
 
 from harness import recipes
-from harness.config import Network, change
+from harness.config import change
 from harness.data import how_to_get_cifar10, load, sample_figure
 from harness.engine.importing import default_engine, import_keras
 from harness.errors import BadInput
@@ -71,7 +71,7 @@ def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None)
 
     The picture goes to `picture`, or to mlruns/network.png.
     """
-    network, resolved = change(Network(), recipes.recipe_called(recipe), changes)
+    network, resolved = change(*recipes.recipe_called(recipe), changes)
     import_keras(default_engine())
     from harness.engine.network import build, forward_flops, training_flops
 

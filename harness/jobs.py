@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 from harness import cells, experiment, paths, plan
 from harness.answer import answer, best_factors
-from harness.config import Network, SplitName, change
+from harness.config import SplitName, change
 from harness.data import Dataset, how_to_get_cifar10, load
 from harness.engine import ENGINES
 from harness.errors import BadInput
@@ -48,9 +48,8 @@ class Job:
         self.request = request
         self._trained: set[str] = set()
         # What is wrong with the command is said before any data is looked for, let alone downloaded.
-        self.experiments = {name: _chosen(name, request.variants) for name in request.experiments}
+        self.experiments = {name: _chosen(name, request) for name in request.experiments}
         named("budget", BUDGETS, request.budget)
-        change(Network(), recipe_called(request.recipe), request.changes)
         named("engine", dict.fromkeys(ENGINES), request.engine)
         most = BUDGETS[request.budget].most_seeds
         self.seeds = {
@@ -170,12 +169,29 @@ def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
     return dataset
 
 
-def _chosen(name: str, variants: Sequence[str]) -> Experiment:
-    """The experiment with only the chosen variants, or all of them."""
+def _chosen(name: str, request: Request) -> Experiment:
+    """The experiment with the variants asked for, less those that the other settings make the same as one before."""
     whole = experiment.load(name)
-    if not variants:
+    chosen = {v: named("variant", whole.all_variants, v) for v in request.variants if v != BASELINE}
+    if not request.variants:
+        chosen = whole.variants
+    usual, kept = recipe_called(request.recipe), {}
+    seen = {change(*usual, request.changes)}
+    for variant, changes in chosen.items():
+        made = change(*usual, {**changes, **request.changes})
+        if made not in seen:
+            kept[variant] = changes
+        seen.add(made)
+    left_out = ", ".join(variant for variant in chosen if variant not in kept)
+    if chosen and not kept:
+        raise BadInput(
+            f"{name} has nothing to compare: with the recipe {request.recipe} and what --set changes, {left_out} would "
+            f"be the same as the baseline. Take another recipe, or leave that --set or {name} out."
+        )
+    if left_out:
+        log.print(f"{name} without {left_out}: the same, here, as the baseline or another variant.", soft_wrap=True)
+    if kept == whole.variants:
         return whole
-    kept = {v: named("variant", whole.all_variants, v) for v in variants if v != BASELINE}
     return dataclasses.replace(
         whole,
         variants=kept,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
-from harness.config import Network, Precision, Recipe, RunConfig, SplitName, change, from_json, source_hash
+from harness.config import Precision, Recipe, RunConfig, SplitName, change, from_json, source_hash
 from harness.data import Dataset, Split, split, subset
 from harness.errors import BadInput
 from harness.experiment import Experiment
@@ -131,8 +131,8 @@ def cell(
 ) -> Cell:
     """One variant with one seed. Raises BadInput where its batch is larger than the budget's images."""
     images = _sizes(dataset, settings)
-    base = shrunk_recipe(dataset, settings)
-    network, recipe = change(Network(), base, {**variant_changes, **settings.changes})
+    usual, _ = recipe_called(settings.recipe)
+    network, recipe = change(usual, shrunk_recipe(dataset, settings), {**variant_changes, **settings.changes})
     recipe = dataclasses.replace(recipe, learning_rate=recipe.learning_rate * factor)
     if recipe.batch_size > images[0]:
         raise BadInput(
@@ -158,7 +158,8 @@ def cell(
 
 def shrunk_recipe(dataset: Dataset, settings: Settings) -> Recipe:
     """The settings' recipe as their budget shrinks it, before any change."""
-    return BUDGETS[settings.budget].shrink(recipe_called(settings.recipe), _sizes(dataset, settings)[0])
+    _, whole = recipe_called(settings.recipe)
+    return BUDGETS[settings.budget].shrink(whole, _sizes(dataset, settings)[0])
 
 
 def _sizes(dataset: Dataset, settings: Settings) -> tuple[int, int]:

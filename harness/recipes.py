@@ -45,15 +45,16 @@ PUBLISHED = Recipe(
     normalization_momentum=0.99,
 )
 
-RECIPES = {"fast": FAST, "published": PUBLISHED}
+#: Each with the network that it trains.
+RECIPES = {"fast": (Network(), FAST), "published": (Network(normalization_place="after"), PUBLISHED)}
 
 
-def recipe_called(name: str) -> Recipe:
-    """The recipe of that name: one of those above, or one that a search has saved.
+def recipe_called(name: str) -> tuple[Network, Recipe]:
+    """The recipe of that name, with the network it trains: one of those above, or one that a search has saved.
 
     Raises BadInput for an unknown name or an unreadable file.
     """
-    known: dict[str, Recipe | Path] = {file.stem: file for file in SAVED.glob("*.json")}
+    known: dict[str, tuple[Network, Recipe] | Path] = {file.stem: file for file in SAVED.glob("*.json")}
     found = named("recipe", known | RECIPES, name)
     return _read(found) if isinstance(found, Path) else found
 
@@ -65,19 +66,20 @@ def new_name(name: str) -> str:
     return name
 
 
-def save(name: str, recipe: Recipe, origin: dict[str, Any]) -> Path:
+def save(name: str, network: Network, recipe: Recipe, origin: dict[str, Any]) -> Path:
     """Keep a recipe under a new name, with where it comes from; the file is meant to be committed."""
     file = SAVED / f"{new_name(name)}.json"
-    write_atomically(file, (json.dumps({"recipe": dataclasses.asdict(recipe), "origin": origin}, indent=1)).encode())
+    kept = {"network": dataclasses.asdict(network), "recipe": dataclasses.asdict(recipe), "origin": origin}
+    write_atomically(file, json.dumps(kept, indent=1).encode())
     return file
 
 
-def _read(file: Path) -> Recipe:
+def _read(file: Path) -> tuple[Network, Recipe]:
     try:
-        _, recipe = change(Network(), FAST, json.loads(file.read_text())["recipe"])
+        kept = json.loads(file.read_text())
+        return change(Network(), FAST, {**kept["network"], **kept["recipe"]})
     except (ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
         raise BadInput(f"{file} holds no recipe ({error}): mend it, or delete it and save it again.") from error
-    return recipe
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def test_seeds() -> None:
 
 def test_budgets_only_shrink() -> None:
     for budget in recipes.BUDGETS.values():
-        for recipe in recipes.RECIPES.values():
+        for _, recipe in recipes.RECIPES.values():
             small = budget.shrink(recipe, budget.train_images or 50_000)
             assert small.epochs <= recipe.epochs
             assert small.batch_size <= recipe.batch_size

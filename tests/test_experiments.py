@@ -18,6 +18,7 @@ from harness.config import RunConfig
 from harness.data import digits
 from harness.errors import BadInput
 from harness.experiment import Experiment, Prediction, factorial
+from harness.jobs import Job, Request
 from harness.metrics import INSIDE
 from harness.plan import Settings
 from harness.runs import Result, RunFolder
@@ -46,7 +47,6 @@ def test_a_factorial_experiment_has_every_combination() -> None:
     ("declared", "says"),
     [
         (Experiment(variants={"one": {"shift": 1}, "other": {"shift": 1}}), "alike"),
-        (Experiment(variants={"no change": {"shift": 2}}), "alike"),
         (Experiment(variants={"one": {"shift": 1}}, family=("two",)), "'two'"),
         (Experiment(variants={"one": {"shift": 1}}, predictions=(Prediction("three", "worse"),)), "'three'"),
         (Experiment(variants={"one": {"shifts": 1}}), "did you mean shift"),
@@ -69,11 +69,32 @@ def test_all_experiments_share_the_baseline_s_runs() -> None:
     assert keys["factorial"] & keys["ablate_bn"] > keys["baseline"]
 
 
+def test_a_variant_that_is_the_baseline_under_a_recipe_is_left_out(
+    mlruns: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def variants(name: str, recipe: str, **changes: str) -> set[str]:
+        job = Job(Request([name], "smoke", recipe, data="digits", changes=changes))
+        keys = {cell.variant: cell.config.key for cell in job.cells[name]}
+        assert len(set(keys.values())) == len(keys)
+        assert {p.variant for p in job.experiments[name].predictions} <= set(keys)
+        return set(keys) - {"baseline"}
+
+    assert variants("ablate_order", "fast") == {"norm after"}
+    assert "ablate_order without norm before:" in capsys.readouterr().err
+    assert variants("ablate_order", "published") == {"norm before"}
+    assert "0.5" in variants("ablate_dropout", "fast")
+    assert "0.5" not in variants("ablate_dropout", "published")
+    # A factorial design with a combination missing is none.
+    assert len(variants("factorial", "fast", activation="sigmoid")) == 3
+    with pytest.raises(BadInput, match="ablate_scaling has nothing to compare"):
+        variants("ablate_scaling", "fast", input_scaling="raw")
+
+
 def test_a_budget_or_another_recipe_makes_other_runs_and_a_retuned_one_may_be_the_same() -> None:
     dataset, declared = digits(), experiment.load("ablate_order")
     settings = Settings("smoke")
     same = plan.cells("ablate_order", declared, dataset, settings, [0])
-    factors = {"baseline": 1.0, "norm after": 3.0}
+    factors = {"baseline": 1.0, "norm after": 3.0, "norm before": 1.0}
     retuned = plan.retuned_cells("ablate_order", declared, factors, dataset, settings, [0])
     assert same[0].config.key == retuned[0].config.key
     assert same[1].config.recipe.learning_rate * 3 == pytest.approx(retuned[1].config.recipe.learning_rate)

@@ -28,7 +28,7 @@ from harness.search.space import describe, parameters_of, sample
 from harness.search.study import agree, open_search, plan_trials, recorded_terms, study_name, terms_of
 from harness.search.trial import Unfit
 
-FAST = RECIPES["fast"]
+FAST = RECIPES["fast"][1]
 
 
 @pytest.fixture(scope="module")
@@ -257,16 +257,18 @@ def test_a_diverged_trial_counts_as_worse_than_chance(study, dataset: Dataset, m
 def test_a_saved_recipe_is_a_recipe_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.recipes.SAVED", tmp_path / "recipes")
     better = dataclasses.replace(FAST, learning_rate=0.05, dropout=(0.1, 0.2, 0.3, 0.4))
-    file = save("better", better, {"trial": 3})
-    assert recipe_called("better") == better
+    network = Network(normalization_place="after")
+    file = save("better", network, better, {"trial": 3})
+    assert recipe_called("better") == (network, better)
     for name in ("better", "fast", "no name", "../x"):
         with pytest.raises(BadInput, match="cannot name a new recipe"):
-            save(name, better, {})
-    for damaged in ("{}", "{", '{"recipe": {"momentum": 1.5}}', '{"recipe": {"optimizer": "sdg"}}'):
+            save(name, network, better, {})
+    wrong = ('{"recipe": {"momentum": 1.5}, "network": {}}', '{"recipe": {"optimizer": "sdg"}, "network": {}}')
+    for damaged in ("{}", "{", '{"recipe": {}}', '{"recipe": {}, "network": []}', *wrong):
         file.write_text(damaged)
         with pytest.raises(BadInput, match=r"better\.json holds no recipe"):
             recipe_called("better")
-    assert recipe_called("fast") == FAST
+    assert recipe_called("fast") == (Network(), FAST)
 
 
 def test_bad_words_are_refused_before_anything_is_made(harness: Command, mlruns: Path) -> None:

@@ -11,7 +11,7 @@ import optuna
 
 from harness import cells, paths, plan, queue
 from harness.answer import answer
-from harness.config import Network, change
+from harness.config import change
 from harness.data import Dataset
 from harness.engine import ENGINES
 from harness.errors import BadInput, HarnessError
@@ -64,7 +64,8 @@ class SearchJob:
         named("budget", BUDGETS, request.budget)
         named("engine", dict.fromkeys(ENGINES), request.engine)
         # Before the study is made: one with a space that will not do could not be used again.
-        parameters_of(self.search.space, recipe_called(request.recipe))
+        _, baseline = recipe_called(request.recipe)
+        parameters_of(self.search.space, baseline)
         precision = resolve_precision(request.precision, request.engine)
         self.settings = Settings(request.budget, request.recipe, "tune", request.engine, precision)
         self.dataset: Dataset = find_data(request.data, may_fall_back=request.budget == "smoke")
@@ -129,7 +130,7 @@ class SearchJob:
         if plan.TUNING_SEED in seeds:
             raise BadInput(f"--seeds {plan.TUNING_SEED} does not fit: it is the one that every trial used.")
         settings = dataclasses.replace(self.settings, split="final")
-        base, shrunk = recipe_called(self.request.recipe), plan.shrunk_recipe(self.dataset, settings)
+        (_, base), shrunk = recipe_called(self.request.recipe), plan.shrunk_recipe(self.dataset, settings)
         experiment = Experiment(
             variants={
                 f"trial {trial.number}": self.search.changes_at(base, shrunk, trial.user_attrs["recipe"])
@@ -170,7 +171,7 @@ class SearchJob:
             )
         best = max(better, key=lambda row: row["accuracy"]["mean"])
         trial = next(trial for trial in finished(self.study) if f"trial {trial.number}" == best["variant"])
-        _, recipe = change(Network(), recipe_called(self.request.recipe), trial.user_attrs["recipe"])
+        network, recipe = change(*recipe_called(self.request.recipe), trial.user_attrs["recipe"])
         origin = {
             "study": self.study.study_name,
             "trial": trial.number,
@@ -180,7 +181,7 @@ class SearchJob:
             "budget": self.request.budget,
             "data": document["data"],
         }
-        return save(name, recipe, origin)
+        return save(name, network, recipe, origin)
 
     def _command(self, *more: str) -> str:
         options = {

@@ -127,6 +127,7 @@ def plan_trials(study: optuna.Study, search: Search, terms: Terms, total: int) -
         for trial in latest.values():
             if queue.is_cut_off(trial):
                 queue.again(study, trial)
+        _, recipe = recipe_called(terms.recipe)
         for slot in range(len(latest), total):
-            baseline = parameters_of(search.space, recipe_called(terms.recipe)) if slot == 0 else {}
+            baseline = parameters_of(search.space, recipe) if slot == 0 else {}
             study.enqueue_trial(baseline, user_attrs={"slot": slot, "is_baseline": slot == 0})
