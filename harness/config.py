@@ -201,7 +201,7 @@ NUMERICS = (
 )
 ENGINE_NUMERICS = {
     "tensorflow": ("engine/tensorflow/batch_norm.py", "engine/tensorflow/program.py"),
-    "jax": ("engine/jax/program.py",),
+    "jax": ("engine/jax/arguments.py", "engine/jax/program.py"),
 }
 
 

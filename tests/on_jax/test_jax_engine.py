@@ -26,7 +26,8 @@ import_keras("jax")
 
 from harness.engine.jax import JaxEngine  # noqa: E402
 from harness.engine.jax import _program as programs  # noqa: E402
-from harness.engine.jax.program import Program, Steps, moved, scaled, settings_of, steps_of, structure_of  # noqa: E402
+from harness.engine.jax.arguments import Steps, settings_of, steps_of, structure_of  # noqa: E402
+from harness.engine.jax.program import Program, moved, scaled  # noqa: E402
 from harness.engine.network import build, pixel_statistics  # noqa: E402
 from harness.engine.optimizers import build_optimizer  # noqa: E402
 

@@ -14,8 +14,9 @@ import psutil
 from harness.config import Network, RunConfig
 from harness.data import Split
 from harness.engine import State, TrainMetrics
+from harness.engine.jax.arguments import Structure, settings_of, steps_of, structure_of
 from harness.engine.jax.passes import JaxPasses
-from harness.engine.jax.program import EVALUATION_BATCH, Program, Structure, settings_of, steps_of, structure_of
+from harness.engine.jax.program import EVALUATION_BATCH, Program
 from harness.engine.network import PixelStatistics, pixel_statistics, training_flops
 from harness.engine.probes import Probes, probe_images
 from harness.engine.state import export
