@@ -103,7 +103,7 @@ clean:  ## remove the environment; runs and data stay
 
 ifdef UV
 $(READY): pyproject.toml requirements.lock
-	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	$(UV) venv --quiet --allow-existing --seed --python $(PYTHON) .venv
 	$(UV) pip install --quiet --python .venv --require-hashes -r requirements.lock
 	$(UV) pip install --quiet --python .venv --no-deps --editable .
 	@touch $@

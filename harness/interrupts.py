@@ -15,7 +15,9 @@ _pending = False
 def install() -> None:
     """Let a polite kill and a closed terminal end the program the way Ctrl-C does: with a KeyboardInterrupt."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        # `nohup` has it ignored, and means it.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 @contextlib.contextmanager

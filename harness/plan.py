@@ -20,6 +20,8 @@ Purpose = Literal["same recipe", "tuning", "retuned", "search"]
 
 #: The learning rates tried for every variant, as factors on the recipe's own. One grid and one seed for all.
 TUNING_FACTORS = (1 / 9, 1 / 3, 1.0, 3.0, 9.0)
+#: A seed number given where their count is meant would ask for so many runs.
+MOST_SEEDS = 1000
 #: No result has this seed, so the choice of a learning rate is not judged by the runs that made it.
 TUNING_SEED = 1000
 
@@ -219,8 +221,8 @@ def parse_seeds(text: str) -> list[int]:
         raise BadInput(f"--seeds {text} does not fit: give how many (--seeds 10) or which (--seeds 0,4,7).")
     seeds = [int(part) for part in parts]
     if "," not in text:
-        if seeds[0] < 1:
-            raise BadInput("--seeds 0 asks for no run at all; give at least 1.")
+        if not 1 <= seeds[0] <= MOST_SEEDS:
+            raise BadInput(f"--seeds {text} does not fit: give 1 to {MOST_SEEDS}, or which (--seeds {text},).")
         return list(range(seeds[0]))
     doubles = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     if doubles:

@@ -102,7 +102,8 @@ class RunFolder:
             with np.load(self._checkpoint) as file:
                 arrays = {name: file[name] for name in file.files}
             return arrays, json.loads(str(arrays.pop("history")))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        # A damaged header may say anything: that the file is encrypted, or that it is no archive but one array.
+        except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
             raise BadInput(
                 f"The checkpoint {self._checkpoint} cannot be read ({error}): the disk or a copy has damaged it. "
                 f"Start this run over with --fresh, or put a good copy of the file back."
@@ -111,7 +112,8 @@ class RunFolder:
     def history(self) -> History:
         """The rows of a run that is over; no checkpoint is needed."""
         file = self.artifacts / "history.json"
-        return json.loads(file.read_text()) if file.exists() else []
+        with _readable(file):
+            return json.loads(file.read_text()) if file.exists() else []
 
     def finish(self, result: Result, history: History) -> None:
         """Record how the run ended."""
@@ -120,16 +122,31 @@ class RunFolder:
 
     def result(self) -> Result | None:
         """How the run ended, or None while it has not."""
-        return Result(**json.loads(self._result.read_text())) if self._result.exists() else None
+        with _readable(self._result):
+            return Result(**json.loads(self._result.read_text())) if self._result.exists() else None
 
 
 def all_runs() -> list[RunFolder]:
-    """Every run on this machine's disk whose config this code still understands."""
+    """Every run on this machine's disk whose config and result this code still understands."""
     folders = []
     for file in (paths.mlruns() / "runs").glob("*/config.json"):
         with contextlib.suppress(TypeError, ValueError, KeyError, BadInput):
-            folders.append(RunFolder(from_json(file.read_text())))
+            folder = RunFolder(from_json(file.read_text()))
+            folder.result()
+            folders.append(folder)
     return folders
+
+
+@contextlib.contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Say of a file that cannot be understood which it is, and the way out."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise BadInput(
+            f"{file} cannot be read ({error}): the disk or a copy has damaged it. Delete the folder {file.parent} to "
+            f"start this run over, or put a good copy of the file back."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -91,16 +91,17 @@ def harness(mlruns: Path) -> Command:
 
 
 @pytest.fixture
-def serve(mlruns: Path) -> Iterator[Callable[[str], str]]:
-    """Start `harness ui` or `harness dashboard`; returns its address once it answers."""
+def serve(mlruns: Path) -> Iterator[Callable[..., str]]:
+    """Start `harness ui` or `harness dashboard`, or another command; returns its address once it answers."""
     servers = []
 
-    def start(which: str) -> str:
+    def start(which: str, *words: str) -> str:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        servers.append(subprocess.Popen(command(which, "--port", str(port)), **quiet))
+        whole = [which, *words] if words else command(which)
+        servers.append(subprocess.Popen([*whole, "--port", str(port)], **quiet))
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.ConnectionError):

@@ -1,5 +1,6 @@
 """The run on disk is valid whatever happens while it is written."""
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import small_config
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from harness.errors import BadInput, HarnessError
 from harness.runs import Result, RunFolder, all_runs, write_atomically
@@ -62,6 +65,36 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out(folder: RunFolder, damag
     file.write_bytes({"truncated": content[: len(content) // 2], "flipped": content, "empty": b""}[damage])
     with pytest.raises(BadInput, match=r"checkpoint\.npz.*--fresh"):
         folder.load()
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_bit_of_a_checkpoint_flips_it_is_harmless_or_named(folder: RunFolder, data: st.DataObject) -> None:
+    folder.save(STATE, HISTORY)
+    file = folder.path / "checkpoint.npz"
+    content = bytearray(file.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    file.write_bytes(content)
+    # Any other error would be a traceback.
+    with contextlib.suppress(BadInput):
+        loaded = folder.load()
+        assert loaded is not None
+        assert loaded[1] == HISTORY
+        assert all(np.array_equal(loaded[0][name], value) for name, value in STATE.items())
+
+
+@pytest.mark.parametrize("name", ["result.json", "artifacts/history.json"])
+def test_a_damaged_result_is_named_and_other_runs_go_on(folder: RunFolder, name: str) -> None:
+    with folder.locked():
+        folder.finish(Result("finished", "", {}, "ab", {}, []), HISTORY)
+    (folder.path / name).write_text('{"status": ')
+    with pytest.raises(BadInput, match=rf"{name} cannot be read.*Delete the folder"):
+        folder.result(), folder.history()
+    other = RunFolder(small_config(seed=1))
+    with other.locked():
+        other.finish(Result("finished", "", {}, "ab", {}, []), HISTORY)
+    found = {run.config.seed for run in all_runs()}
+    assert found == ({1} if name == "result.json" else {0, 1})
 
 
 def test_result_and_clear(folder: RunFolder) -> None:

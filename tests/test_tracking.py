@@ -1,6 +1,8 @@
 """MLflow is a view of the run on disk: complete, without doubles, with no run left running."""
 
+import multiprocessing
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import metric_history, mlflow_runs, small_config
 
-from harness import liveness
+from harness import interrupts, liveness
 from harness.errors import HarnessError
 from harness.metrics import FINAL, PER_EPOCH
 from harness.runs import Result, RunFolder
@@ -81,6 +83,52 @@ def test_wherever_mlflow_fails_the_next_call_makes_the_record_whole(
     assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["synthetic"]
     assert metric_history(mlruns, run.info.run_id, "train_loss") == [(row["epoch"], row["train_loss"]) for row in ROWS]
     assert metric_history(mlruns, run.info.run_id, "accuracy") == [(3, 0.5)]
+
+
+def test_a_signal_while_the_run_is_opened_ends_it_as_killed(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Tracker._start_run
+
+    def interrupted(self: Tracker) -> None:
+        opened(self)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Tracker, "_start_run", interrupted)
+    before = signal.signal(signal.SIGTERM, interrupts._interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), tracker():
+            pytest.fail("the block is not to begin")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (run,) = mlflow_runs(mlruns)
+    assert run.info.status == "KILLED"
+
+
+def tracked_whole() -> None:
+    with tracker() as run:
+        run.started(ROWS)
+        run.finish(RESULT, ROWS, None, np.zeros((1, 32, 32, 3), np.uint8))
+
+
+@pytest.mark.parametrize("lost", ["mlflow.db", "mlflow.json"])
+def test_what_mlflow_has_lost_it_is_told_again(mlruns: Path, lost: str) -> None:
+    folder = RunFolder(small_config())
+    folder.artifacts.mkdir(parents=True)
+    # In a process of its own: MLflow would hold on to the database.
+    first = multiprocessing.get_context("spawn").Process(target=tracked_whole)
+    first.start()
+    first.join(300)
+    assert is_tracked(folder)
+    if lost == "mlflow.db":
+        (mlruns / lost).unlink()
+    else:
+        (folder.path / lost).write_text("{")
+    assert not is_tracked(folder)
+    open_mlflow()
+    assert not is_tracked(folder)
+    tracked_whole()
+    assert is_tracked(folder)
+    (run,) = mlflow_runs(mlruns)
+    assert (run.info.status, run.data.metrics["train_loss"]) == ("FINISHED", ROWS[-1]["train_loss"])
 
 
 def test_fresh_leaves_the_old_record_and_begins_another(mlruns: Path) -> None:

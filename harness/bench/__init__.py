@@ -23,6 +23,7 @@ from harness import data, paths
 from harness.bench.child import Child
 from harness.bench.contenders import Setup
 from harness.bench.document import USUAL_BATCH, Measurements, derive
+from harness.data.validate import TRAIN_IMAGES
 from harness.engine import ENGINES
 from harness.errors import BadInput
 from harness.hardware import sees_gpu
@@ -68,10 +69,10 @@ def run(rounds: int, engine: str, batch_size: int, images: int | None = None) ->
     named("engine", dict.fromkeys(ENGINES), engine)
     images = images or ROUND_IMAGES["gpu" if sees_gpu(engine) else "cpu"]
     least = max(batch_size, USUAL_BATCH)
-    if batch_size < 2 or images < least:
-        raise BadInput(
-            f"A round of {images} images does not fit batches of {batch_size}: give --images {least} or more."
-        )
+    if not 2 <= batch_size <= TRAIN_IMAGES:
+        raise BadInput(f"--batch-size {batch_size} does not fit: it is 2 to {TRAIN_IMAGES}.")
+    if not least <= images <= TRAIN_IMAGES:
+        raise BadInput(f"--images {images} does not fit batches of {batch_size}: it is {least} to {TRAIN_IMAGES}.")
     setup = Setup(engine, batch_size, images // batch_size * batch_size)
     dataset = data.load("cifar10")
     names = [
@@ -156,7 +157,8 @@ def _explanations(document: dict[str, Any]) -> list[str]:
         trial = ", ".join(f"{name} {speed:.0f}" for name, speed in torch["about"]["trial_images_per_s"].items())
         about_torch = f"PyTorch: channels_last, in the precision that was faster in a trial ({trial} images/s)"
     else:
-        about_torch = "PyTorch is not installed, so nothing was compared with it: `pip install torch` mends that"
+        how = ".venv/bin/python -m pip install torch"
+        about_torch = f"PyTorch is not installed, so nothing was compared with it: `{how}` mends that"
     return [
         f"{LABELS['machine']}: {rates}",
         f"this engine: {document['engine_gflop_per_s']:.0f} GFLOP/s ({document['flops_per_image'] / 1e6:.1f} MFLOP an "

@@ -4,7 +4,7 @@ import sys
 
 from rich.markup import escape
 
-from harness import interrupts
+from harness import interrupts, paths
 from harness.cli import experiments, looking, offline, searches  # noqa: F401
 from harness.cli.options import app
 from harness.errors import BadInput, HarnessError
@@ -21,7 +21,10 @@ def main() -> None:
         log.print(f"[bold red]{kind}:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        log.print(f"[bold red]Failed:[/] {escape(f'{error.strerror or error}: {error.filename}')}", soft_wrap=True)
+        # A full disk does not say which file it had no room for.
+        what = f"{error.strerror or error} ({error.filename or paths.mlruns()})"
+        way_out = "What is finished is kept: mend that and give the same command again, which goes on from there."
+        log.print(f"[bold red]Failed:[/] {escape(what)}. {way_out}", soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

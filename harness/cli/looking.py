@@ -8,6 +8,8 @@ import typer
 from harness.cli.options import Data, Engine, Json, Setting, app, name_and_value
 from harness.cli.options import show as print_document
 
+Port = Annotated[int, typer.Option(min=1, max=65535, help="On this machine only (127.0.0.1).")]
+
 
 @app.command()
 def data(
@@ -31,7 +33,7 @@ def data(
 @app.command()
 def show(
     setting: Setting = None,
-    recipe: Annotated[str, typer.Option(help="Whose dropout rates to show.")] = "fast",
+    recipe: Annotated[str, typer.Option(help="Whose network and dropout rates to show.")] = "fast",
     picture: Annotated[Path | None, typer.Option(help="Where to draw the network.")] = None,
     json: Json = False,
 ) -> None:
@@ -90,7 +92,7 @@ def bench(
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="On this machine only (127.0.0.1).")] = 5000) -> None:
+def ui(port: Port = 5000) -> None:
     """Open the MLflow UI over all runs.
 
     ```
@@ -104,7 +106,7 @@ def ui(port: Annotated[int, typer.Option(help="On this machine only (127.0.0.1).
 
 
 @app.command()
-def dashboard(port: Annotated[int, typer.Option(help="On this machine only (127.0.0.1).")] = 8080) -> None:
+def dashboard(port: Port = 8080) -> None:
     """Open the Optuna dashboard over all studies.
 
     ```

@@ -46,7 +46,7 @@ def load(which: str | None = None, *, allow_digits: bool = False, download: bool
     if source is not None:
         return read(source)
     if allow_digits and which is None:
-        log.info("CIFAR-10 was not found, and %s: going on with the digits.", reason)
+        log.warning("CIFAR-10 was not found, and %s: going on with the digits.", reason)
         return digits()
     looked = ", ".join(str(place) for place in places())
     raise BadInput(f"CIFAR-10 was not found (looked in {looked}), and {reason}. {how_to_get_cifar10()}")

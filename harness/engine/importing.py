@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 
 from harness import paths
-from harness.errors import HarnessError, first_line
+from harness.errors import BadInput, HarnessError, first_line
 
 #: The engines; each is named after the framework that it computes with.
 ENGINES = ("tensorflow", "jax")
@@ -19,14 +19,17 @@ NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
 
 def default_engine() -> str:
     """`$KERAS_BACKEND`, or TensorFlow."""
-    return os.environ.get("KERAS_BACKEND", "tensorflow")
+    return os.environ.get("KERAS_BACKEND") or "tensorflow"
 
 
 def import_keras(engine: str) -> None:
     """Import Keras on an engine's framework, and find its devices.
 
-    Raises HarnessError where it is not installed, or where this process computes with another one already.
+    Raises HarnessError where it is not installed, or where this process computes with another one already; BadInput
+    where there is no such engine.
     """
+    if engine not in ENGINES:
+        raise BadInput(f"There is no engine called {engine!r}: --engine, or $KERAS_BACKEND, is {' or '.join(ENGINES)}.")
     loaded = sys.modules.get("keras")
     if loaded is not None:
         if loaded.backend.backend() != engine:

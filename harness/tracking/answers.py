@@ -45,6 +45,8 @@ def log_findings(
             run_id = _find(client, experiment_id, identity)
             if run_id is None:
                 run_id = client.create_run(experiment_id, tags=dict(identity), run_name=name).info.run_id
+                # At once, so that a kill cannot leave it RUNNING: a client may write to a run that is over.
+                client.set_terminated(run_id)
         now = int(time.time() * 1000)
         client.log_batch(
             run_id,

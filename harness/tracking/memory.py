@@ -4,12 +4,18 @@ import json
 from typing import Any
 
 from harness.runs import RunFolder, write_atomically
-from harness.tracking.store import tracking_uri, ui_url
+from harness.tracking.store import has_no_database, tracking_uri, ui_url
 
 
 def _read(folder: RunFolder) -> dict[str, Any]:
-    file = folder.path / "mlflow.json"
-    return json.loads(file.read_text()) if file.exists() else {}
+    try:
+        known = json.loads((folder.path / "mlflow.json").read_text())
+    # MLflow is asked again, then, and finds the run by its key.
+    except (FileNotFoundError, ValueError):
+        return {}
+    if has_no_database():
+        known.pop(tracking_uri(), None)
+    return known
 
 
 def remember(

@@ -42,16 +42,16 @@ class Tracker:
         self._complete = False
 
     def __enter__(self) -> "Tracker":
-        with self.timed(), explained():
-            self.mlflow = open_mlflow()
-            self.experiment_id = choose_experiment(self.mlflow, self.folder.config.data)
-            mark_dead_runs(self.mlflow)
-            try:
+        try:
+            with self.timed(), explained():
+                self.mlflow = open_mlflow()
+                self.experiment_id = choose_experiment(self.mlflow, self.folder.config.data)
+                mark_dead_runs(self.mlflow)
                 self._start_run()
-            except BaseException as error:
-                # MLflow would otherwise end it at exit, and as FINISHED.
-                self.__exit__(type(error), error, error.__traceback__)
-                raise
+        except BaseException as error:
+            # MLflow would otherwise end it at exit, and as FINISHED. A signal that had to wait is raised here too.
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(

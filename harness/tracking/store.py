@@ -41,6 +41,11 @@ def open_mlflow() -> Any:
     return mlflow
 
 
+def has_no_database() -> bool:
+    """Whether MLflow's data are to be in `mlruns/`, and nothing is there yet, or no more."""
+    return tracking_uri() == f"sqlite:///{_database()}" and not _database().exists()
+
+
 def _create_database(path: Path) -> None:
     """Create the database once, whole: processes that open a missing one together all fail."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +56,9 @@ def _create_database(path: Path) -> None:
             new = path.with_suffix(".new")
             new.unlink(missing_ok=True)
             SqlAlchemyStore(f"sqlite:///{new}", str(path.parent / "artifacts"))
+            # Where there was another one, this one knows nothing of what that was told.
+            for memory in path.parent.glob("runs/*/mlflow.json"):
+                memory.unlink()
             os.replace(new, path)
 
 
@@ -73,7 +81,7 @@ def explained() -> Iterator[None]:
             f"MLflow at {tracking_uri()} did not answer as it should ({first_line(error)}). Every finished epoch is "
             f"safe in {paths.mlruns() / 'runs'}; see that nothing else holds the database, that its disk has room, or "
             f"that the server answers, and give the same command again (without --fresh): MLflow is then brought up "
-            f"to date."
+            f"to date. A database in mlruns/ that is damaged may be deleted; the same command makes another."
         ) from error
 
 
