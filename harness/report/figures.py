@@ -1,5 +1,6 @@
 """The figures of one run."""
 
+import textwrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -15,9 +16,10 @@ def draw_run(folder: RunFolder, name: str, result: Result, history: History) -> 
     """Write the run's figures into its artifacts folder."""
     if not history:
         return
-    title = f"{name} · {folder.config.data} · {folder.config.train_images:,} training images"
-    if note := folder.config.recipe.dropout_note:
-        title += f"\n{note}"
+    lines = [f"{name} · {folder.config.data} · {folder.config.train_images:,} training images"]
+    lines += filter(None, [folder.config.recipe.dropout_note])
+    # A name holds all that --set changed, and may be longer than the figure is wide.
+    title = "\n".join(textwrap.fill(line, 84) for line in lines)
     for quantity in ("accuracy", "loss"):
         curves(history, quantity, title, folder.config.data).savefig(folder.artifacts / f"{quantity}.png", dpi=120)
     if result.status == "finished":
