@@ -10,6 +10,7 @@ from harness.config import Network
 from harness.data import Split
 from harness.engine import open_engine
 from harness.engine.importing import import_keras
+from harness.recipes import RECIPES
 
 import_keras("tensorflow")
 
@@ -23,8 +24,10 @@ from harness.engine.tensorflow.batch_norm import FusedBatchNormalization  # noqa
 from harness.training import weights_sha256  # noqa: E402
 
 
-def test_the_network_is_the_18_layers_of_the_notebook() -> None:
-    model = build(Network(), SMALL_RECIPE)
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_network_is_the_18_layers_of_the_notebook(name: str) -> None:
+    network, recipe = RECIPES[name]
+    model = build(network, recipe)
     kinds = (keras.layers.Conv2D, keras.layers.MaxPooling2D, keras.layers.Dropout, keras.layers.Dense)
     layers = [layer for layer in model.layers if isinstance(layer, kinds)]
     block = ["Conv2D"] * 3 + ["MaxPooling2D", "Dropout"]
@@ -32,7 +35,7 @@ def test_the_network_is_the_18_layers_of_the_notebook() -> None:
     assert len(layers) == 18
     assert [layer.filters for layer in layers if hasattr(layer, "filters")] == [32] * 3 + [64] * 3 + [128] * 3
     assert [layer.units for layer in layers if hasattr(layer, "units")] == [32, 10]
-    assert [layer.rate for layer in layers if hasattr(layer, "rate")] == list(SMALL_RECIPE.dropout)
+    assert [layer.rate for layer in layers if hasattr(layer, "rate")] == list(recipe.dropout)
     assert model.count_params() == 549_354
     assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == 548_010
 
