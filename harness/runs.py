@@ -92,7 +92,8 @@ class RunFolder:
         """Write state and history as one file that is either the old one or the new one, never half."""
         with _atomic(self._checkpoint) as file:
             arrays: dict[str, Any] = {name: np.asarray(value) for name, value in state.items()}
-            np.savez(file, history=np.array(json.dumps(history)), **arrays)
+            names = np.array(json.dumps(sorted(arrays)))
+            np.savez(file, history=np.array(json.dumps(history)), names=names, **arrays)
 
     def load(self) -> tuple[dict[str, np.ndarray], History] | None:
         """State and history after the last finished epoch, or None before the first."""
@@ -101,7 +102,11 @@ class RunFolder:
         try:
             with np.load(self._checkpoint) as file:
                 arrays = {name: file[name] for name in file.files}
-            return arrays, json.loads(str(arrays.pop("history")))
+            history, names = (json.loads(str(arrays.pop(name))) for name in ("history", "names"))
+            if sorted(arrays) != names:
+                # Damage to a zip file's list of contents can hide some of them.
+                raise ValueError("it lacks arrays of the state")
+            return arrays, history
         # A damaged header may say anything: that the file is encrypted, or that it is no archive but one array.
         except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
             raise BadInput(

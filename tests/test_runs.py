@@ -67,6 +67,16 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out(folder: RunFolder, damag
         folder.load()
 
 
+def test_a_checkpoint_that_lacks_an_array_is_damaged(folder: RunFolder) -> None:
+    folder.save(STATE, HISTORY)
+    with np.load(folder.path / "checkpoint.npz") as file:
+        arrays = dict(file)
+    del arrays["model/a"]
+    np.savez(folder.path / "checkpoint.npz", **arrays)
+    with pytest.raises(BadInput, match="lacks arrays"):
+        folder.load()
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_whatever_bit_of_a_checkpoint_flips_it_is_harmless_or_named(folder: RunFolder, data: st.DataObject) -> None:
