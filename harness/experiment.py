@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import experiments
-from harness.config import Network, change
+from harness.config import change
 from harness.errors import BadInput
-from harness.recipes import FAST, named
+from harness.recipes import RECIPES, named
 
 Direction = Literal["worse", "better", "equivalent"]
 
@@ -120,9 +120,10 @@ def declared_in(name: str, declaration: str, example: str) -> tuple[Any, str]:
 
 def _check(name: str, experiment: Experiment) -> None:
     seen: dict[Any, str] = {}
-    # One like the baseline may differ from it with another recipe; harness/jobs.py leaves it out.
-    for variant, changes in experiment.variants.items():
-        alike = seen.setdefault(change(Network(), FAST, changes), variant)
+    for variant, changes in experiment.all_variants.items():
+        # What is the baseline with one recipe may be a variant with another; harness/jobs.py leaves it out there.
+        made = tuple(change(*usual, changes) for usual in RECIPES.values())
+        alike = seen.setdefault(made, variant)
         if alike != variant:
             raise BadInput(
                 f"experiments/{name}.py declares {variant!r} and {alike!r} alike: each variant must change something "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
-from harness.config import Precision, Recipe, RunConfig, SplitName, change, from_json, source_hash
+from harness.config import Network, Precision, Recipe, RunConfig, SplitName, change, from_json, source_hash
 from harness.data import Dataset, Split, split, subset
 from harness.errors import BadInput
 from harness.experiment import Experiment
@@ -133,8 +133,7 @@ def cell(
 ) -> Cell:
     """One variant with one seed. Raises BadInput where its batch is larger than the budget's images."""
     images = _sizes(dataset, settings)
-    usual, _ = recipe_called(settings.recipe)
-    network, recipe = change(usual, shrunk_recipe(dataset, settings), {**variant_changes, **settings.changes})
+    network, recipe = change(*shrunk_recipe(dataset, settings), {**variant_changes, **settings.changes})
     recipe = dataclasses.replace(recipe, learning_rate=recipe.learning_rate * factor)
     if recipe.batch_size > images[0]:
         raise BadInput(
@@ -158,10 +157,10 @@ def cell(
     return Cell(name, variant, settings.budget, settings.recipe, purpose, config, changed, factor)
 
 
-def shrunk_recipe(dataset: Dataset, settings: Settings) -> Recipe:
-    """The settings' recipe as their budget shrinks it, before any change."""
-    _, whole = recipe_called(settings.recipe)
-    return BUDGETS[settings.budget].shrink(whole, _sizes(dataset, settings)[0])
+def shrunk_recipe(dataset: Dataset, settings: Settings) -> tuple[Network, Recipe]:
+    """The settings' recipe as their budget shrinks it, before any change, with the network it trains."""
+    network, whole = recipe_called(settings.recipe)
+    return network, BUDGETS[settings.budget].shrink(whole, _sizes(dataset, settings)[0])
 
 
 def _sizes(dataset: Dataset, settings: Settings) -> tuple[int, int]:

@@ -117,7 +117,7 @@ class RunFolder:
     def history(self) -> History:
         """The rows of a run that is over; no checkpoint is needed."""
         file = self.artifacts / "history.json"
-        with _readable(file):
+        with self._readable(file):
             return json.loads(file.read_text()) if file.exists() else []
 
     def finish(self, result: Result, history: History) -> None:
@@ -127,8 +127,19 @@ class RunFolder:
 
     def result(self) -> Result | None:
         """How the run ended, or None while it has not."""
-        with _readable(self._result):
+        with self._readable(self._result):
             return Result(**json.loads(self._result.read_text())) if self._result.exists() else None
+
+    @contextlib.contextmanager
+    def _readable(self, file: Path) -> Iterator[None]:
+        """Say of a file that `finish` wrote, and that cannot be understood, which it is, and the way out."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            raise BadInput(
+                f"{file} cannot be read ({error}): the disk or a copy has damaged it. Delete {self._result}, and the "
+                f"same command makes it again from the run's checkpoint; or put a good copy of the file back."
+            ) from error
 
 
 def all_runs() -> list[RunFolder]:
@@ -140,18 +151,6 @@ def all_runs() -> list[RunFolder]:
             folder.result()
             folders.append(folder)
     return folders
-
-
-@contextlib.contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """Say of a file that cannot be understood which it is, and the way out."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        raise BadInput(
-            f"{file} cannot be read ({error}): the disk or a copy has damaged it. Delete the folder {file.parent} to "
-            f"start this run over, or put a good copy of the file back."
-        ) from error
 
 
 @contextlib.contextmanager

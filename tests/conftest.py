@@ -92,16 +92,15 @@ def harness(mlruns: Path) -> Command:
 
 @pytest.fixture
 def serve(mlruns: Path) -> Iterator[Callable[..., str]]:
-    """Start `harness ui` or `harness dashboard`, or another command; returns its address once it answers."""
+    """Start a command that serves pages, as `command("ui")` does; returns its address once it answers."""
     servers = []
 
-    def start(which: str, *words: str) -> str:
+    def start(*words: str) -> str:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        whole = [which, *words] if words else command(which)
-        servers.append(subprocess.Popen([*whole, "--port", str(port)], **quiet))
+        servers.append(subprocess.Popen([*words, "--port", str(port)], **quiet))
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.ConnectionError):

@@ -98,7 +98,7 @@ def test_a_damaged_result_is_named_and_other_runs_go_on(folder: RunFolder, name:
     with folder.locked():
         folder.finish(Result("finished", "", {}, "ab", {}, []), HISTORY)
     (folder.path / name).write_text('{"status": ')
-    with pytest.raises(BadInput, match=rf"{name} cannot be read.*Delete the folder"):
+    with pytest.raises(BadInput, match=rf"{name} cannot be read.*Delete .*{folder.config.key}/result\.json"):
         folder.result(), folder.history()
     other = RunFolder(small_config(seed=1))
     with other.locked():

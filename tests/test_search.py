@@ -64,7 +64,7 @@ def test_the_baseline_comes_first_and_is_the_run_of_the_ablations(dataset: Datas
     fixed = optuna.trial.FixedTrial(parameters_of(search.space, FAST))
     sampled = sample(search.space, fixed)
     assert change(Network(), FAST, sampled) == (Network(), FAST)
-    changes = search.changes_at(FAST, plan.shrunk_recipe(dataset, settings), sampled)
+    changes = search.changes_at(FAST, plan.shrunk_recipe(dataset, settings)[1], sampled)
     (ablated,) = plan.cells("e", plan.Experiment(), dataset, settings, [plan.TUNING_SEED])
     searched = plan.cell("s", "baseline", changes, dataset, settings, plan.TUNING_SEED, "search")
     assert searched.config.key == ablated.config.key

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import postgres
 import pytest
+from conftest import command
 from optuna.trial import TrialState
 
 from harness import queue
@@ -94,9 +95,9 @@ def survive(workers: int, trials: int, *, seconds: float = 1, restart=lambda: No
 
 
 @pytest.fixture
-def tracked(serve: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def tracked(serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     """An MLflow server: opening a database takes each worker longer than it gets to live."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", serve("ui"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", serve(*command("ui")))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Command, document
+from conftest import Command, command, document
 
 BROWSER = shutil.which("chromium")
 
@@ -26,9 +26,9 @@ def page(address: str, profile: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not BROWSER, reason="no Chromium here (apt-get install chromium)")
-def test_a_search_can_be_watched(mlruns: Path, harness: Command, serve: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_search_can_be_watched(mlruns: Path, harness: Command, serve: Callable[..., str], tmp_path: Path) -> None:
     found = document(harness("search", "--budget", "smoke", "--data", "digits", "--trials", "3", "--json"))
-    dashboard, ui = serve("dashboard"), serve("ui")
+    dashboard, ui = serve(*command("dashboard")), serve(*command("ui"))
     study = page(f"{dashboard}/dashboard/studies/1", tmp_path / "profile")
     assert found["study"] in study
     assert "Hyperparameter Importance" in study

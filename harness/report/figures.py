@@ -16,10 +16,9 @@ def draw_run(folder: RunFolder, name: str, result: Result, history: History) -> 
     """Write the run's figures into its artifacts folder."""
     if not history:
         return
-    lines = [f"{name} · {folder.config.data} · {folder.config.train_images:,} training images"]
-    lines += filter(None, [folder.config.recipe.dropout_note])
+    about = f"{name} · {folder.config.data} · {folder.config.train_images:,} training images"
     # A name holds all that --set changed, and may be longer than the figure is wide.
-    title = "\n".join(textwrap.fill(line, 84) for line in lines)
+    title = "\n".join(textwrap.fill(line, 84) for line in (about, folder.config.recipe.dropout_note) if line)
     for quantity in ("accuracy", "loss"):
         curves(history, quantity, title, folder.config.data).savefig(folder.artifacts / f"{quantity}.png", dpi=120)
     if result.status == "finished":

@@ -130,7 +130,7 @@ class SearchJob:
         if plan.TUNING_SEED in seeds:
             raise BadInput(f"--seeds {plan.TUNING_SEED} does not fit: it is the one that every trial used.")
         settings = dataclasses.replace(self.settings, split="final")
-        (_, base), shrunk = recipe_called(self.request.recipe), plan.shrunk_recipe(self.dataset, settings)
+        (_, base), (_, shrunk) = recipe_called(self.request.recipe), plan.shrunk_recipe(self.dataset, settings)
         experiment = Experiment(
             variants={
                 f"trial {trial.number}": self.search.changes_at(base, shrunk, trial.user_attrs["recipe"])

@@ -44,7 +44,7 @@ def objective(
 
     train: brings a cell to its end.
     """
-    (_, base), shrunk = recipe_called(terms.recipe), plan.shrunk_recipe(dataset, terms.settings)
+    (_, base), (_, shrunk) = recipe_called(terms.recipe), plan.shrunk_recipe(dataset, terms.settings)
     sampled = sample(search.space, trial)
     trial.set_user_attr("recipe", sampled)
     spent = {"pflop": 0.0, "seconds": 0.0}

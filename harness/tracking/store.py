@@ -35,7 +35,7 @@ def open_mlflow() -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if tracking_uri() == f"sqlite:///{_database()}":
+    if has_no_database():
         _create_database(_database())
     mlflow.set_tracking_uri(tracking_uri())
     return mlflow
