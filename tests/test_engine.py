@@ -175,6 +175,27 @@ def test_every_optimizer_and_normalization_trains(small_split: Split, optimizer:
     assert np.isfinite(metrics.loss)
 
 
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("normalization", ["batch", "none", "group"])
+def test_only_the_biases_that_batch_normalization_subtracts_again_are_left_at_0(
+    small_split: Split, normalization: str, place: str
+) -> None:
+    network = Network(normalization=normalization, normalization_place=place)
+    model = build(network, dataclasses.replace(SMALL_RECIPE, dropout=(0.0,) * 4), output="linear")
+    rng = np.random.default_rng(0)
+    images = small_split.train_images[:16]
+    logits = model(images, training=True)
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    for layer in convolutions:
+        layer.bias.assign(rng.normal(size=layer.bias.shape))
+    are_idle = np.allclose(logits, model(images, training=True), rtol=1e-3, atol=1e-3)
+    assert are_idle == (normalization == "batch" and place == "before")
+    engine = open_engine(small_config(network=network), small_split)
+    after, _ = engine.train_epoch(engine.initial_state(), 0)
+    for layer in convolutions:
+        assert np.any(after[f"model/{layer.name}/bias"]) != are_idle
+
+
 def test_weight_decay_spares_biases_and_normalization(small_split: Split) -> None:
     # With a vanishing gradient step, only decay moves anything: lr * decay = 0.5 * 1 halves the kernels.
     recipe = dataclasses.replace(

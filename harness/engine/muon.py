@@ -47,9 +47,11 @@ def orthogonalize(matrix: Any) -> Any:
     """The matrix [m, n] with its singular values brought to about 1 (0.7 to 1.2), by Newton-Schulz iteration."""
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = ops.transpose(matrix) if tall else matrix
-    x = x / (ops.norm(x) + 1e-7)
+    same = a * ops.eye(min(matrix.shape))
+    x = matrix / (ops.norm(matrix) + 1e-7)
     for _ in range(ITERATIONS):
-        gram = ops.matmul(x, ops.transpose(x))
-        x = a * x + ops.matmul(b * gram + c * ops.matmul(gram, gram), x)
-    return ops.transpose(x) if tall else x
+        # On the shorter side all of the polynomial is one small matrix, and the large one is gone through once.
+        gram = ops.matmul(ops.transpose(x), x) if tall else ops.matmul(x, ops.transpose(x))
+        factor = same + b * gram + c * ops.matmul(gram, gram)
+        x = ops.matmul(x, factor) if tall else ops.matmul(factor, x)
+    return x

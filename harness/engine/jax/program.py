@@ -17,7 +17,7 @@ from harness.config import Recipe, RunConfig
 from harness.engine import State, TrainMetrics
 from harness.engine.dropout import TracedDropout
 from harness.engine.jax.arguments import Settings, Steps, Structure
-from harness.engine.network import CLASSES, build
+from harness.engine.network import CLASSES, build, freeze_idle_biases
 from harness.engine.optimizers import build_optimizer
 from harness.engine.state import initial_state, named, named_slots
 
@@ -183,6 +183,7 @@ class Program:
         keras.config.set_dtype_policy("mixed_bfloat16" if self.structure.precision == "bfloat16" else "float32")
         model = build(self.structure.network, recipe, seed, output="linear", dropout=TracedDropout)
         keras.config.set_dtype_policy("float32")
+        freeze_idle_biases(self.structure.network, model)
         return model
 
     def _all_steps(

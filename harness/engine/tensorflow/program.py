@@ -16,7 +16,7 @@ from harness.config import Network, Precision, Recipe, RunConfig
 from harness.data import Split
 from harness.engine import State, TrainMetrics
 from harness.engine.dropout import TracedDropout
-from harness.engine.network import CLASSES, PixelStatistics, build
+from harness.engine.network import CLASSES, PixelStatistics, build, freeze_idle_biases
 from harness.engine.optimizers import build_optimizer
 from harness.engine.state import initial_state, named, named_slots
 from harness.engine.tensorflow.batch_norm import FusedBatchNormalization
@@ -36,8 +36,9 @@ class Program:
         self.optimizer.build(self.model.trainable_variables)
         self._dropouts = [layer for layer in self.model.layers if isinstance(layer, TracedDropout)]
         self.variables = named(self.model) | named_slots(self.optimizer)
-        self._train_step = tf.function(self._step, jit_compile=on_gpu())
-        self._predict_step = tf.function(self._predict, jit_compile=on_gpu())
+        # Without AutoGraph, which nothing here needs, tracing takes a third less.
+        self._train_step = tf.function(self._step, autograph=False, jit_compile=on_gpu())
+        self._predict_step = tf.function(self._predict, autograph=False, jit_compile=on_gpu())
 
     def build(self, seed: int) -> keras.Model:
         """The network with the initial weights of a seed; logits out."""
@@ -50,6 +51,7 @@ class Program:
             output="linear", batch_norm=FusedBatchNormalization, dropout=TracedDropout,
         )  # fmt: skip
         keras.config.set_dtype_policy("float32")
+        freeze_idle_biases(self.network, model)
         return model
 
     def initial_state(self, seed: int) -> State:
