@@ -12,7 +12,7 @@ from harness.report.console import log
 
 def serve(port: int) -> None:
     """Become the MLflow server on 127.0.0.1; says where the UI is when `$MLFLOW_TRACKING_URI` is a server already."""
-    if tracking.tracking_uri().startswith("http"):
+    if tracking.is_server():
         log.print(f"The runs are on your own server: {tracking.tracking_uri()}")
         return
     _see_that_it_is_free(port, "ui")

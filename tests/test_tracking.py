@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 import numpy as np
@@ -95,12 +96,76 @@ def test_a_signal_while_the_run_is_opened_ends_it_as_killed(mlruns: Path, monkey
     monkeypatch.setattr(Tracker, "_start_run", interrupted)
     before = signal.signal(signal.SIGTERM, interrupts._interrupt)
     try:
-        with pytest.raises(KeyboardInterrupt), tracker():
-            pytest.fail("the block is not to begin")
+        with pytest.raises(KeyboardInterrupt), tracker() as run:
+            run.epoch(ROWS[0])
     finally:
         signal.signal(signal.SIGTERM, before)
     (run,) = mlflow_runs(mlruns)
     assert run.info.status == "KILLED"
+
+
+def test_mlflow_is_opened_beside_the_first_steps(mlruns: Path) -> None:
+    with tracker() as run:
+        run.started(ROWS[:2])
+        run.step(1, 9)
+        assert run.mlflow is None
+        run._importing.join()
+        run.step(2, 9)
+        (found,) = mlflow_runs(mlruns)
+        assert found.info.status == "RUNNING"
+        assert [epoch for epoch, _ in metric_history(mlruns, run.run_id, "train_loss")] == [1, 2]
+
+
+def first_step_without_mlflow(seen: Queue) -> None:
+    with tracker() as run:
+        run.started([])
+        seen.put("mlflow" in sys.modules)
+        raise KeyboardInterrupt
+
+
+def test_the_first_step_does_not_wait_for_the_import_of_mlflow(mlruns: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    seen = context.Queue()
+    process = context.Process(target=first_step_without_mlflow, args=(seen,))
+    process.start()
+    assert not seen.get(timeout=300)
+    process.join(300)
+
+
+def test_a_signal_before_mlflow_is_open_leaves_nothing_to_end(mlruns: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), tracker() as run:
+        run.started([])
+        run.step(1, 9)
+        raise KeyboardInterrupt
+    assert not run.run_id
+
+
+def test_an_error_before_mlflow_is_open_is_seen_there_and_shown_itself(mlruns: Path) -> None:
+    with pytest.raises(ValueError, match="the first step"), tracker() as run:
+        run.started([])
+        raise ValueError("the first step")
+    (found,) = mlflow_runs(mlruns)
+    assert found.info.status == "FAILED"
+
+
+def test_a_database_that_does_not_open_ends_the_training_within_its_first_epoch(
+    mlruns: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://here")
+    with pytest.raises(HarnessError, match="nonsense://here did not answer"), tracker() as run:
+        run.started([])
+        run.step(1, 9)
+        run._importing.join()
+        run.step(2, 9)
+        pytest.fail("the second step is not to be over")
+
+
+def test_artifacts_lie_in_mlruns_wherever_the_command_is_given(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    tracked_whole()
+    (run,) = mlflow_runs(mlruns)
+    assert Path(run.info.artifact_uri).is_relative_to(mlruns / "artifacts")
+    assert (Path(run.info.artifact_uri) / "config.json").is_file()
 
 
 def tracked_whole() -> None:

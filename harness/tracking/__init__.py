@@ -3,11 +3,12 @@
 from harness.tracking.dead import mark_dead_runs
 from harness.tracking.memory import is_tracked, run_id, run_url, seconds
 from harness.tracking.run import Tracker, supersede
-from harness.tracking.store import explained, open_mlflow, tracking_uri
+from harness.tracking.store import explained, is_server, open_mlflow, tracking_uri
 
 __all__ = [
     "Tracker",
     "explained",
+    "is_server",
     "is_tracked",
     "mark_dead_runs",
     "open_mlflow",

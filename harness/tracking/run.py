@@ -6,6 +6,7 @@ duplicate): whatever a killed process had not told MLflow, the next one does.
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Iterator
 from importlib import metadata
@@ -20,11 +21,14 @@ from harness.metrics import FINAL, INSIDE, PER_EPOCH
 from harness.runs import History, Result, RunFolder
 from harness.tracking.dead import mark_dead_runs
 from harness.tracking.memory import remember
-from harness.tracking.store import choose_experiment, explained, open_mlflow
+from harness.tracking.store import choose_experiment, explained, import_mlflow, open_mlflow
 
 
 class Tracker:
-    """Observes a training and tells MLflow; as a context, it ends the MLflow run however the block ends."""
+    """Observes a training and tells MLflow; as a context, it ends the MLflow run however the block ends.
+
+    A signal before MLflow is open leaves nothing to end: what was trained until then MLflow has not heard of.
+    """
 
     def __init__(
         self,
@@ -40,27 +44,27 @@ class Tracker:
         self.run_id = ""
         self._status = "FAILED"
         self._complete = False
+        self.mlflow: Any = None
+        self._importing: threading.Thread | None = None
+        self._opened = False
+        self._history: History = []
 
     def __enter__(self) -> "Tracker":
-        try:
-            with self.timed(), explained():
-                self.mlflow = open_mlflow()
-                self.experiment_id = choose_experiment(self.mlflow, self.folder.config.data)
-                mark_dead_runs(self.mlflow)
-                self._start_run()
-        except BaseException as error:
-            # MLflow would otherwise end it at exit, and as FINISHED. A signal that had to wait is raised here too.
-            self.__exit__(type(error), error, error.__traceback__)
-            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None and issubclass(kind, KeyboardInterrupt) and not self._complete:
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        if interrupted and not self._complete:
             self._status = "KILLED"
         # The error that ends the block is the one to show, not the one that MLflow may add to it.
         with deferred(), contextlib.suppress(Exception) if kind else explained():
+            if not interrupted:
+                # A run that fails at its first step is to be seen too.
+                self._open()
+            if self.mlflow is None:
+                return
             self.mlflow.end_run(self._status)
             if self._times:
                 self.mlflow.MlflowClient().set_terminated(self.run_id, self._status, self._times[1])
@@ -68,22 +72,26 @@ class Tracker:
                 remember(self.folder, self.run_id, self.experiment_id, complete=True, seconds=self.seconds)
 
     def started(self, history: History) -> None:
-        """Tell MLflow what it has not heard yet."""
-        for row in history:
-            self.epoch(row)
+        """Keep for MLflow what it may not have heard yet."""
+        self._history = history
 
     def step(self, done: int, steps_per_epoch: int) -> None:
-        """Nothing to track."""
+        """Let MLflow be imported, which takes seconds, once training has begun and beside it; open it after that."""
+        if self._importing is None:
+            self._importing = threading.Thread(target=self._import, daemon=True)
+            self._importing.start()
+        elif not self._importing.is_alive():
+            self._open()
 
     def epoch(self, row: dict[str, float]) -> None:
         """One request for all metrics of an epoch."""
+        self._open()
         with self.timed(), explained():
-            metrics = {name: value for name, value in row.items() if name.partition("/")[0] in PER_EPOCH | INSIDE}
-            self.mlflow.log_metrics(metrics, step=int(row["epoch"]), timestamp=int(row["timestamp"]))
-            self.mlflow.set_tag("heartbeat", int(time.time()))
+            self._log(row)
 
     def finish(self, result: Result, history: History, model: Any, images: np.ndarray) -> None:
         """Log how the run ended: final metrics, the artifacts folder, and the model of a finished run."""
+        self._open()
         with self.timed(), explained():
             if result.status == "finished":
                 errors = {f"error_{name}": value for name, value in result.error_per_class.items()}
@@ -105,6 +113,32 @@ class Tracker:
         begin = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - begin
+
+    def _import(self) -> None:
+        # What goes wrong here goes wrong again where MLflow is opened, and is told there.
+        with self.timed(), contextlib.suppress(Exception):
+            import_mlflow()
+
+    def _open(self) -> None:
+        """Begin the run in MLflow and tell of the epochs that are over; once, whether or not that goes well."""
+        if self._opened:
+            return
+        self._opened = True
+        with explained():
+            if self._importing:
+                self._importing.join()
+            with self.timed():
+                self.mlflow = open_mlflow()
+                self.experiment_id = choose_experiment(self.mlflow, self.folder.config.data)
+                mark_dead_runs(self.mlflow)
+                self._start_run()
+                for row in self._history:
+                    self._log(row)
+
+    def _log(self, row: dict[str, float]) -> None:
+        metrics = {name: value for name, value in row.items() if name.partition("/")[0] in PER_EPOCH | INSIDE}
+        self.mlflow.log_metrics(metrics, step=int(row["epoch"]), timestamp=int(row["timestamp"]))
+        self.mlflow.set_tag("heartbeat", int(time.time()))
 
     def _start_run(self) -> None:
         config = self.folder.config

@@ -23,8 +23,13 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database()}"
 
 
-def open_mlflow() -> Any:
-    """The mlflow module, pointed at a database that exists."""
+def is_server() -> bool:
+    """Whether `$MLFLOW_TRACKING_URI` is a server."""
+    return tracking_uri().startswith("http")
+
+
+def import_mlflow() -> Any:
+    """The mlflow module, and what it will need of it: seconds, the first time."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # On a server, MLflow would print the run's address to stdout, which belongs to the report.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -33,8 +38,17 @@ def open_mlflow() -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     import mlflow
 
+    if not is_server():
+        # MLflow would import it when the database is opened.
+        import mlflow.store.tracking.sqlalchemy_store
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    return mlflow
+
+
+def open_mlflow() -> Any:
+    """The mlflow module, pointed at a database that exists."""
+    mlflow = import_mlflow()
     if has_no_database():
         _create_database(_database())
     mlflow.set_tracking_uri(tracking_uri())
@@ -64,7 +78,7 @@ def _create_database(path: Path) -> None:
 
 def ui_url(experiment_id: str, run_id: str) -> str:
     """Where the MLflow UI shows a run: on the server, or where `make ui` serves the database."""
-    server = tracking_uri() if tracking_uri().startswith("http") else "http://127.0.0.1:5000"
+    server = tracking_uri() if is_server() else "http://127.0.0.1:5000"
     return f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
@@ -95,8 +109,8 @@ def choose_experiment(mlflow: Any, data: str) -> str:
     with filelock.FileLock(paths.mlruns() / "experiment.lock"):
         known = mlflow.get_experiment_by_name(data)
         if known is None:
-            local = not os.environ.get("MLFLOW_TRACKING_URI")
-            location = str(paths.mlruns() / "artifacts" / data) if local else None
+            # A server knows where; without one, MLflow would take the folder that the command was given in.
+            location = None if is_server() else str(paths.mlruns() / "artifacts" / data)
             mlflow.create_experiment(data, artifact_location=location)
         elif known.lifecycle_stage == "deleted":
             raise HarnessError(
