@@ -120,7 +120,6 @@ def first_step_without_mlflow(seen: Queue) -> None:
     with tracker() as run:
         run.started([])
         seen.put("mlflow" in sys.modules)
-        raise KeyboardInterrupt
 
 
 def test_the_first_step_does_not_wait_for_the_import_of_mlflow(mlruns: Path) -> None:
@@ -132,20 +131,16 @@ def test_the_first_step_does_not_wait_for_the_import_of_mlflow(mlruns: Path) -> 
     process.join(300)
 
 
-def test_a_signal_before_mlflow_is_open_leaves_nothing_to_end(mlruns: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), tracker() as run:
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (ValueError, "FAILED")])
+def test_a_run_that_ends_before_mlflow_is_open_is_seen_there(
+    mlruns: Path, error: type[BaseException], status: str
+) -> None:
+    with pytest.raises(error, match="the first step"), tracker() as run:
         run.started([])
         run.step(1, 9)
-        raise KeyboardInterrupt
-    assert not run.run_id
-
-
-def test_an_error_before_mlflow_is_open_is_seen_there_and_shown_itself(mlruns: Path) -> None:
-    with pytest.raises(ValueError, match="the first step"), tracker() as run:
-        run.started([])
-        raise ValueError("the first step")
+        raise error("the first step")
     (found,) = mlflow_runs(mlruns)
-    assert found.info.status == "FAILED"
+    assert found.info.status == status
 
 
 def test_a_database_that_does_not_open_ends_the_training_within_its_first_epoch(

@@ -25,10 +25,7 @@ from harness.tracking.store import choose_experiment, explained, import_mlflow, 
 
 
 class Tracker:
-    """Observes a training and tells MLflow; as a context, it ends the MLflow run however the block ends.
-
-    A signal before MLflow is open leaves nothing to end: what was trained until then MLflow has not heard of.
-    """
+    """Observes a training and tells MLflow; as a context, it ends the MLflow run however the block ends."""
 
     def __init__(
         self,
@@ -55,14 +52,12 @@ class Tracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
-        if interrupted and not self._complete:
+        if kind is not None and issubclass(kind, KeyboardInterrupt) and not self._complete:
             self._status = "KILLED"
         # The error that ends the block is the one to show, not the one that MLflow may add to it.
         with deferred(), contextlib.suppress(Exception) if kind else explained():
-            if not interrupted:
-                # A run that fails at its first step is to be seen too.
-                self._open()
+            # A run that ends at its first step is to be seen too.
+            self._open()
             if self.mlflow is None:
                 return
             self.mlflow.end_run(self._status)
