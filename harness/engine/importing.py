@@ -14,8 +14,7 @@ from harness.errors import BadInput, HarnessError, first_line
 ENGINES = ("tensorflow", "jax")
 
 #: What Keras imports where it finds it, for wrappers and inputs that the harness does not use: 6 of the 15 seconds
-#: that importing TensorFlow took (two starts each way in turn, 2-core Xeon 2.80 GHz, 2026-11-22). TensorFlow would
-#: import JAX too: 1.5 of 7.4 seconds (three starts each way in turn, 2-core Xeon 2.30 GHz, 2026-11-26).
+#: that importing TensorFlow took (two starts each way in turn, 2-core Xeon 2.80 GHz, 2026-11-22).
 NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
 
 
@@ -50,6 +49,8 @@ def import_keras(engine: str) -> None:
 def _import_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
+        # TensorFlow would import JAX, for a converter, where it finds it: 1.5 of the 7.4 seconds that it takes (three
+        # starts each way in turn, 2-core Xeon 2.30 GHz, 2026-11-26).
         with _quietly((*NOT_NEEDED, "scipy", "jax")):
             import tensorflow as tf
 
@@ -101,7 +102,8 @@ def _quietly(hidden: tuple[str, ...]) -> Iterator[None]:
     if the import fails.
     """
     names = [name for name in hidden if name not in sys.modules]
-    # All of it is here to stay: to look for garbage in it again and again takes 0.4 of 5.9 seconds (measured likewise).
+    # All of it is here to stay: to look for garbage in it again and again takes 0.4 of TensorFlow's 5.9 seconds without
+    # JAX (measured likewise).
     gc.disable()
     # None makes an import of that name fail, which Keras takes for "not installed".
     sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]
