@@ -6,13 +6,13 @@ import numpy as np
 
 from harness import paths
 from harness.bundles import Bundle, is_sealed, read_bundle
-from harness.config import source_hash
 from harness.data import Dataset
 from harness.engine import open_engine
 from harness.errors import HarnessError
 from harness.imported import tell_mlflow
 from harness.plan import Cell, images_of
 from harness.runs import History, Result, RunFolder
+from harness.source_hash import source_hash
 from harness.tracking import Tracker, is_tracked, supersede
 from harness.tracking.provenance import provenance
 from harness.training import Observer, train

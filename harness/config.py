@@ -4,18 +4,15 @@ Everything that decides a run's numbers is in `RunConfig`; nothing else is. Same
 one is never trained again and a killed one goes on where it stopped.
 """
 
-import ast
 import dataclasses
 import difflib
 import hashlib
 import json
 import typing
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
 from harness.errors import BadInput
-from harness.paths import PROJECT
 
 Normalization = Literal["batch", "none", "layer", "group"]
 Place = Literal["before", "after"]
@@ -191,34 +188,3 @@ def _fit(name: str, kind: Any, value: Any) -> Any:
         elif choices:
             wanted = f"one of {', '.join(choices)}"
         raise BadInput(f"{name}={value} does not fit: {name} is {wanted}.") from None
-
-
-#: The files whose code decides a run's numbers, whichever engine trains it, and those of each engine.
-#: Changing what one of them does makes new run keys.
-NUMERICS = (
-    *("augment.py", "schedule.py", "data/splits.py"),
-    *("engine/network.py", "engine/dropout.py", "engine/muon.py", "engine/optimizers.py", "engine/state.py"),
-)
-ENGINE_NUMERICS = {
-    "tensorflow": ("engine/tensorflow/batch_norm.py", "engine/tensorflow/program.py"),
-    "jax": ("engine/jax/arguments.py", "engine/jax/program.py"),
-}
-
-
-@cache
-def source_hash(engine: str) -> str:
-    """12 hex digits over the code that decides an engine's numbers, blind to comments, docstrings and layout."""
-    digest = hashlib.sha256()
-    for name in (*NUMERICS, *ENGINE_NUMERICS.get(engine, ())):
-        tree = ast.parse((PROJECT / "harness" / name).read_text())
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if (
-                isinstance(body, list)
-                and body
-                and isinstance(body[0], ast.Expr)
-                and isinstance(body[0].value, ast.Constant)
-            ):
-                del body[0]
-        digest.update(f"{name}\n{ast.unparse(tree)}\n".encode())
-    return digest.hexdigest()[:12]

@@ -18,11 +18,12 @@ import numpy as np
 from harness import data
 from harness.bench.child import Parent, peak_memory_gb
 from harness.bench.document import USUAL_BATCH
-from harness.config import Network, Precision, Recipe, RunConfig, source_hash
+from harness.config import Network, Precision, Recipe, RunConfig
 from harness.engine import open_engine
 from harness.engine.importing import import_keras
 from harness.hardware import resolve_precision
 from harness.recipes import FAST
+from harness.source_hash import source_hash
 
 #: What a contender says about itself, and its round.
 Contender = tuple[dict[str, Any], Callable[[], dict[str, float]]]

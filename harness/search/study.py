@@ -8,7 +8,6 @@ import filelock
 import optuna
 
 from harness import paths, plan, queue
-from harness.config import source_hash
 from harness.data import Dataset
 from harness.errors import BadInput
 from harness.experiment import BASELINE
@@ -16,6 +15,7 @@ from harness.plan import Settings
 from harness.recipes import recipe_called
 from harness.search.declared import PRUNERS, SAMPLERS, Search
 from harness.search.space import describe, parameters_of
+from harness.source_hash import source_hash
 
 
 @dataclass(frozen=True)
