@@ -12,7 +12,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.errors import BadInput
+from harness.common.errors import BadInput
 
 Normalization = Literal["batch", "none", "layer", "group"]
 Place = Literal["before", "after"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import experiments
+from harness.common.errors import BadInput
 from harness.config import change
-from harness.errors import BadInput
 from harness.recipes import RECIPES, named
 
 Direction = Literal["worse", "better", "equivalent"]
@@ -22,7 +22,7 @@ BASELINE = "baseline"
 class Prediction:
     """What the accuracy of a variant will be against the baseline's; `by` at least so much (0.02 is two points).
 
-    Written before the run, and scored by it: see `harness.answer.score`.
+    Written before the run, and scored by it: see `harness.analysis.report.score`.
     """
 
     variant: str

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
+from harness.common.errors import BadInput
 from harness.config import Network, Precision, Recipe, RunConfig, SplitName, change, from_json
 from harness.data import Dataset, Split, split, subset
-from harness.errors import BadInput
 from harness.experiment import Experiment
 from harness.recipes import BUDGETS, recipe_called
-from harness.runs import all_runs
+from harness.runs.folder import all_runs
 from harness.source_hash import source_hash
 
 #: A variant is run under the baseline's recipe, and again with a learning rate of its own, tuned first; a search

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.common.errors import BadInput
+from harness.common.paths import PROJECT
 from harness.config import Network, Recipe, change
-from harness.errors import BadInput
-from harness.paths import PROJECT
-from harness.runs import write_atomically
+from harness.runs.folder import write_atomically
 
 T = TypeVar("T")
 

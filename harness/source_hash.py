@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from harness.paths import PROJECT
+from harness.common.paths import PROJECT
 
 #: The modules whose code decides a run's numbers, whichever engine trains it, and those of each engine.
 NUMERICS = (
-    *("augment.py", "schedule.py", "data/splits.py"),
+    *("engine/augment.py", "engine/schedule.py", "data/splits.py"),
     *("engine/network.py", "engine/dropout.py", "engine/muon.py", "engine/optimizers.py", "engine/state.py"),
 )
 ENGINE_NUMERICS = {
@@ -23,8 +23,8 @@ ENGINE_NUMERICS = {
     "jax": ("engine/jax/arguments.py", "engine/jax/program.py"),
 }
 #: The modules that decide what is measured of a run: its rows of metrics, and what the probes see.
-MEASURES = ("training.py", "engine/probes.py")
-ENGINE_MEASURES = {"tensorflow": ("engine/tensorflow/passes.py",), "jax": ("engine/jax/passes.py",)}
+MEASURES = ("engine/loop.py", "engine/probes.py")
+ENGINE_MEASURES = {"tensorflow": ("engine/tensorflow/probe_passes.py",), "jax": ("engine/jax/probe_passes.py",)}
 
 
 @cache

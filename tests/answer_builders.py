@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.cells import Outcome
 from harness.config import Network, RunConfig, change
+from harness.execute.run_one import Outcome
 from harness.experiment import Experiment
 from harness.plan import TUNING_FACTORS, TUNING_SEED, Cell, Purpose
 from harness.recipes import BUDGETS, FAST
-from harness.runs import Result, RunFolder
+from harness.runs.folder import Result, RunFolder
 
 LAYERS = [*(f"block{b}_conv{c}" for b in (1, 2, 3) for c in (1, 2, 3)), "dense", "output"]
 

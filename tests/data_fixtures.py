@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from data_builders import TEST, TRAIN
 
-from harness import paths
+from harness.common import paths
 from harness.data import download, validate
 from harness.data.layouts import official
 

@@ -7,11 +7,11 @@ from conftest import SMALL_RECIPE, small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.answer import CHANCE, answer, best_factors, score
-from harness.cells import Outcome
+from harness.analysis.report import CHANCE, answer, best_factors, score
+from harness.execute.run_one import Outcome
 from harness.experiment import Experiment, Prediction, factorial
 from harness.plan import Cell, Purpose
-from harness.runs import Result, RunFolder
+from harness.runs.folder import Result, RunFolder
 
 
 def outcome(

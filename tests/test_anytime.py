@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import BadInput
-from harness.report.anytime_figure import print_anytime
+from harness.common.errors import BadInput
+from harness.reporting.anytime_figure import print_anytime
 from harness.search.anytime import COMMON, _best_so_far, anytime
 
 trials = st.lists(

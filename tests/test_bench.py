@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import bench
-from harness.bench.child import Child
-from harness.bench.document import TARGETS, Measurements, Target, derive
-from harness.errors import HarnessError
-from harness.report.progress import RunDisplay
+from harness.commands.bench import bench
+from harness.commands.bench.child import Child
+from harness.commands.bench.document import TARGETS, Measurements, Target, derive
+from harness.common.errors import HarnessError
+from harness.reporting.progress import RunDisplay
 
 MEASURED = Measurements(
     images_per_s={
@@ -129,7 +129,9 @@ def test_a_child_that_dies_is_reported_with_its_last_lines() -> None:
 
 
 def test_a_child_ends_when_its_parent_is_gone() -> None:
-    code = "from harness.bench.child import Parent; p = Parent(); print('noise'); p.say({'ready': 1}); p.wait()"
+    code = (
+        "from harness.commands.bench.child import Parent; p = Parent(); print('noise'); p.say({'ready': 1}); p.wait()"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin
         assert child.stdout
@@ -139,7 +141,7 @@ def test_a_child_ends_when_its_parent_is_gone() -> None:
 
 
 def test_the_method_that_the_bench_listens_at_is_there() -> None:
-    """`harness.bench.command` replaces it to hear of the first step."""
+    """`harness.commands.bench.command` replaces it to hear of the first step."""
     assert list(inspect.signature(RunDisplay.step).parameters) == ["self", "done", "steps_per_epoch"]
 
 
@@ -152,7 +154,7 @@ def torch_alone() -> Any:
 
 def test_the_torch_network_is_the_same_network() -> None:
     torch = torch_alone()
-    from harness.bench.pytorch import build
+    from harness.commands.bench.pytorch import build
     from harness.recipes import FAST
 
     network = build(FAST)
@@ -163,7 +165,7 @@ def test_the_torch_network_is_the_same_network() -> None:
 def test_torch_never_trains_on_an_empty_batch() -> None:
     """More steps than there are batches once doubled its speed: an empty batch costs nothing and gives a NaN."""
     torch = torch_alone()
-    from harness.bench.pytorch import Trainer
+    from harness.commands.bench.pytorch import Trainer
     from harness.recipes import FAST
 
     images = np.random.default_rng(0).random((9, 32, 32, 3), np.float32)

@@ -14,13 +14,17 @@ import numpy as np
 import pytest
 from conftest import Command, command, document, mlflow_runs
 
-from harness import cells, cells_file, data, experiment, imported, paths, plan
-from harness.bundles import Bundle, read_bundle
-from harness.cli import main
-from harness.errors import BadInput
+from harness import data, experiment, plan
+from harness.cli.app import main
+from harness.commands import spec_list as cells_file
+from harness.commands.sync import sync
+from harness.common import paths
+from harness.common.errors import BadInput
+from harness.execute import import_bundle as imported
+from harness.execute import run_one as cells
 from harness.plan import Cell, Settings
-from harness.runs import Result, RunFolder
-from harness.sync import sync
+from harness.runs.bundle import Bundle, read_bundle
+from harness.runs.folder import Result, RunFolder
 
 BEGUN = 1_700_000_000_000
 Make = Callable[..., Path]
@@ -174,7 +178,7 @@ def test_what_mlflow_was_not_told_of_a_bundle_is_told_and_not_computed(
 ) -> None:
     make(unportrayed)
     with monkeypatch.context() as patched:
-        patched.setattr("harness.sync.tell_mlflow", lambda *arguments: None)
+        patched.setattr("harness.commands.sync.tell_mlflow", lambda *arguments: None)
         sync(tmp_path / "bundles")
     monkeypatch.setattr(cells, "open_engine", lambda *arguments: pytest.fail("nothing is left to compute"))
     result = cells.run_cell(unportrayed, data.load("digits"))
@@ -191,7 +195,7 @@ def test_bundles_of_two_data_sets_are_each_held_to_their_own(
     make(dataclasses.replace(unportrayed, config=config))
     digits = data.load("digits")
     other = dataclasses.replace(digits, name="cifar10-00000000", fingerprint="2" * 64)
-    monkeypatch.setattr("harness.sync.data.load", lambda which: digits if which == "digits" else other)
+    monkeypatch.setattr("harness.commands.sync.data.load", lambda which: digits if which == "digits" else other)
     assert states(sync(tmp_path / "bundles")) == ["imported", "imported"]
 
 

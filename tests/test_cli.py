@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import Command, command, document
 
-from harness.cli import main
+from harness.cli.app import main
 
 COMMANDS = ["run", "compare", "new", "worker", "data", "show", "predict", "bench", "ui", "search", "dashboard"]
 
@@ -25,7 +25,7 @@ def test_every_command_has_an_example(harness: Command, name: str) -> None:
 
 def test_importing_the_package_imports_no_tensorflow() -> None:
     code = (
-        "import sys, harness.cli, harness.jobs, harness.data\n"
+        "import sys, harness.cli, harness.commands.run, harness.data\n"
         "print([name for name in ('tensorflow', 'keras', 'mlflow') if name in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

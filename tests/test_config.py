@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import recipes
+from harness.common.errors import BadInput
 from harness.config import Network, Recipe, change, from_json
-from harness.errors import BadInput
 from harness.plan import parse_seeds
 
 rates = st.floats(0, 0.9)

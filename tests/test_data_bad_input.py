@@ -22,10 +22,11 @@ from data_builders import (
     write_tree,
 )
 
-from harness import data, paths
+from harness import data
+from harness.common import paths
+from harness.common.errors import BadInput
 from harness.data.dataset import Decoded
 from harness.data.validate import validate
-from harness.errors import BadInput
 
 pytest_plugins = "data_fixtures"
 pytestmark = pytest.mark.usefixtures("isolated", "small_counts")

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from data_builders import listing, small, write_binary, write_tree
 
-from harness import data, paths
-from harness.data import cache, loading
-from harness.errors import BadInput
+from harness import data
+from harness.common import paths
+from harness.common.errors import BadInput
+from harness.data import cache
+from harness.data import load as loading
 
 pytest_plugins = "data_fixtures"
 pytestmark = pytest.mark.usefixtures("isolated", "small_counts")

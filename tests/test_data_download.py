@@ -10,9 +10,9 @@ import pytest
 from data_builders import small, write_archive, write_binary
 
 from harness import data
+from harness.common.errors import BadInput
 from harness.data import download
 from harness.data.dataset import fingerprint
-from harness.errors import BadInput
 
 pytest_plugins = "data_fixtures"
 pytestmark = pytest.mark.usefixtures("isolated", "small_counts")

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from data_builders import small, write_binary, write_parquet
 
-from harness import data, paths
+from harness import data
+from harness.common import paths
+from harness.common.errors import BadInput
 from harness.data import download
-from harness.errors import BadInput
 
 pytest_plugins = "data_fixtures"
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.common.errors import BadInput
 from harness.data import CIFAR10_CLASSES, Dataset, Split, split, subset
-from harness.errors import BadInput
 
 
 def numbered(labels: np.ndarray, test: int = 10) -> Dataset:

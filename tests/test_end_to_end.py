@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import Command, command, document, metric_history, mlflow_runs
 
-from harness.paths import PROJECT
+from harness.common.paths import PROJECT
 
 SMOKE = ("run", "baseline", "--budget", "smoke")
 EPOCHS = 3

@@ -8,8 +8,8 @@ from conftest import SMALL_RECIPE, small_config
 
 from harness.config import Network
 from harness.data import Split
-from harness.engine import open_engine
-from harness.engine.importing import import_keras
+from harness.engine.backend import import_keras
+from harness.engine.protocol import open_engine
 from harness.recipes import RECIPES
 
 import_keras("tensorflow")
@@ -18,10 +18,10 @@ import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from harness.engine.dropout import TracedDropout  # noqa: E402
+from harness.engine.loop import weights_sha256  # noqa: E402
 from harness.engine.muon import orthogonalize  # noqa: E402
 from harness.engine.network import build, forward_flops, pixel_statistics, training_flops  # noqa: E402
 from harness.engine.tensorflow.batch_norm import FusedBatchNormalization  # noqa: E402
-from harness.training import weights_sha256  # noqa: E402
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -14,14 +14,14 @@ import pytest
 from conftest import SMALL_RECIPE, Command, command, document, mlflow_runs, small_config
 
 from harness import experiment, plan
+from harness.commands.run import Job, Request
+from harness.common.errors import BadInput
 from harness.config import RunConfig
 from harness.data import digits
-from harness.errors import BadInput
 from harness.experiment import Experiment, Prediction, factorial
-from harness.jobs import Job, Request
 from harness.metrics import INSIDE
 from harness.plan import Settings
-from harness.runs import Result, RunFolder
+from harness.runs.folder import Result, RunFolder
 
 ALL = experiment.names()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import notebook
+from harness import published as notebook
 
 
 def test_the_published_run_reached_its_targets_when_it_says() -> None:

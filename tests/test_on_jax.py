@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
-from harness.hardware import has_gpu
+from harness.common.hardware import has_gpu
 
 
 def on_jax(file: str) -> None:

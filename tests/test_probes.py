@@ -9,8 +9,8 @@ from conftest import SMALL_RECIPE, small_config
 
 from harness.config import Network
 from harness.data import Split
-from harness.engine import State, open_engine
-from harness.engine.importing import import_keras
+from harness.engine.backend import import_keras
+from harness.engine.protocol import State, open_engine
 
 import_keras("tensorflow")
 
@@ -19,7 +19,7 @@ import tensorflow as tf  # noqa: E402
 
 from harness.engine.network import build, pixel_statistics  # noqa: E402
 from harness.engine.probes import GRADIENT_CHANGE_LAYERS, Probes, probe_images, probe_size  # noqa: E402
-from harness.engine.tensorflow.passes import TensorFlowPasses  # noqa: E402
+from harness.engine.tensorflow.probe_passes import TensorFlowPasses  # noqa: E402
 
 CONVS = [f"block{block}_conv{conv}" for block in (1, 2, 3) for conv in (1, 2, 3)]
 BFLOAT16 = "auto_mixed_precision_onednn_bfloat16"

@@ -8,7 +8,7 @@ import pytest
 from conftest import small_config
 from optuna.trial import TrialState
 
-from harness import queue
+from harness.execute import work_queue as queue
 from harness.plan import Cell
 
 
@@ -108,7 +108,7 @@ def test_an_interrupted_cell_can_be_queued_again(mlruns: Path) -> None:
 
 
 def test_an_unreachable_database_is_named_without_its_password(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.errors import HarnessError
+    from harness.common.errors import HarnessError
 
     monkeypatch.setenv("OPTUNA_STORAGE", "postgresql://me:secret@127.0.0.1:9/optuna")
     with pytest.raises(HarnessError, match=r"127\.0\.0\.1:9/optuna did not open.*Connection refused") as raised:
@@ -118,7 +118,7 @@ def test_an_unreachable_database_is_named_without_its_password(mlruns: Path, mon
 
 
 def test_a_damaged_queue_is_explained(mlruns: Path) -> None:
-    from harness.errors import HarnessError
+    from harness.common.errors import HarnessError
 
     (mlruns / "optuna.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(HarnessError, match="may be deleted"):

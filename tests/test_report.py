@@ -14,18 +14,18 @@ from conftest import mlflow_runs
 from rich.console import Console
 
 from harness import experiment
-from harness.answer import answer
-from harness.cells import Outcome
+from harness.analysis.report import answer
+from harness.execute.run_one import Outcome
 from harness.experiment import Experiment, Prediction, factorial
 from harness.plan import TUNING_SEED
-from harness.report import answer_sentences as sentences
-from harness.report import answer_text
-from harness.report.answer_figures import draw_answer
-from harness.report.answer_files import write_answer
-from harness.report.answer_tables import NOTHING, flat, tables
-from harness.runs import RunFolder
-from harness.tracking.answers import LONGEST_NOTE, log_answer
-from harness.tracking.memory import remember
+from harness.reporting import sentences
+from harness.reporting import text as answer_text
+from harness.reporting.report_figures import draw_answer
+from harness.reporting.report_files import write_answer
+from harness.reporting.tables import NOTHING, flat, tables
+from harness.runs.folder import RunFolder
+from harness.tracking.mlflow_ids import remember
+from harness.tracking.mlflow_report import LONGEST_NOTE, log_answer
 
 NORMS = Experiment(
     variants={

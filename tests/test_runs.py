@@ -13,8 +13,8 @@ from conftest import small_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.errors import BadInput, HarnessError
-from harness.runs import Result, RunFolder, all_runs, write_atomically
+from harness.common.errors import BadInput, HarnessError
+from harness.runs.folder import Result, RunFolder, all_runs, write_atomically
 
 STATE = {"model/a": np.arange(5, dtype=np.float32), "optimizer/b": np.array(3)}
 HISTORY = [{"epoch": 1, "timestamp": 1, "test_loss": 0.1 + 0.2}]

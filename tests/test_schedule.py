@@ -7,8 +7,8 @@ from conftest import SMALL_RECIPE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import augment
-from harness.schedule import dropout_ramp, learning_rates
+from harness.engine import augment
+from harness.engine.schedule import dropout_ramp, learning_rates
 
 
 def whole(function, recipe, steps):

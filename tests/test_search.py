@@ -15,18 +15,19 @@ from optuna.distributions import FloatDistribution as Float
 from optuna.distributions import IntDistribution as Int
 from optuna.trial import TrialState
 
-from harness import plan, queue
+from harness import plan
+from harness.common.errors import BadInput, HarnessError
 from harness.config import Network, change
 from harness.data import Dataset
-from harness.errors import BadInput, HarnessError
+from harness.execute import work_queue as queue
 from harness.recipes import BUDGETS, RECIPES, recipe_called, save
-from harness.runs import Result
+from harness.runs.folder import Result
 from harness.search import Case, Search, load
-from harness.search.declared import PRUNERS, SAMPLERS, step_of
-from harness.search.found import best_of, describe_study, finished
+from harness.search.objective import Unfit
+from harness.search.results import best_of, describe_study, finished
 from harness.search.space import describe, parameters_of, sample
+from harness.search.spec import PRUNERS, SAMPLERS, step_of
 from harness.search.study import agree, open_search, plan_trials, recorded_terms, study_name, terms_of
-from harness.search.trial import Unfit
 
 FAST = RECIPES["fast"][1]
 
@@ -241,7 +242,7 @@ def test_every_sampler_and_pruner_can_be_made() -> None:
 
 
 def test_a_diverged_trial_counts_as_worse_than_chance(study, dataset: Dataset, monkeypatch) -> None:
-    from harness.search import trial as trials
+    from harness.search import objective as trials
 
     opened, terms, search = study
     plan_trials(opened, search, terms, 1)

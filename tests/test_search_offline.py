@@ -11,11 +11,13 @@ from conftest import Command, document, mlflow_runs
 from optuna.distributions import FloatDistribution as Float
 from optuna.trial import TrialState
 
-from harness import paths, plan, queue
+from harness import plan
+from harness.common import paths
 from harness.data import Dataset
+from harness.execute import work_queue as queue
 from harness.search import Search
-from harness.search.found import baseline_of, best_of, complete, finished
-from harness.search.imported import take_in_searches
+from harness.search.import_search import take_in_searches
+from harness.search.results import baseline_of, best_of, complete, finished
 from harness.search.study import Terms, open_search, plan_trials, terms_of
 
 SEARCH = Search(space={"learning_rate": Float(0.01, 0.1)}, sampler="random")

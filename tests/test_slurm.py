@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import Command, document
 
-from harness import slurm
-from harness.errors import BadInput, HarnessError
+from harness.common.errors import BadInput, HarnessError
+from harness.execute import slurm
 
 
 def test_options_are_read_as_names_and_values() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.paths import PROJECT
+from harness.common.paths import PROJECT
 from harness.source_hash import canonical_definitions, hash_of
 
 CODE = """

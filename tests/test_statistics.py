@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.statistics import TARGET_ALPHA, against_target
+from harness.analysis import TARGET_ALPHA, against_target
 
 
 def test_one_run_gets_no_verdict() -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.statistics import effects, paired
-from harness.statistics.family import holm
+from harness.analysis import effects, paired
+from harness.analysis.stats import holm
 
 pytest_plugins = "statistics_fixtures"
 pytestmark = pytest.mark.usefixtures("uncollected")

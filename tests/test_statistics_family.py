@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.statistics import Compared, compare_family, fewest_seeds
-from harness.statistics.family import holm
+from harness.analysis import Compared, compare_family, fewest_seeds
+from harness.analysis.stats import holm
 
 pytest_plugins = "statistics_fixtures"
 pytestmark = pytest.mark.usefixtures("uncollected")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.statistics import MARGIN, Paired, paired
+from harness.analysis import MARGIN, Paired, paired
 
 Runs = tuple[list[float], list[float]]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.statistics import Compared, Paired, compare_family, paired
+from harness.analysis import Compared, Paired, compare_family, paired
 
 pytest_plugins = "statistics_fixtures"
 

@@ -13,9 +13,9 @@ import pytest
 from conftest import command
 from optuna.trial import TrialState
 
-from harness import queue
+from harness.execute import work_queue as queue
 from harness.search import Search
-from harness.search.found import finished
+from harness.search.results import finished
 from harness.search.space import describe
 from harness.search.study import Terms, open_search, plan_trials
 
@@ -30,7 +30,7 @@ TERMS = Terms(
 def work(environment: dict[str, str]) -> None:
     """A worker whose trials take no computing: each opens an MLflow run, waits, and ends it."""
     os.environ |= environment
-    from harness.liveness import signs_of_life
+    from harness.common.process import signs_of_life
     from harness.tracking import open_mlflow
 
     client = open_mlflow().MlflowClient()
@@ -51,7 +51,7 @@ def survive(workers: int, trials: int, *, seconds: float = 1, restart=lambda: No
     environment = {name: os.environ[name] for name in ("HARNESS_MLRUNS", "OPTUNA_STORAGE", "MLFLOW_TRACKING_URI")}
     # Forked from a process without threads: starting each worker anew would take longer than it gets to live.
     forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["harness.queue", "mlflow", "test_survival"])
+    forks.set_forkserver_preload(["harness.execute.work_queue", "mlflow", "test_survival"])
     rng = random.Random(0)
     study = open_search("stub", TERMS)
     plan_trials(study, DECLARED, TERMS, trials)

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from conftest import metric_history, mlflow_runs, small_config
 
-from harness import interrupts, liveness
-from harness.errors import HarnessError
+from harness.common import process as liveness
+from harness.common import signals as interrupts
+from harness.common.errors import HarnessError
 from harness.metrics import FINAL, PER_EPOCH
-from harness.runs import Result, RunFolder
-from harness.tracking import Tracker, is_tracked, mark_dead_runs, open_mlflow, store, supersede
+from harness.runs.folder import Result, RunFolder
+from harness.tracking import Tracker, is_tracked, mark_dead_runs, open_mlflow, supersede
+from harness.tracking import mlflow_store as store
 
 ROWS = [
     {"epoch": e, "timestamp": 1000 * e, "train_loss": 2.0 / e, "train_accuracy": 0.1 * e, "test_loss": 1.0 / e}

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import Data, Engine, Json, Precision, Setting, app, name_and_value, show
-from harness.report.console import log
+from harness.reporting.console import log
 
 
 @app.command()
@@ -35,8 +35,8 @@ def plan(
     harness sync bundles                                      # here
     ```
     """
-    from harness import cells_file
-    from harness.jobs import Job, Request
+    from harness.commands import spec_list as cells_file
+    from harness.commands.run import Job, Request
 
     changes = dict(name_and_value(text) for text in setting or [])
     request = Request(
@@ -63,8 +63,8 @@ def sync(
     harness sync bundles --json | jq '.bundles[] | select(.status == "refused")'
     ```
     """
-    from harness.sync import print_sync
-    from harness.sync import sync as import_bundles
+    from harness.commands.sync import print_sync
+    from harness.commands.sync import sync as import_bundles
 
     document = import_bundles(directory)
     show(document, json, print_sync)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.errors import BadInput
+from harness.common.errors import BadInput
 
 app = typer.Typer(
     help="Finds out, with evidence, why an 18-layer CNN reaches 0.86 on CIFAR-10.\n\n"
@@ -60,8 +60,8 @@ def show(document: dict[str, Any], as_json: bool, printer: Callable[[dict[str, A
 
 def show_answers(documents: list[dict[str, Any]], as_json: bool) -> None:
     """One document by itself, several as a list."""
-    from harness.report.answer_text import print_answer
-    from harness.report.console import summary
+    from harness.reporting.console import summary
+    from harness.reporting.text import print_answer
 
     def show_each(whole: dict[str, Any]) -> None:
         for document in documents:

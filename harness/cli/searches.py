@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import Data, Engine, Json, Offline, Precision, Slurm, app, show
-from harness.errors import BadInput
-from harness.paths import go_offline
-from harness.report.console import log
+from harness.common.errors import BadInput
+from harness.common.paths import go_offline
+from harness.reporting.console import log
 
 
 @app.command()
@@ -47,12 +47,12 @@ def search(
     harness search --trials 100 --budget full --engine jax --offline bundles
     ```
     """
+    from harness.commands.search import Request, SearchJob
+    from harness.execute.pool import explained
     from harness.plan import parse_seeds
     from harness.recipes import new_name
-    from harness.report.answer_text import print_answer
-    from harness.report.search_text import print_search
-    from harness.search.job import Request, SearchJob
-    from harness.workers import explained
+    from harness.reporting.search_text import print_search
+    from harness.reporting.text import print_answer
 
     if offline:
         go_offline(offline)
@@ -99,7 +99,7 @@ def anytime(
     harness anytime results/*/search.json --to results
     ```
     """
-    from harness.report.anytime_figure import print_anytime
+    from harness.reporting.anytime_figure import print_anytime
     from harness.search.anytime import anytime as compare_searches
 
     show(compare_searches(searches, to), json, print_anytime)
@@ -121,6 +121,6 @@ def worker(
         harness worker "search fast quick cifar10"
     ```
     """
-    from harness.workers import join
+    from harness.execute.pool import join
 
     join(studies, probe=probe)

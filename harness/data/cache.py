@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import paths
+from harness.common import paths
 from harness.data.dataset import Dataset, fingerprint
 from harness.data.lock import locked
 

@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import paths
+from harness.common import paths
+from harness.common.errors import BadInput, HarnessError
 from harness.data.layouts.official import BINARY, defect
 from harness.data.lock import locked
-from harness.errors import BadInput, HarnessError
 
 if TYPE_CHECKING:
     from rich.progress import Progress

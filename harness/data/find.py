@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from harness import paths
+from harness.common import paths
+from harness.common.errors import BadInput
 from harness.data import download
 from harness.data.layouts import recognise
 from harness.data.layouts.source import Source, reading
-from harness.errors import BadInput
 
 
 def places() -> tuple[Path, ...]:

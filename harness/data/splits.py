@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from harness.common.errors import BadInput
 from harness.data.dataset import Dataset, Images
-from harness.errors import BadInput
 
 VALIDATION_SHARE = 0.1
 SPLIT_SEED = 0  # fixed, whatever the run's seed: every search judges by the same images

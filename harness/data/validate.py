@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.common.errors import BadInput
 from harness.data.dataset import IMAGE_SHAPE, Decoded, Images, Labels
 from harness.data.layouts.source import ANOTHER_COPY
-from harness.errors import BadInput
 
 TRAIN_IMAGES = 50_000
 TEST_IMAGES = 10_000

@@ -15,8 +15,8 @@ from keras import ops
 
 from harness.config import Network
 from harness.data import Split, subset
-from harness.engine import State
 from harness.engine.network import CLASSES, PixelStatistics, build
+from harness.engine.protocol import State
 from harness.recipes import FAST
 
 #: `gradient_ratio` is the gradient's norm at the first of these over its norm at the second: the first convolution and

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 from harness.config import RunConfig
-from harness.engine import State
 from harness.engine.network import PixelStatistics, build
+from harness.engine.protocol import State
 
 
 def named(model: keras.Model) -> dict[str, keras.Variable]:

@@ -1,6 +1,6 @@
 """The search for a better recipe: an Optuna trial is a cell whose recipe was sampled."""
 
-from harness.search.declared import Search, load
 from harness.search.space import Case
+from harness.search.spec import Search, load
 
 __all__ = ["Case", "Search", "load"]

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from harness.errors import BadInput
-from harness.runs import write_atomically
+from harness.common.errors import BadInput
+from harness.runs.folder import write_atomically
 
 #: What searches must have in common to be compared.
 COMMON = ("data", "data_fingerprint", "budget", "recipe", "precision", "engine", "source", "baseline", "space")
@@ -23,7 +23,7 @@ def anytime(files: Sequence[Path], to: Path) -> dict[str, Any]:
     PFLOP that all searches have spent: difference of the means with Welch's 95 % interval. Raises BadInput for files
     that are no searches, or searches that cannot be compared.
     """
-    from harness.report.anytime_figure import anytime_figure
+    from harness.reporting.anytime_figure import anytime_figure
 
     searches = [_read(file) for file in files]
     for file, search in zip(files, searches, strict=True):

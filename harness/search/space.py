@@ -14,8 +14,8 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
+from harness.common.errors import BadInput
 from harness.config import Recipe
-from harness.errors import BadInput
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,16 @@ from typing import Any
 import filelock
 import optuna
 
-from harness import paths, plan, queue
+from harness import plan
+from harness.common import paths
+from harness.common.errors import BadInput
 from harness.data import Dataset
-from harness.errors import BadInput
+from harness.execute import work_queue as queue
 from harness.experiment import BASELINE
 from harness.plan import Settings
 from harness.recipes import recipe_called
-from harness.search.declared import PRUNERS, SAMPLERS, Search
 from harness.search.space import describe, parameters_of
+from harness.search.spec import PRUNERS, SAMPLERS, Search
 from harness.source_hash import source_hash
 
 

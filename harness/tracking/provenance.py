@@ -5,8 +5,8 @@ import subprocess
 from importlib import metadata
 from importlib.util import find_spec
 
-from harness import paths
-from harness.hardware import cpu_name
+from harness.common import paths
+from harness.common.hardware import cpu_name
 
 #: Those of these that are installed are told with their versions.
 PACKAGES = ("jax", "keras", "mlflow", "numpy", "tensorflow")

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from agreement import CONFIG, STEPS, WITH_DROPOUT, images
 
-from harness.engine import open_engine
-from harness.engine.importing import import_keras
+from harness.engine.backend import import_keras
+from harness.engine.protocol import open_engine
 
 import_keras("jax")
 
-from harness.engine.jax.passes import JaxPasses  # noqa: E402
+from harness.engine.jax.probe_passes import JaxPasses  # noqa: E402
 from harness.engine.network import pixel_statistics  # noqa: E402
 from harness.engine.probes import Probes  # noqa: E402
 

@@ -14,19 +14,19 @@ from conftest import SMALL_RECIPE, mlflow_runs, small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import augment
+from harness.common.errors import HarnessError
 from harness.config import Network, RunConfig
 from harness.data import Split
-from harness.engine import open_engine
-from harness.engine.importing import import_keras
-from harness.errors import HarnessError
-from harness.training import weights_sha256
+from harness.engine import augment
+from harness.engine.backend import import_keras
+from harness.engine.loop import weights_sha256
+from harness.engine.protocol import open_engine
 
 import_keras("jax")
 
-from harness.engine.jax import JaxEngine  # noqa: E402
-from harness.engine.jax import _program as programs  # noqa: E402
 from harness.engine.jax.arguments import Steps, settings_of, steps_of, structure_of  # noqa: E402
+from harness.engine.jax.engine import JaxEngine  # noqa: E402
+from harness.engine.jax.engine import _program as programs  # noqa: E402
 from harness.engine.jax.program import Program, moved, scaled  # noqa: E402
 from harness.engine.network import build, pixel_statistics  # noqa: E402
 from harness.engine.optimizers import build_optimizer  # noqa: E402
@@ -231,7 +231,7 @@ def test_too_small_a_memory_is_said_with_the_batch_that_fits(
     for function in ("_one_step", "_probabilities"):
         monkeypatch.setattr(program, function, exhausted)
     for memory, remedy in ((taken[8], "--set batch_size=8 would fit"), (taken[4] // 2, "no batch would fit")):
-        monkeypatch.setattr("harness.engine.jax._memory", lambda memory=memory: memory)
+        monkeypatch.setattr("harness.engine.jax.engine._memory", lambda memory=memory: memory)
         with pytest.raises(HarnessError, match=f"a batch of 16: {remedy}"):
             engine.train_epoch(state, 0)
     with pytest.raises(HarnessError, match="an evaluation"):

@@ -7,15 +7,15 @@ import numpy as np
 from agreement import CONFIG, STEPS, WITH_DROPOUT, images
 
 from harness.data import Split
-from harness.engine import open_engine
-from harness.engine.importing import import_keras
+from harness.engine.backend import import_keras
+from harness.engine.protocol import open_engine
 
 
 def main(folder: Path) -> None:
     import_keras("tensorflow")
     from harness.engine.network import pixel_statistics
     from harness.engine.probes import Probes
-    from harness.engine.tensorflow.passes import TensorFlowPasses
+    from harness.engine.tensorflow.probe_passes import TensorFlowPasses
 
     split: Split = images()
     engine = open_engine(CONFIG, split)

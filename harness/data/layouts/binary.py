@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from harness.common.errors import BadInput
 from harness.data.dataset import Images, Labels
 from harness.data.layouts.source import ANOTHER_COPY
-from harness.errors import BadInput
 
 RECORD_BYTES = 1 + 3 * 32 * 32
 

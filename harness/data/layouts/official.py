@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.common.errors import BadInput
 from harness.data.dataset import Decoded, Images, Labels
 from harness.data.layouts import binary, pickled
 from harness.data.layouts.source import ANOTHER_COPY, content_key
-from harness.errors import BadInput
 
 TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 TEST_BATCH = "test_batch"

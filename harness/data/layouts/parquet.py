@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.common.errors import BadInput
 from harness.data.dataset import IMAGE_SHAPE, Decoded, Images, Labels
 from harness.data.layouts.picture import decode_picture
 from harness.data.layouts.source import ANOTHER_COPY, content_key
-from harness.errors import BadInput
 
 
 @dataclass(frozen=True)

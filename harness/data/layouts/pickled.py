@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.common.errors import BadInput
 from harness.data.dataset import Images, Labels
 from harness.data.layouts.source import ANOTHER_COPY
-from harness.errors import BadInput
 
 
 def _latin1(text: str, encoding: str) -> bytes:

@@ -4,8 +4,8 @@ import io
 
 import numpy as np
 
+from harness.common.errors import BadInput
 from harness.data.dataset import IMAGE_SHAPE, Images
-from harness.errors import BadInput
 
 # Modes that become RGB without loss. Transparency, CMYK and 16-bit pictures would need a choice that changes the
 # pixels, and no copy of CIFAR-10 has them: refused rather than guessed.

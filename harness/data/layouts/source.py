@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from harness.common.errors import BadInput
 from harness.data.dataset import Decoded
-from harness.errors import BadInput
 
 ANOTHER_COPY = "Replace it by a complete copy, or point $CIFAR10_DIR at one."
 

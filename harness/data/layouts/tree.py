@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.common.errors import BadInput
 from harness.data.dataset import IMAGE_SHAPE, Decoded, Images, Labels
 from harness.data.layouts.picture import decode_picture
 from harness.data.layouts.source import ANOTHER_COPY
-from harness.errors import BadInput
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 PARTS = ("train", "test")

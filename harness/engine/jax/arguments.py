@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness import augment, schedule
 from harness.config import Network, Precision, RunConfig
+from harness.engine import augment, schedule
 from harness.engine.network import PixelStatistics
 
 

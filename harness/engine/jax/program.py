@@ -14,11 +14,11 @@ import keras
 import numpy as np
 
 from harness.config import Recipe, RunConfig
-from harness.engine import State, TrainMetrics
 from harness.engine.dropout import TracedDropout
 from harness.engine.jax.arguments import Settings, Steps, Structure
 from harness.engine.network import CLASSES, build, freeze_idle_biases
 from harness.engine.optimizers import build_optimizer
+from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import initial_state, named, named_slots
 
 EVALUATION_BATCH = 500
@@ -244,7 +244,7 @@ def cross_entropy(logits: Any, targets: Any) -> Any:
 
 
 def moved(images: Any, now: Steps, reach: Any) -> Any:
-    """The augmented batch uint8 [B, 32, 32, 3] of one step, as `harness.augment.batch` makes it."""
+    """The augmented batch uint8 [B, 32, 32, 3] of one step, as `harness.engine.augment.batch` makes it."""
     size = images.shape[1]
     place = jnp.arange(size)
 

@@ -11,13 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from harness import augment, schedule
 from harness.config import Network, Precision, Recipe, RunConfig
 from harness.data import Split
-from harness.engine import State, TrainMetrics
+from harness.engine import augment, schedule
 from harness.engine.dropout import TracedDropout
 from harness.engine.network import CLASSES, PixelStatistics, build, freeze_idle_biases
 from harness.engine.optimizers import build_optimizer
+from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import initial_state, named, named_slots
 from harness.engine.tensorflow.batch_norm import FusedBatchNormalization
 

@@ -1,0 +1,277 @@
+"""The answer to an experiment's question: its cells, compared, and its predictions, scored."""
+
+import dataclasses
+import itertools
+import math
+import statistics as plain
+from collections.abc import Iterable, Sequence, Set
+from typing import Any
+
+from harness import analysis as statistics
+from harness import published as notebook
+from harness import tracking
+from harness.execute.run_one import Outcome
+from harness.experiment import BASELINE, Experiment, Prediction, factorial_name
+from harness.plan import Purpose
+from harness.runs.folder import History
+
+#: Test accuracies whose first epoch is told.
+LEVELS = (0.5, 0.7, 0.8, 0.86)
+
+#: The accuracy of a run that diverged: it is counted as one that guesses, never dropped.
+CHANCE = 0.1
+
+#: A run that ends below this has learned nothing to speak of.
+STUCK = 0.15
+
+
+def answer(experiment: Experiment, outcomes: Sequence[Outcome], trained: Set[str] = frozenset()) -> dict[str, Any]:
+    """The document of an experiment: what `--json` prints, and what tables and figures are made from.
+
+    trained: the keys of the runs that were trained just now.
+    """
+    # Tuning is judged by other images: it names the answer's only while there is nothing else.
+    first = next((outcome for outcome in outcomes if outcome.cell.purpose != "tuning"), outcomes[0]).cell
+    config = first.config
+    # The targets are claims about test accuracy after the whole recipe: nothing smaller is held against them.
+    fair = notebook.comparable(config.data) and config.split == "final" and first.budget == "full"
+    groups = grouped(outcomes)
+    results = {group: members for group, members in groups.items() if group[0] != "tuning"}
+    purposes = list(dict.fromkeys(purpose for purpose, _ in results))
+    rows = [_variant(members, fair, experiment) for members in results.values()]
+    for purpose in purposes:
+        _compare(experiment, purpose, results, rows)
+    return {
+        "experiment": first.experiment,
+        "question": experiment.question,
+        "recipe": first.recipe,
+        "budget": first.budget,
+        "changes": first.changes,
+        "split": config.split,
+        "data": config.data,
+        "data_fingerprint": config.data_fingerprint,
+        "train_images": config.train_images,
+        "eval_images": config.eval_images,
+        "precision": config.precision,
+        "engine": config.engine,
+        "source": config.source,
+        "variants": rows,
+        "tuning": _tuning(groups),
+        "effects": [effect for purpose in purposes for effect in _effects(experiment, purpose, results)],
+        "predictions": [
+            {"purpose": purpose, **dataclasses.asdict(prediction), **score(prediction, row)}
+            for purpose in purposes
+            for prediction in experiment.predictions
+            if (row := _row(rows, purpose, prediction.variant)) and row["against_baseline"]
+        ],
+        "runs": [_run(outcome, fair, trained) for outcome in outcomes],
+    }
+
+
+def grouped(outcomes: Iterable[Outcome]) -> dict[tuple[Purpose, str], list[Outcome]]:
+    """The outcomes by purpose and variant."""
+    groups: dict[tuple[Purpose, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((outcome.cell.purpose, outcome.cell.variant), []).append(outcome)
+    return groups
+
+
+def accuracies(outcomes: Sequence[Outcome]) -> dict[int, float]:
+    """The accuracy of each seed's run."""
+    return {outcome.cell.config.seed: _accuracy(outcome) for outcome in outcomes}
+
+
+def best_factors(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """The factor on the learning rate with the best validation accuracy, for every variant that was tuned."""
+    return {variant: _best(tried).cell.factor for (_, variant), tried in grouped(outcomes).items()}
+
+
+def score(prediction: Prediction, row: dict[str, Any]) -> dict[str, str]:
+    """Whether a prediction was *supported*, *refuted* or neither, and because of which numbers.
+
+    Supported: the verdict is the predicted one, and the mean difference at least the predicted size. Refuted: the
+    95 % interval of the difference holds no value that was predicted, or the verdict contradicts the predicted one.
+    """
+    compared = row["against_baseline"]
+    low, high = compared["interval"] or (-math.inf, math.inf)
+    verdict, mean, by = compared["verdict"], compared["mean"], prediction.by
+    numbers = f"{mean * 100:+.2f} points"
+    if compared["interval"]:
+        numbers += f" [{low * 100:+.2f}, {high * 100:+.2f}], n = {compared['n']}, verdict {verdict}"
+    wanted = prediction.direction + (f" by at least {by * 100:g} point{'s' * (by != 0.01)}" if by else "")
+    if prediction.direction == "equivalent":
+        supported, refuted = verdict == "equivalent", verdict in ("better", "worse")
+    else:
+        # The difference in the predicted direction, and the largest value of it that the data allow.
+        toward, most = (-mean, -low) if prediction.direction == "worse" else (mean, high)
+        supported = verdict == prediction.direction and toward >= by
+        refuted = compared["enough"] and (most < by or verdict in {"better", "worse"} - {prediction.direction})
+    outcome = "supported" if supported else "refuted" if refuted else "inconclusive"
+    return {"score": outcome, "because": f"predicted {wanted}; measured {numbers}"}
+
+
+def _variant(outcomes: list[Outcome], fair: bool, experiment: Experiment) -> dict[str, Any]:
+    """One variant over its seeds, against the targets where that is fair."""
+    cell = outcomes[0].cell
+    recipe = cell.config.recipe
+    finished = [outcome for outcome in outcomes if outcome.result.status == "finished"]
+    measured: dict[str, Any] = {"accuracy": None, "cross_entropy": None}
+    if finished:
+        losses = [outcome.result.metrics["cross_entropy"] for outcome in finished]
+        target, limit = notebook.ACCURACY_TARGET, notebook.CROSS_ENTROPY_TARGET
+        measured["accuracy"] = vars(statistics.against_target(list(accuracies(finished).values()), target))
+        measured["cross_entropy"] = vars(statistics.against_target(losses, limit, lower_is_better=True))
+    for each in filter(None, measured.values()):
+        if not fair:
+            each |= {"verdict": "not compared", "p": None}
+        elif len(finished) < len(outcomes):
+            # A mean over the seeds that survived says nothing about the recipe.
+            each |= {"verdict": f"none: {len(outcomes) - len(finished)} diverged", "p": None}
+    return {
+        "variant": cell.variant,
+        "purpose": cell.purpose,
+        "learning_rate": recipe.learning_rate,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "note": recipe.dropout_note,
+        "n": len(outcomes),
+        "seeds": [outcome.cell.config.seed for outcome in outcomes],
+        "each": list(accuracies(outcomes).values()),
+        "diverged": len(outcomes) - len(finished),
+        "stuck": sum(accuracy < STUCK for accuracy in accuracies(finished).values()),
+        "compared": fair,
+        **measured,
+        "reached": {f"{level}": _reached([o.history for o in outcomes], level) for level in LEVELS},
+        "mechanism": {name: _inside([o.history for o in finished], name) for name in experiment.mechanism},
+        "against_baseline": None,
+    }
+
+
+def _compare(
+    experiment: Experiment,
+    purpose: Purpose,
+    results: dict[tuple[Purpose, str], list[Outcome]],
+    rows: list[dict[str, Any]],
+) -> None:
+    """Put each variant of the family beside the baseline, on the seeds that both have."""
+    baseline = accuracies(results.get((purpose, BASELINE), []))
+    pairs = {}
+    for variant in experiment.compared:
+        own = accuracies(results.get((purpose, variant), []))
+        seeds = sorted(own.keys() & baseline.keys())
+        if seeds:
+            pairs[variant] = ([own[seed] for seed in seeds], [baseline[seed] for seed in seeds])
+    whole = len(pairs) == len(experiment.compared)
+    for variant, compared in statistics.compare_family(pairs).items():
+        row = _row(rows, purpose, variant)
+        assert row is not None
+        others = {k: v for k, v in vars(compared).items() if k != "paired"}
+        # The correction is for the whole declared family: no verdict before all of it is there.
+        pending = {} if whole else {"verdict": "inconclusive", "enough": False}
+        row["against_baseline"] = vars(compared.paired) | others | pending
+
+
+def _effects(
+    experiment: Experiment, purpose: Purpose, results: dict[tuple[Purpose, str], list[Outcome]]
+) -> list[dict[str, Any]]:
+    """Main effects and interactions of a factorial experiment; empty for the others and while cells are missing."""
+    factors = list(experiment.factors)
+    if not factors:
+        return []
+    cells = {}
+    for levels in itertools.product((False, True), repeat=len(factors)):
+        off = tuple(name for name, on in zip(factors, levels, strict=True) if not on)
+        cells[levels] = accuracies(results.get((purpose, factorial_name(off)), []))
+    seeds = sorted(set.intersection(*(set(values) for values in cells.values())))
+    if not seeds:
+        return []
+    paired = {levels: [values[seed] for seed in seeds] for levels, values in cells.items()}
+    effects = statistics.effects(paired, factors)
+    return [{"purpose": purpose, "effect": name, **vars(effect)} for name, effect in effects.items()]
+
+
+def _tuning(groups: dict[tuple[Purpose, str], list[Outcome]]) -> list[dict[str, Any]]:
+    """For every variant that was tuned: the grid, the best of it, and whether that stands at the edge."""
+    tuned = []
+    for (purpose, variant), outcomes in groups.items():
+        if purpose == "tuning":
+            grid = sorted((o.cell.config.recipe.learning_rate, _accuracy(o)) for o in outcomes)
+            best = _best(outcomes).cell.config.recipe.learning_rate
+            tuned.append(
+                {
+                    "variant": variant,
+                    "grid": [{"learning_rate": rate, "accuracy": accuracy} for rate, accuracy in grid],
+                    "best": best,
+                    "at_the_edge": best in (grid[0][0], grid[-1][0]),
+                }
+            )
+    return tuned
+
+
+def _best(tried: Sequence[Outcome]) -> Outcome:
+    # Of equals the one with the lowest learning rate, which is the safer one.
+    return max(tried, key=lambda outcome: (_accuracy(outcome), -outcome.cell.factor))
+
+
+def _accuracy(outcome: Outcome) -> float:
+    return outcome.result.metrics.get("accuracy", CHANCE)
+
+
+def _reached(histories: Sequence[History], level: float) -> dict[str, float | None]:
+    """The median epoch at which the accuracy first reached a level, over the runs that did, and their share."""
+    first = []
+    for history in histories:
+        at = [row["epoch"] for row in history if row.get("test_accuracy", row.get("validation_accuracy", 0)) >= level]
+        first += at[:1]
+    return {"epoch": plain.median(first) if first else None, "share": len(first) / len(histories)}
+
+
+def _inside(histories: Sequence[History], metric: str) -> float | None:
+    """A measure from inside the network: the mean over layers, epochs and seeds; None where it was not taken.
+
+    Ratios and norms, which span orders of magnitude, are averaged as logarithms.
+    """
+    values = [
+        value
+        for history in histories
+        for row in history
+        for name, value in row.items()
+        if name.partition("/")[0] == metric and math.isfinite(value)
+    ]
+    if not values:
+        return None
+    if metric in ("gradient_ratio", "gradient_norm"):
+        return plain.geometric_mean([max(value, 1e-30) for value in values])
+    return plain.fmean(values)
+
+
+def _row(rows: list[dict[str, Any]], purpose: Purpose, variant: str) -> dict[str, Any] | None:
+    return next((row for row in rows if row["purpose"] == purpose and row["variant"] == variant), None)
+
+
+def _run(outcome: Outcome, fair: bool, trained: Set[str]) -> dict[str, Any]:
+    result, history, cell = outcome.result, outcome.history, outcome.cell
+    on_test_images = fair and cell.purpose != "tuning"
+    return {
+        "name": cell.name,
+        "variant": cell.variant,
+        "purpose": cell.purpose,
+        "seed": cell.config.seed,
+        "learning_rate": cell.config.recipe.learning_rate,
+        "run_key": cell.config.key,
+        "mlflow_run_id": tracking.run_id(outcome.folder),
+        "url": tracking.run_url(outcome.folder),
+        "status": result.status,
+        "reason": result.reason,
+        "trained": cell.config.key in trained,
+        "accuracy": result.metrics.get("accuracy"),
+        "cross_entropy": result.metrics.get("cross_entropy"),
+        "training_seconds": result.metrics.get("training_seconds"),
+        "tracking_seconds": tracking.seconds(outcome.folder),
+        "pflop": history[-1]["pflop"] if history else 0.0,
+        "distance_to_published": notebook.distance([r["test_accuracy"] for r in history])
+        if on_test_images and history
+        else None,
+        "weights_sha256": result.weights_sha256,
+        "artifacts": str(outcome.folder.artifacts),
+    }

@@ -1,0 +1,119 @@
+"""`harness data`, `show`, `predict`, `bench`, `ui`, `dashboard`: looking at things."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import Data, Engine, Json, Setting, app, name_and_value
+from harness.cli.options import show as print_document
+
+Port = Annotated[int, typer.Option(min=1, max=65535, help="On this machine only (127.0.0.1).")]
+
+
+@app.command()
+def data(
+    data: Data = None,
+    picture: Annotated[Path | None, typer.Option(help="Where to draw ten samples of each class.")] = None,
+    json: Json = False,
+) -> None:
+    """Say which CIFAR-10 was found, where, and what is in it; draw ten samples of each class.
+
+    ```
+    harness data
+    CIFAR10_DIR=~/datasets/cifar10 harness data
+    harness data --picture samples.png
+    ```
+    """
+    from harness.commands import describe as inspection
+
+    print_document(inspection.describe_data(data, picture), json, inspection.print_data)
+
+
+@app.command()
+def show(
+    setting: Setting = None,
+    recipe: Annotated[str, typer.Option(help="Whose network and dropout rates to show.")] = "fast",
+    picture: Annotated[Path | None, typer.Option(help="Where to draw the network.")] = None,
+    json: Json = False,
+) -> None:
+    """Show the network: layers, shapes, parameters, operations; and draw it.
+
+    ```
+    harness show
+    harness show --set normalization=none --set activation=sigmoid
+    ```
+    """
+    from harness.commands import describe as inspection
+
+    changes = dict(name_and_value(text) for text in setting or [])
+    print_document(inspection.describe_network(recipe, changes, picture), json, inspection.print_network)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files of any size; each is scaled to 32x32.")],
+    run: Annotated[str | None, typer.Option(help="A run key, or the start of one; default: the best run.")] = None,
+    json: Json = False,
+) -> None:
+    """Classify image files with the best run, or with a named one: the three likeliest classes of each.
+
+    ```
+    harness predict cat.jpg truck.png
+    harness predict cat.jpg --run 3f9a
+    ```
+    """
+    from harness.commands import predict as prediction
+
+    print_document(prediction.predict(images, run), json, prediction.print_predictions)
+
+
+@app.command()
+def bench(
+    rounds: Annotated[int, typer.Option(min=5, help="Rounds of each contender, interleaved; medians are shown.")] = 5,
+    batch_size: Annotated[int, typer.Option(help="Of all contenders; one more has 128 on JAX.")] = 128,
+    images: Annotated[
+        int | None, typer.Option(help="Of a round; default: an epoch of 50,000 on a GPU, 2,560 on a CPU.")
+    ] = None,
+    engine: Engine = "tensorflow",
+    json: Json = False,
+) -> None:
+    """Measure an engine against plain Keras and PyTorch, side by side on this machine. Nothing else should run.
+
+    ```
+    harness bench
+    harness bench --rounds 9 --json
+    harness bench --engine jax --batch-size 512
+    ```
+    """
+    from harness.commands.bench import bench
+
+    print_document(bench.run(rounds, engine, batch_size, images), json, bench.print_bench)
+
+
+@app.command()
+def ui(port: Port = 5000) -> None:
+    """Open the MLflow UI over all runs.
+
+    ```
+    harness ui
+    harness ui --port 5001
+    ```
+    """
+    from harness.commands.serve import serve
+
+    serve(port)
+
+
+@app.command()
+def dashboard(port: Port = 8080) -> None:
+    """Open the Optuna dashboard over all studies.
+
+    ```
+    harness dashboard
+    harness dashboard --port 8081
+    ```
+    """
+    from harness.commands.serve import serve_dashboard
+
+    serve_dashboard(port)

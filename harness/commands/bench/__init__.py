@@ -1,0 +1,1 @@
+"""`harness bench`: an engine beside plain Keras and PyTorch."""

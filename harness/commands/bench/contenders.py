@@ -1,0 +1,271 @@
+"""A contender of the bench, in a process of its own: `python -m harness.commands.bench.contenders NAME SETUP`.
+
+It sets itself up, computes until it is warm, tells the bench about itself, and from then on answers each "go"
+with the speed of one round of training.
+"""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from harness import data
+from harness.commands.bench.child import Parent, peak_memory_gb
+from harness.commands.bench.document import USUAL_BATCH
+from harness.common.hardware import resolve_precision
+from harness.config import Network, Precision, Recipe, RunConfig
+from harness.engine.backend import import_keras
+from harness.engine.protocol import open_engine
+from harness.recipes import FAST
+from harness.source_hash import source_hash
+
+#: What a contender says about itself, and its round.
+Contender = tuple[dict[str, Any], Callable[[], dict[str, float]]]
+
+MATRIX_SIZE = 4096
+#: Numbers in the array whose copying shows the rate of a GPU's memory: 1 GB of bfloat16.
+COPIED = 2**29
+WARM_UP_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the contenders of a bench have in common; `images` are those of a round, whole batches."""
+
+    engine: str
+    batch_size: int
+    images: int
+
+    @property
+    def recipe(self) -> Recipe:
+        return dataclasses.replace(FAST, batch_size=self.batch_size)
+
+    @property
+    def precision(self) -> Precision:
+        return resolve_precision("auto", self.engine)
+
+
+def harness(setup: Setup) -> Contender:
+    """This engine on the `fast` recipe, augmentation included, as `harness run` calls it."""
+    dataset = data.load("cifar10")  # held as a whole, as a run does, for the sake of the memory figure
+    split = data.subset(data.split(dataset, "final"), setup.images, 1000)
+    config = RunConfig(
+        network=Network(),
+        recipe=setup.recipe,
+        seed=0,
+        split="final",
+        data=dataset.name,
+        data_fingerprint=dataset.fingerprint,
+        train_images=len(split.train_images),
+        eval_images=len(split.eval_images),
+        engine=setup.engine,
+        precision=setup.precision,
+        source=source_hash(setup.engine),
+    )
+    engine = open_engine(config, split)
+    begin = time.perf_counter()
+    state, _ = engine.train_epoch(engine.initial_state(), 0)
+    first = time.perf_counter() - begin
+    engine.evaluate(state, split.eval_images)
+
+    def train() -> dict[str, float]:
+        nonlocal state
+        begin = time.perf_counter()
+        # Always the first epoch: the recipe has a learning rate for so many epochs and no more.
+        state, _ = engine.train_epoch(state, 0)
+        return _speed(setup, begin) | {"peak_memory_gb": peak_memory_gb()}
+
+    about = {
+        "precision": config.precision,
+        "device": engine.device,
+        "flops_per_image": engine.flops_per_image,
+        "convolved_per_image": _convolved(),
+        "first_round_s": first,
+    }
+    return about, train
+
+
+def keras_fit(setup: Setup) -> Contender:
+    """Plain Keras, as the notebook would: compile, then fit on two arrays. A round is an epoch of its own."""
+    model, x, y, precision = _plain_keras(setup)
+    warm_up = WARM_UP_STEPS * setup.batch_size
+    model.fit(x[:warm_up], y[:warm_up], batch_size=setup.batch_size, verbose=0)
+
+    def train() -> dict[str, float]:
+        begin = time.perf_counter()
+        model.fit(x, y, batch_size=setup.batch_size, verbose=0)
+        return _speed(setup, begin)
+
+    return {"precision": precision}, train
+
+
+def keras_fit_128(setup: Setup) -> Contender:
+    """The same at the usual batch size, where the engine's is another one."""
+    images = setup.images // USUAL_BATCH * USUAL_BATCH
+    return keras_fit(dataclasses.replace(setup, batch_size=USUAL_BATCH, images=images))
+
+
+def keras_fit_no_autotune(setup: Setup) -> Contender:
+    """The same over a tf.data pipeline whose autotuner, which can stall the end of an epoch, is off."""
+    model, x, y, precision = _plain_keras(setup)
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x)).batch(setup.batch_size).prefetch(2)
+    batches = batches.with_options(options)
+    model.fit(batches.take(WARM_UP_STEPS), verbose=0)
+
+    def train() -> dict[str, float]:
+        begin = time.perf_counter()
+        model.fit(batches, verbose=0)
+        return _speed(setup, begin)
+
+    return {"precision": precision}, train
+
+
+def torch(setup: Setup) -> Contender:
+    """PyTorch in eager mode, channels last, under bfloat16 autocast or in float32, whichever is faster here."""
+    return _torch(setup, compiled=False)
+
+
+def torch_compile(setup: Setup) -> Contender:
+    """The same through torch.compile."""
+    return _torch(setup, compiled=True)
+
+
+def _torch(setup: Setup, *, compiled: bool) -> Contender:
+    from harness.commands.bench.pytorch import Trainer
+
+    trainer = Trainer(setup.recipe, *_arrays(setup), compiled=compiled)
+    trial = {}
+    for precision in ("bfloat16", "float32"):
+        trainer.precision = precision
+        trainer.steps(WARM_UP_STEPS // 2)
+        begin = time.perf_counter()
+        trainer.steps(WARM_UP_STEPS)
+        trial[precision] = WARM_UP_STEPS * setup.batch_size / (time.perf_counter() - begin)
+    trainer.precision = max(trial, key=lambda precision: trial[precision])
+
+    def train() -> dict[str, float]:
+        begin = time.perf_counter()
+        trainer.steps(setup.images // setup.batch_size)
+        return _speed(setup, begin)
+
+    return {"precision": trainer.precision, "device": str(trainer.device), "trial_images_per_s": trial}, train
+
+
+def machine(setup: Setup) -> Contender:
+    """No contender but the yardstick: large matrix products in GFLOP/s and, of a GPU's memory, copies in GB/s."""
+    import_keras(setup.engine)
+    product, factors, wait = _matrices(setup.engine)
+
+    def seconds(call: Callable[[], Any], repeats: int) -> float:
+        begin = time.perf_counter()
+        for _ in range(repeats):
+            result = call()
+        wait(result)  # a GPU is still computing until its result is asked for
+        return (time.perf_counter() - begin) / repeats
+
+    # Each with the work that it does: multiplications and additions, or bytes.
+    work: dict[str, tuple[Callable[[], Any], float]] = {
+        name: (partial(product, factor, factor), 2 * MATRIX_SIZE**3) for name, factor in factors.items()
+    }
+    if setup.engine == "jax":
+        import jax
+
+        if jax.default_backend() != "cpu":
+            array = jax.numpy.zeros(COPIED, jax.numpy.bfloat16)
+            copy = jax.jit(lambda values: values + 1)
+            work["copy"] = (partial(copy, array), 2 * array.nbytes)  # read and written
+    repeats = {}
+    for name, (call, _) in work.items():
+        seconds(call, 1)
+        # Half a second at least: a GPU does one in less than a thousandth.
+        repeats[name] = max(1, round(0.5 / seconds(call, 1)))
+
+    def measure() -> dict[str, float]:
+        return {name: amount / seconds(call, repeats[name]) / 1e9 for name, (call, amount) in work.items()}
+
+    return {"size": MATRIX_SIZE, "repeats": repeats}, measure
+
+
+def _matrices(engine: str) -> tuple[Callable[[Any, Any], Any], dict[str, Any], Callable[[Any], object]]:
+    """A compiled matrix product, a matrix of each precision, and what waits for a result."""
+    if engine == "jax":
+        import jax
+
+        matrix = jax.random.normal(jax.random.key(0), (MATRIX_SIZE, MATRIX_SIZE))
+        factors = {"float32": matrix, "bfloat16": matrix.astype("bfloat16")}
+        return jax.jit(jax.numpy.matmul), factors, jax.block_until_ready
+    import tensorflow as tf
+
+    matrix = tf.random.normal((MATRIX_SIZE, MATRIX_SIZE), seed=0)
+    factors = {"float32": matrix, "bfloat16": tf.cast(matrix, tf.bfloat16)}
+    return tf.function(tf.matmul), factors, lambda result: result[0, 0].numpy()
+
+
+def _plain_keras(setup: Setup) -> tuple[Any, np.ndarray, np.ndarray, Precision]:
+    """The same 18 layers and the same optimizer, compiled; and the images as a notebook has them, in 0..1.
+
+    In float32 as Keras has it unless told otherwise; on JAX, where the question is what the engine adds, in the
+    engine's own precision.
+    """
+    import_keras(setup.engine)
+    import keras
+
+    from harness.engine.network import build
+    from harness.engine.optimizers import build_optimizer
+
+    precision: Precision = setup.precision if setup.engine == "jax" else "float32"
+    if precision == "bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    model = build(Network(input_scaling="raw"), setup.recipe, output="softmax")
+    model.compile(build_optimizer(setup.recipe), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model, *_arrays(setup), precision
+
+
+def _convolved() -> int:
+    """Numbers that the convolutions write for one image: most of what a step moves through memory are these."""
+    import keras
+
+    from harness.engine.network import build
+
+    layers = build(Network(), FAST).layers
+    return sum(int(np.prod(layer.output.shape[1:])) for layer in layers if isinstance(layer, keras.layers.Conv2D))
+
+
+def _arrays(setup: Setup) -> tuple[np.ndarray, np.ndarray]:
+    """Images float32 [images, 32, 32, 3] in 0..1 and labels int32 [images]."""
+    split = data.subset(data.split(data.load("cifar10"), "final"), setup.images, 1)
+    return split.train_images.astype(np.float32) / 255, split.train_labels
+
+
+def _speed(setup: Setup, begin: float) -> dict[str, float]:
+    return {"images_per_s": setup.images / (time.perf_counter() - begin)}
+
+
+CONTENDERS = {
+    f.__name__: f for f in (harness, keras_fit, keras_fit_128, keras_fit_no_autotune, torch, torch_compile, machine)
+}
+
+
+def main() -> None:
+    """Set up, report, and train a round at each "go" for as long as the bench lives."""
+    parent = Parent()
+    name, setup = sys.argv[1:]
+    about, play = CONTENDERS[name](Setup(**json.loads(setup)))
+    parent.say(about)
+    while True:
+        parent.wait()
+        parent.say(play())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""`harness data` and `harness show`: what the data and the network are."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.table import Table
+
+from harness import recipes
+from harness.common.errors import BadInput
+from harness.common.paths import mlruns
+from harness.config import change
+from harness.data import how_to_get_cifar10, load, sample_figure
+from harness.engine.backend import default_engine, import_keras
+from harness.reporting.console import log, out
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def describe_data(which: str | None, picture: Path | None) -> dict[str, Any]:
+    """Which data set is here, and what is in it; draws ten samples of each class.
+
+    The picture goes to `picture`, or to mlruns/data-<name>.png.
+    """
+    dataset = load(which)
+    picture = picture or mlruns() / f"data-{dataset.name}.png"
+    _save(sample_figure(dataset), picture)
+    classes = range(len(dataset.class_names))
+    return {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "source": dataset.source,
+        "layout": dataset.layout,
+        "train_images": len(dataset.train_images),
+        "test_images": len(dataset.test_images),
+        "train_per_class": _counts(dataset.train_labels, dataset.class_names, classes),
+        "test_per_class": _counts(dataset.test_labels, dataset.class_names, classes),
+        "picture": str(picture),
+    }
+
+
+def _save(figure: "Figure", picture: Path) -> None:
+    try:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(picture, dpi=120)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"The picture {picture} cannot be written: {error}. Choose another with --picture.") from error
+
+
+def _counts(labels: np.ndarray, names: tuple[str, ...], classes: range) -> dict[str, int]:
+    return dict(zip(names, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
+
+
+def print_data(document: dict[str, Any]) -> None:
+    """The document of `describe_data` as a table."""
+    table = Table("class", "train", "test", title=f"{document['name']} · {document['layout']}", title_justify="left")
+    for name, count in document["train_per_class"].items():
+        table.add_row(name, f"{count:,}", f"{document['test_per_class'][name]:,}")
+    table.add_section()
+    table.add_row("all", f"{document['train_images']:,}", f"{document['test_images']:,}")
+    out.print(table)
+    for label, value in (("found in", "source"), ("fingerprint", "fingerprint"), ("picture", "picture")):
+        out.print(f"  {label:<12}{document[value]}", highlight=False, markup=False, soft_wrap=True)
+    if document["name"] == "digits":
+        log.print(how_to_get_cifar10())
+
+
+def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None) -> dict[str, Any]:
+    """The network's layers with shapes, parameters and operations; draws it.
+
+    The picture goes to `picture`, or to mlruns/network.png.
+    """
+    network, resolved = change(*recipes.recipe_called(recipe), changes)
+    import_keras(default_engine())
+    from harness.engine.network import build, forward_flops, training_flops
+
+    model = build(network, resolved)
+    flops = forward_flops(model)
+    layers = [
+        {
+            "name": layer.name,
+            "kind": type(layer).__name__,
+            "rate": getattr(layer, "rate", None),
+            "shape": list(layer.output.shape[1:]),
+            "parameters": layer.count_params(),
+            "flops": flops.get(layer.name, 0),
+        }
+        for layer in model.layers
+    ]
+    picture = picture or mlruns() / "network.png"
+    from harness.reporting.run_figures import network_figure
+
+    _save(network_figure(layers), picture)
+    return {
+        "layers": layers,
+        "parameters": model.count_params(),
+        "trainable_parameters": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
+        "forward_flops_per_image": sum(flops.values()),
+        "training_flops_per_image": training_flops(model),
+        "picture": str(picture),
+    }
+
+
+def print_network(document: dict[str, Any]) -> None:
+    """The document of `describe_network` as a table."""
+    table = Table(title="the 18-layer network", title_justify="left")
+    table.add_column("layer")
+    table.add_column("kind")
+    for column in ("output", "parameters", "MFLOP forward"):
+        table.add_column(column, justify="right")
+    for layer in document["layers"]:
+        rate = "" if layer["rate"] is None else f" {layer['rate']:g}"
+        shape = "×".join(map(str, layer["shape"]))
+        cost = f"{layer['flops'] / 1e6:.2f}" if layer["flops"] else ""
+        table.add_row(
+            layer["name"],
+            layer["kind"] + rate,
+            shape,
+            f"{layer['parameters']:,}" if layer["parameters"] else "",
+            cost,
+        )
+    out.print(table)
+    out.print(
+        f"  {document['parameters']:,} parameters, {document['trainable_parameters']:,} of them trainable; "
+        f"{document['forward_flops_per_image'] / 1e6:.1f} MFLOP forward, "
+        f"{document['training_flops_per_image'] / 1e6:.1f} MFLOP per training image (multiply-add = 2)",
+        highlight=False,
+    )
+    out.print(f"  picture {document['picture']}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,82 @@
+"""`harness predict`: classify image files with a trained run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from harness import tracking
+from harness.common.errors import BadInput
+from harness.engine.backend import default_engine, import_keras
+from harness.reporting.console import out
+from harness.runs.folder import Result, RunFolder, all_runs
+
+
+def predict(images: list[Path], run: str | None) -> dict[str, Any]:
+    """The three likeliest classes of each image. `run` is a run key or its beginning; None is the best run."""
+    pixels = np.stack([read_image(path) for path in images])
+    candidates = choose_runs(run)
+    import_keras(default_engine())
+    with tracking.explained():
+        mlflow = tracking.open_mlflow()
+        # Of small cells by the hundred no model is kept.
+        kept = (pair for pair in candidates if mlflow.get_run(tracking.run_id(pair[0])).outputs.model_outputs)
+        chosen = next(kept, None)
+        if chosen is None:
+            raise BadInput(
+                f"There is no model of {f'run {run}' if run else 'any run'}: those of `baseline` and of the full "
+                f"budget are kept. `make baseline` trains one."
+            )
+        folder, result = chosen
+        model = mlflow.keras.load_model(f"runs:/{tracking.run_id(folder)}/model")
+    probabilities = np.asarray(model(pixels))
+    names = list(result.error_per_class)
+    return {
+        "run_key": folder.config.key,
+        "data": folder.config.data,
+        "accuracy": result.metrics["accuracy"],
+        "images": [
+            {
+                "file": str(path),
+                "top": [{"class": names[i], "probability": float(row[i])} for i in row.argsort()[::-1][:3]],
+            }
+            for path, row in zip(images, probabilities, strict=True)
+        ],
+    }
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image file as float32 [32, 32, 3] of 0-255. Raises BadInput when it is none."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            # Phones store how they were held beside the pixels.
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            return np.asarray(upright.resize((32, 32), Image.Resampling.LANCZOS), np.float32)
+    except Exception as error:  # Pillow's decoders raise what they like on damaged files
+        raise BadInput(f"{path} cannot be read as an image ({error}). JPEG, PNG and the like will do.") from error
+
+
+def choose_runs(run: str | None) -> list[tuple[RunFolder, Result]]:
+    """The finished run whose key begins with `run`, or all: those with the most training images first."""
+    finished = [(f, r) for f in all_runs() if (r := f.result()) and r.status == "finished" and tracking.is_tracked(f)]
+    if not finished:
+        raise BadInput("There is no finished run to predict with yet: `make baseline` trains one.")
+    if run is None:
+        return sorted(finished, key=lambda pair: (-pair[0].config.train_images, -pair[1].metrics["accuracy"]))
+    matching = [pair for pair in finished if pair[0].config.key.startswith(run)]
+    if len(matching) != 1:
+        keys = ", ".join(sorted(f.config.key for f, _ in matching or finished))
+        raise BadInput(f"--run {run} fits {len(matching)} finished runs, not one; there are {keys}.")
+    return matching
+
+
+def print_predictions(document: dict[str, Any]) -> None:
+    """The document of `predict` as a table."""
+    table = Table("file", "1st", "2nd", "3rd", title_justify="left")
+    table.title = f"run {document['run_key']} · {document['data']} · accuracy {document['accuracy']:.3f}"
+    for image in document["images"]:
+        table.add_row(image["file"], *(f"{top['class']} {top['probability']:.2f}" for top in image["top"]))
+    out.print(table)

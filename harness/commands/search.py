@@ -1,0 +1,218 @@
+"""`harness search`: from the words of a command line to a searched study, and to the confirmation of its winners."""
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from harness import plan
+from harness.analysis.report import answer
+from harness.commands.run import find_data
+from harness.common import paths
+from harness.common.errors import BadInput, HarnessError
+from harness.common.hardware import resolve_precision
+from harness.config import change
+from harness.data import Dataset
+from harness.engine.protocol import ENGINES
+from harness.execute import run_one as cells
+from harness.execute import work_queue as queue
+from harness.execute.train_all import train_all, warn_of_slow_engine
+from harness.experiment import BASELINE, Experiment
+from harness.plan import Settings
+from harness.recipes import BUDGETS, named, recipe_called, save
+from harness.reporting.console import log
+from harness.search.results import baseline_of, complete, describe_study, finished
+from harness.search.space import parameters_of
+from harness.search.spec import load
+from harness.search.study import open_search, plan_trials, study_name, terms_of
+
+#: How many of the best trials are confirmed.
+WINNERS = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `harness search`, as given."""
+
+    search: str = "search"
+    trials: int = 50
+    budget: str = "quick"
+    recipe: str = "fast"
+    sampler: str | None = None
+    pruner: str | None = None
+    study: str = ""
+    data: str | None = None
+    engine: str = "tensorflow"
+    precision: str = "auto"
+    workers: int = 1
+    slurm: str | None = None
+
+
+class SearchJob:
+    """A request whose words all fit, with its data and its study. Raises BadInput for what does not fit."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        if request.trials < 1:
+            raise BadInput(f"--trials {request.trials} asks for no trial at all; give at least 1.")
+        if request.workers < 1:
+            raise BadInput(f"--workers {request.workers} does not fit: at least one process has to do the work.")
+        if paths.is_offline() and (request.workers > 1 or request.slurm is not None):
+            raise BadInput("--offline does not go with --workers or --slurm: one process does all the work then.")
+        self.search = load(request.search, request.sampler, request.pruner)
+        named("budget", BUDGETS, request.budget)
+        named("engine", dict.fromkeys(ENGINES), request.engine)
+        # Before the study is made: one with a space that will not do could not be used again.
+        _, baseline = recipe_called(request.recipe)
+        parameters_of(self.search.space, baseline)
+        precision = resolve_precision(request.precision, request.engine)
+        self.settings = Settings(request.budget, request.recipe, "tune", request.engine, precision)
+        self.dataset: Dataset = find_data(request.data, may_fall_back=request.budget == "smoke")
+        self.terms = terms_of(request.search, self.search, self.dataset, self.settings)
+        self.study: optuna.Study = open_search(study_name(self.terms, request.study), self.terms)
+
+    def run(self) -> None:
+        """Bring the study to as many trials as were asked for, counting those that are done."""
+        warn_of_slow_engine(self.request.engine)
+        # Only now: the workers' module imports what they train with.
+        from harness.execute.pool import search_here, start_workers
+        from harness.reporting.search_progress import SearchDisplay
+
+        done = -1
+        plan_trials(self.study, self.search, self.terms, self.request.trials)
+        # More than once where a worker elsewhere was stopped: what it was at is found only when nothing waits.
+        while not queue.is_empty(self.study):
+            if len(finished(self.study)) == done:
+                raise HarnessError(
+                    f"The workers ended before the trials did; their last words are in {paths.mlruns() / 'workers'}. "
+                    f"What is done is kept, and the same command goes on from there."
+                )
+            done = len(finished(self.study))
+            with SearchDisplay(self.study, self.request.workers) as display:
+                if paths.is_offline():
+                    search_here(self.study, self.dataset, display.update)
+                else:
+                    start_workers(
+                        [self.study.study_name],
+                        self.request.workers,
+                        display.update,
+                        probe=False,
+                        slurm=self.request.slurm,
+                    )
+            plan_trials(self.study, self.search, self.terms, self.request.trials)
+        log.print(f"{self.study.study_name}: all {len(finished(self.study))} trials are done.", soft_wrap=True)
+
+    def publish(self, to: Path | None = None) -> dict[str, Any]:
+        """The document of the study, published unless offline: tables and figures in `to` (None: mlruns/answers)."""
+        document = describe_study(self.study, self.search.question) | {"command": self._command()}
+        if not paths.is_offline():
+            # Only now: matplotlib, plotly and MLflow take seconds to import.
+            from harness.reporting.publish_search import publish
+
+            publish(document, self.study, to)
+        return document
+
+    def confirm(self, seeds: Sequence[int], to: Path | None = None) -> dict[str, Any]:
+        """Run the best trials and the baseline on seeds that no trial used, judged on the test images.
+
+        Raises HarnessError when there is nothing to confirm.
+        """
+        ended = finished(self.study)
+        winners = [trial for trial in complete(ended) if not trial.user_attrs.get("is_baseline")][:WINNERS]
+        baseline = baseline_of(ended)
+        if not winners or baseline is None:
+            raise HarnessError(
+                f"The study {self.study.study_name!r} cannot be confirmed: {len(complete(ended))} of its {len(ended)} "
+                f"trials went to their end, and the baseline is {'one' if baseline else 'none'} of them. Give `harness "
+                f"search` with more --trials, or begin another study with --study NAME."
+            )
+        if plan.TUNING_SEED in seeds:
+            raise BadInput(f"--seeds {plan.TUNING_SEED} does not fit: it is the one that every trial used.")
+        settings = dataclasses.replace(self.settings, split="final")
+        (_, base), (_, shrunk) = recipe_called(self.request.recipe), plan.shrunk_recipe(self.dataset, settings)
+        experiment = Experiment(
+            variants={
+                f"trial {trial.number}": self.search.changes_at(base, shrunk, trial.user_attrs["recipe"])
+                for trial in winners
+            },
+            question=f"Are the best trials of the study {self.study.study_name!r} better than the baseline?",
+        )
+        name = " ".join(filter(None, [self.request.search, self.request.study, "confirmed"]))
+        planned = plan.cells(name, experiment, self.dataset, settings, list(seeds))
+        workers = None if paths.is_offline() else self.request.workers
+        trained = train_all(planned, self.dataset, workers=workers, probe=False, slurm=self.request.slurm)
+        done = [outcome for cell in planned if (outcome := cells.outcome(cell))]
+        document = answer(experiment, done, trained) | {
+            "missing": len(planned) - len(done),
+            "stale": plan.stale(planned),
+            "command": self._command("--confirm", "--seeds", plan.seeds_text(list(seeds))),
+        }
+        document["luck"] = _luck(
+            document, {f"trial {t.number}": (t.value or 0.0) - (baseline.value or 0.0) for t in winners}
+        )
+        if not paths.is_offline():
+            from harness.reporting.publish import publish
+
+            publish(document, done, to)
+        return document
+
+    def save(self, name: str, document: dict[str, Any]) -> Path:
+        """Save the best recipe of a confirmation under a name. Raises HarnessError when none is better."""
+        better = [
+            row
+            for row in document["variants"]
+            if row["against_baseline"] and row["against_baseline"]["verdict"] == "better"
+        ]
+        if not better:
+            raise HarnessError(
+                f"No trial was confirmed as better than the {BASELINE}, so nothing is saved as {name!r}. More trials "
+                f"(--trials) or more seeds (--seeds) may find one."
+            )
+        best = max(better, key=lambda row: row["accuracy"]["mean"])
+        trial = next(trial for trial in finished(self.study) if f"trial {trial.number}" == best["variant"])
+        network, recipe = change(*recipe_called(self.request.recipe), trial.user_attrs["recipe"])
+        origin = {
+            "study": self.study.study_name,
+            "trial": trial.number,
+            "confirmed_difference": best["against_baseline"]["mean"],
+            "interval": best["against_baseline"]["interval"],
+            "seeds": len(best["seeds"]),
+            "budget": self.request.budget,
+            "data": document["data"],
+        }
+        return save(name, network, recipe, origin)
+
+    def _command(self, *more: str) -> str:
+        options = {
+            "trials": self.request.trials,
+            "budget": self.request.budget,
+            "recipe": self.request.recipe,
+            "sampler": self.search.sampler,
+            "pruner": self.search.pruner,
+            "study": self.request.study,
+            "data": self.request.data,
+            "engine": self.request.engine,
+            "precision": self.settings.precision,
+        }
+        words = [word for name, value in options.items() if value for word in (f"--{name}", str(value))]
+        return shlex.join(["harness", "search", self.request.search, *words, *more])
+
+
+def _luck(document: dict[str, Any], searched: dict[str, float]) -> list[dict[str, Any]]:
+    """What each winner gained on the baseline in the search, and what is left of it on fresh seeds."""
+    confirmed = {row["variant"]: row["against_baseline"] for row in document["variants"]}
+    return [
+        {
+            "variant": variant,
+            "searched": gain,
+            "confirmed": confirmed[variant]["mean"],
+            "interval": confirmed[variant]["interval"],
+            "luck": gain - confirmed[variant]["mean"],
+        }
+        for variant, gain in searched.items()
+        if confirmed.get(variant)
+    ]

@@ -1,0 +1,52 @@
+"""The MLflow UI and the Optuna dashboard, on this machine only."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+from harness import tracking
+from harness.common.errors import HarnessError
+from harness.reporting.console import log
+
+
+def serve(port: int) -> None:
+    """Become the MLflow server on 127.0.0.1; says where the UI is when `$MLFLOW_TRACKING_URI` is a server already."""
+    if tracking.is_server():
+        log.print(f"The runs are on your own server: {tracking.tracking_uri()}")
+        return
+    _see_that_it_is_free(port, "ui")
+    with tracking.explained():
+        tracking.mark_dead_runs(tracking.open_mlflow())
+    log.print(f"MLflow UI at http://127.0.0.1:{port} (Ctrl-C ends it)")
+    # One worker and no job runner: MLflow otherwise starts 15 processes that take 2.5 GB.
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking.tracking_uri()]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # In place of this process: a signal meant for the UI then reaches it.
+    os.execve(sys.executable, command, environment)
+
+
+def serve_dashboard(port: int) -> None:
+    """Become the Optuna dashboard on 127.0.0.1."""
+    from harness.execute import work_queue as queue
+
+    _see_that_it_is_free(port, "dashboard")
+    # Makes the tables where there are none yet: the dashboard would fail on an empty database.
+    queue.known_studies()
+    log.print(f"Optuna dashboard at http://127.0.0.1:{port} (Ctrl-C ends it)")
+    command = [str(Path(sys.executable).with_name("optuna-dashboard")), queue.storage_url()]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    os.execve(command[0], command, dict(os.environ))
+
+
+def _see_that_it_is_free(port: int, target: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise HarnessError(
+                f"Port {port} cannot be used ({error.strerror}): the same page may be on it already. Look at "
+                f"http://127.0.0.1:{port}, or choose another port: make {target} PORT={port + 1}."
+            ) from error

@@ -1,0 +1,97 @@
+"""`harness sync`: bundles that were made elsewhere become runs here, with their times, and their cells are done."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from harness import data, tracking
+from harness.common import paths
+from harness.common.errors import BadInput, HarnessError
+from harness.data import Dataset
+from harness.execute.import_bundle import take_in, tell_mlflow
+from harness.execute.run_one import check
+from harness.reporting.console import log, out
+from harness.runs.bundle import Sealed, is_sealed, read_bundle
+from harness.runs.folder import RunFolder
+from harness.tracking import is_tracked
+
+#: A folder with one of these is a bundle, or what is left of one.
+SIGNS = ("bundle.json", "cell.json", "config.json")
+
+
+def sync(directory: Path) -> dict[str, Any]:
+    """Import every bundle under a directory; one that is refused does not keep the others out.
+
+    Raises BadInput where there is none at all, and HarnessError where it is not the bundles that fail: MLflow, the disk
+    or the data. A bundle that was imported before changes nothing.
+    """
+    found = sorted({file.parent for sign in SIGNS for file in directory.resolve().rglob(sign)})
+    found = [path for path in found if not path.is_relative_to(paths.mlruns())]
+    if not found:
+        raise BadInput(
+            f"There is no bundle in {directory}. `harness run ... --offline DIR` writes them to DIR/runs/; give that "
+            f"DIR, or the folder that its archive was unpacked to."
+        )
+    with tracking.explained():
+        tracking.open_mlflow()
+    datasets: dict[str | None, Dataset] = {}
+    rows = []
+    for number, path in enumerate(found, start=1):
+        row = {"bundle": str(path), "name": "", "status": "", "reason": ""}
+        if (path / "cell.json").exists() and not (path / "bundle.json").exists():
+            row["status"] = "unfinished"
+            row["reason"] = "the command that writes it goes on with it where it was made"
+        else:
+            try:
+                sealed = read_bundle(path)
+                row["name"] = sealed.cell.name
+                which = "digits" if sealed.cell.config.data == "digits" else None
+                if which not in datasets:
+                    datasets[which] = data.load(which)
+                check(sealed.cell, datasets[which])
+            except HarnessError as error:
+                row["status"], row["reason"] = "refused", str(error)
+            else:
+                row["status"] = _import(sealed, datasets[which])
+        log.print(f"{number:>4}/{len(found)}  {row['name'] or path.name}: {row['status']}", soft_wrap=True)
+        rows.append(row)
+    searches = [row for database in sorted(directory.resolve().rglob("optuna.db")) for row in _searches_in(database)]
+    return {"directory": str(directory), "bundles": rows, "searches": searches}
+
+
+def _searches_in(database: Path) -> list[dict[str, Any]]:
+    # Only now: Optuna takes seconds to import, and most bundles come without a search.
+    from harness.search.import_search import take_in_searches
+
+    rows = take_in_searches(database)
+    for row in rows:
+        log.print(f"search {row['search']}: {row['status']}", soft_wrap=True)
+    return rows
+
+
+def _import(sealed: Sealed, dataset: Dataset) -> str:
+    folder = RunFolder(sealed.cell.config)
+    with folder.locked(wait=True):
+        if folder.result() is None:
+            take_in(sealed, folder)
+        elif is_tracked(folder) or not is_sealed(folder):
+            # Told already, or a run that was trained here.
+            return "known"
+        tell_mlflow(sealed, folder, dataset)
+    return "imported"
+
+
+def print_sync(document: dict[str, Any]) -> None:
+    """What became of the bundles: how many of each kind, and why some were not imported."""
+    states = [row["status"] for row in document["bundles"]]
+    counts = {status: states.count(status) for status in ("imported", "known", "unfinished", "refused")}
+    out.print("  " + ", ".join(f"{count} {status}" for status, count in counts.items() if count))
+    names = [(row, Path(row["bundle"]).name) for row in document["bundles"]]
+    names += [(row, row["search"]) for row in document["searches"]]
+    open_ones = [(row, name) for row, name in names if row["reason"]]
+    if open_ones:
+        table = Table("bundle or search", "", "why")
+        for row, name in open_ones:
+            table.add_row(name, row["status"], row["reason"])
+        out.print(table)

@@ -1,0 +1,1 @@
+"""What every other package may use: errors, places on disk, files that are whole, processes and signals."""

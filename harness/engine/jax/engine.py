@@ -1,0 +1,125 @@
+"""The JAX engine: states in and out of one compiled program per epoch."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+import psutil
+
+from harness.common.errors import HarnessError
+from harness.common.hardware import cpu_name
+from harness.config import Network, RunConfig
+from harness.data import Split
+from harness.engine.jax.arguments import Structure, settings_of, steps_of, structure_of
+from harness.engine.jax.probe_passes import JaxPasses
+from harness.engine.jax.program import EVALUATION_BATCH, Program
+from harness.engine.network import PixelStatistics, pixel_statistics, training_flops
+from harness.engine.probes import Probes, probe_images
+from harness.engine.protocol import State, TrainMetrics
+from harness.engine.state import export
+
+#: What may help where no other setting does.
+ALONE = "see that no other process uses the device"
+
+
+class JaxEngine:
+    """See `harness.engine.Engine`."""
+
+    def __init__(self, config: RunConfig, split: Split) -> None:
+        self.config, self.split = config, split
+        self._pixels = pixel_statistics(split.train_images)
+        self._settings = settings_of(config, self._pixels)
+        self._program = _program(structure_of(config))
+        self.device = device_name()
+        self.flops_per_image = training_flops(self._program.model)
+
+    def initial_state(self) -> State:
+        return self._program.initial_state(self.config)
+
+    def train_epoch(
+        self, state: State, epoch: int, on_step: Callable[[int], None] = lambda step: None
+    ) -> tuple[State, TrainMetrics]:
+        steps = steps_of(self.config, epoch, len(self.split.train_images))
+        size = self.config.recipe.batch_size
+        with _memory_explained(f"the images and a batch of {size}", lambda: self._what_fits(size)):
+            return self._program.train_epoch(state, _on_device(self.split), steps, self._settings, on_step)
+
+    def evaluate(self, state: State, images: np.ndarray) -> np.ndarray:
+        with _memory_explained("an evaluation", lambda: ALONE):
+            batches = _eval_batches(self.split) if images is self.split.eval_images else in_batches(images)
+            return self._program.predict(state, batches, self._settings)[: len(images)]
+
+    def probe(self, before: State, after: State, steps: int) -> dict[str, float]:
+        smoothing = self.config.recipe.label_smoothing
+        with _memory_explained("a look inside the network", lambda: "give --no-probe"):
+            return _probes(self.config.network, smoothing, self._pixels, self.split).measure(before, after, steps)
+
+    def _what_fits(self, size: int) -> str:
+        """What to do about a batch of that size, for which the memory is too small."""
+        # Shapes will do: where the images themselves did not fit, asking for them would fail again.
+        images = self.split.train_images
+        data = jax.ShapeDtypeStruct(images.shape, jnp.uint8), jax.ShapeDtypeStruct(images.shape[:1], jnp.int32)
+        fits = self._program.largest_batch(size, data, self._settings, _memory())
+        return f"--set batch_size={fits} would fit, as the compiler counts" if fits else f"no batch would fit: {ALONE}"
+
+    def export(self, state: State) -> keras.Model:
+        return export(self.config, self._pixels, state)
+
+
+@lru_cache(maxsize=8)
+def _program(structure: Structure) -> Program:
+    return Program(structure)
+
+
+@lru_cache(maxsize=4)
+def _probes(network: Network, label_smoothing: float, pixels: PixelStatistics, split: Split) -> Probes:
+    return Probes(JaxPasses, network, label_smoothing, pixels, *probe_images(split))
+
+
+@lru_cache(maxsize=2)
+def _on_device(split: Split) -> tuple[Any, Any]:
+    """Training images and labels, sent to the device once."""
+    return jnp.asarray(split.train_images), jnp.asarray(split.train_labels, jnp.int32)
+
+
+@lru_cache(maxsize=2)
+def _eval_batches(split: Split) -> Any:
+    return in_batches(split.eval_images)
+
+
+def in_batches(images: np.ndarray) -> Any:
+    """Images [N, ...] as [M, EVALUATION_BATCH, ...] on the device, filled up with copies of the last one."""
+    size = min(EVALUATION_BATCH, len(images))
+    missing = -len(images) % size
+    filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)]) if missing else images
+    return jnp.asarray(filled.reshape(-1, size, *images.shape[1:]))
+
+
+@contextlib.contextmanager
+def _memory_explained(what: str, remedy: Callable[[], str]) -> Iterator[None]:
+    """Say of a device whose memory is too small what did not fit, and what to do."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise HarnessError(
+            f"The memory of {device_name()}, {_memory() / 2**30:.1f} GiB for us, does not hold {what}: {remedy()}."
+        ) from error
+
+
+def _memory() -> int:
+    """The bytes that this process may use of the device's memory."""
+    of_device = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+    return of_device or psutil.virtual_memory().available
+
+
+def device_name() -> str:
+    """The accelerator's name, or the CPU's."""
+    device = jax.devices()[0]
+    return cpu_name() if device.platform == "cpu" else device.device_kind

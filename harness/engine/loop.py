@@ -1,0 +1,138 @@
+"""Trains one run from wherever it stands to its end, keeping every finished epoch."""
+
+import hashlib
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from harness.config import RunConfig
+from harness.data import Split
+from harness.engine import schedule
+from harness.engine.protocol import Engine, State
+from harness.runs.folder import History, Result, RunFolder
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run at its end. probabilities: float32 [N, 10] of the evaluation images, by the final model."""
+
+    result: Result
+    state: State
+    history: History
+    probabilities: np.ndarray
+
+
+class Observer(Protocol):
+    """Who watches a run: the terminal, the tracker."""
+
+    def started(self, history: History) -> None:
+        """The run starts or goes on, with these epochs done."""
+
+    def step(self, done: int, steps_per_epoch: int) -> None:
+        """`done` steps of the running epoch are over."""
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """An epoch is over and on the disk."""
+
+
+def train(
+    config: RunConfig,
+    engine: Engine,
+    split: Split,
+    folder: RunFolder,
+    observers: Sequence[Observer],
+    *,
+    probe: bool = False,
+) -> Ended:
+    """Train to the end; the caller holds the folder's lock. `probe` looks inside the network after every epoch.
+
+    Each finished epoch is on the disk before anybody hears of it,
+    so a kill at any moment loses the running epoch and nothing else.
+    """
+    state, history = folder.load() or (engine.initial_state(), [])
+    for observer in observers:
+        observer.started(history)
+    steps = config.train_images // config.recipe.batch_size
+    for epoch in range(len(history), config.recipe.epochs):
+        begin = time.perf_counter()
+
+        def on_step(done: int) -> None:
+            for observer in observers:
+                observer.step(done, steps)
+
+        before = state
+        state, trained = engine.train_epoch(before, epoch, on_step)
+        seconds = time.perf_counter() - begin
+        probabilities = engine.evaluate(state, split.eval_images)
+        # The state too: a compiled ReLU may turn NaN into 0, and the loss of a broken network is finite then.
+        broken = [name for name, value in state.items() if not np.isfinite(value).all()]
+        if broken or not (math.isfinite(trained.loss) and np.isfinite(probabilities).all()):
+            where = f"; {len(broken)} of {len(state)} arrays of the state are not finite" if broken else ""
+            reason = f"the loss was {trained.loss} in epoch {epoch + 1} of {config.recipe.epochs}{where}"
+            return Ended(Result("diverged", reason, {}, "", {}, []), state, history, probabilities)
+        row: dict[str, float] = {
+            "epoch": epoch + 1,
+            "timestamp": int(time.time() * 1000),
+            "train_loss": trained.loss,
+            "train_accuracy": trained.accuracy,
+            f"{split.eval_name}_loss": cross_entropy(probabilities, split.eval_labels),
+            f"{split.eval_name}_accuracy": accuracy(probabilities, split.eval_labels),
+            "learning_rate": float(schedule.learning_rates(config.recipe, steps, epoch)[-1]),
+            "images_per_second": steps * config.recipe.batch_size / seconds,
+            "epoch_seconds": time.perf_counter() - begin,
+            "pflop": engine.flops_per_image * steps * config.recipe.batch_size * (epoch + 1) / 1e15,
+        }
+        if probe:
+            begin = time.perf_counter()
+            row |= engine.probe(before, state, steps)
+            row["probe_seconds"] = time.perf_counter() - begin
+        history = [*history, row]
+        folder.save(state, history)
+        for observer in observers:
+            observer.epoch(row)
+    return _conclude(engine, state, history, split)
+
+
+def _conclude(engine: Engine, state: State, history: History, split: Split) -> Ended:
+    probabilities = engine.evaluate(state, split.eval_images)
+    classes = len(split.class_names)
+    pairs = split.eval_labels * classes + probabilities.argmax(axis=1)
+    confusion = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    errors = 1 - confusion.diagonal() / confusion.sum(axis=1)
+    result = Result(
+        status="finished",
+        reason="",
+        metrics={
+            "accuracy": accuracy(probabilities, split.eval_labels),
+            "cross_entropy": cross_entropy(probabilities, split.eval_labels),
+            "training_seconds": sum(row["epoch_seconds"] for row in history),
+        },
+        weights_sha256=weights_sha256(engine, state),
+        error_per_class={name: float(e) for name, e in zip(split.class_names, errors, strict=True)},
+        confusion=confusion.tolist(),
+    )
+    return Ended(result, state, history, probabilities)
+
+
+def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Share of rows of `probabilities` [N, 10] whose largest entry is at the label."""
+    return float((probabilities.argmax(axis=1) == labels).mean())
+
+
+def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean negative log probability of the labels, in nats."""
+    likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    # Keras's own bound: one sure and wrong answer in float32 must not make the mean infinite.
+    return float(-np.log(np.maximum(likelihood, 1e-7)).mean())
+
+
+def weights_sha256(engine: Engine, state: State) -> str:
+    """sha256 over all weights of the network, as float32 bytes in layer order."""
+    digest = hashlib.sha256()
+    for weight in engine.export(state).weights:
+        digest.update(np.ascontiguousarray(weight.numpy(), np.float32).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,56 @@
+"""A bundle made elsewhere as a run of this machine: its files, and what MLflow is told of it."""
+
+import os
+import shutil
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from harness.data import Dataset
+from harness.engine.backend import ENGINES, import_keras
+from harness.plan import images_of
+from harness.runs.bundle import CHECKPOINT, Sealed
+from harness.runs.folder import RunFolder
+from harness.tracking import Tracker, supersede
+
+
+def take_in(sealed: Sealed, folder: RunFolder) -> None:
+    """Copy a bundle's files into a run folder whose lock is held; a kill leaves no run that is over and not whole."""
+    if (folder.path / "mlflow.json").exists():
+        # Begun here as well and not finished: that record is of another training.
+        supersede(folder)
+    folder.clear()
+    # The result last: with it the run is over here, and the seal beside it says that it was made elsewhere.
+    last = ["bundle.json", "result.json"]
+    for name in [*(name for name in sealed.files if name not in last), *last]:
+        target = folder.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new = target.with_name(f"{target.name}.new")
+        shutil.copyfile(sealed.path / name, new)
+        os.replace(new, target)
+
+
+def tell_mlflow(sealed: Sealed, folder: RunFolder, dataset: Dataset) -> None:
+    """Make the MLflow run of a bundle, with its own times; or go on with one that was left half made."""
+    images = images_of(sealed.cell.config, dataset).eval_images
+    times = (sealed.begun, sealed.ended)
+    with Tracker(folder, sealed.cell.name, sealed.tags, sealed.source, times) as tracker:
+        tracker.started(sealed.history)
+        tracker.finish(sealed.result, sealed.history, _model(sealed, dataset), images)
+
+
+def _model(sealed: Sealed, dataset: Dataset) -> Any:
+    """The trained network, where it is one to keep, its weights came along and Keras can be had; else None."""
+    config = sealed.cell.config
+    wanted = sealed.cell.is_worth_a_portrait and sealed.result.status == "finished" and CHECKPOINT in sealed.files
+    # Any engine will do: they name their weights alike.
+    engine = next((name for name in (config.engine, *ENGINES) if find_spec(name)), None)
+    if not wanted or engine is None:
+        return None
+    import_keras(engine)
+    from harness.engine.network import pixel_statistics
+    from harness.engine.state import export
+
+    with np.load(sealed.path / CHECKPOINT) as state:
+        return export(config, pixel_statistics(images_of(config, dataset).train_images), state)

@@ -1,0 +1,134 @@
+"""How the variants of an answer went: their accuracy and their gradients by epoch, a panel for each variant."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from harness import published as notebook
+from harness.analysis.report import grouped
+from harness.execute.run_one import Outcome
+from harness.experiment import BASELINE
+from harness.reporting.run_figures import PUBLISHED, TARGET
+from harness.reporting.sentences import judged, setting
+
+#: How the lines of a panel are told from each other: colour, line, and what they are.
+OWN = ("#0072B2", "-", "same recipe")
+RETUNED = ("#D55E00", "--", "retuned")
+BESIDE = ("#222222", ":", "baseline, same recipe")
+
+
+def accuracy(document: dict[str, Any], outcomes: Sequence[Outcome]) -> Figure | None:
+    """Mean and range over the seeds by epoch; the baseline, and where that is fair the published curve, behind each."""
+    name = f"{judged(document)}_accuracy"
+    bands = {group: band for group, members in grouped(outcomes).items() if len(band := _band(members, name)) > 1}
+    variants = list(dict.fromkeys(variant for purpose, variant in bands if purpose != "tuning"))
+    if not variants:
+        return None
+    figure, panels = _panels(
+        document, variants, f"{judged(document)} accuracy, mean over the seeds; band: lowest to highest"
+    )
+    for variant, axes in panels.items():
+        if any(row["compared"] for row in document["variants"]):
+            # Where an epoch is not the notebook's 50,000 images, its curve would mislead.
+            published = notebook.curve()[: int(max(band.index.max() for band in bands.values()))]
+            axes.plot(published["epoch"], published["test_accuracy"], color=PUBLISHED, lw=2, label="published")
+            axes.axhline(notebook.ACCURACY_TARGET, color=TARGET, lw=1, label=f"target {notebook.ACCURACY_TARGET:.2f}")
+        lines = [(("same recipe", variant), OWN), (("retuned", variant), RETUNED)]
+        if variant != BASELINE:
+            lines.insert(0, (("same recipe", BASELINE), BESIDE))
+        for group, (colour, style, label) in lines:
+            if group in bands:
+                band = bands[group]
+                axes.fill_between(band.index, band["min"], band["max"], color=colour, alpha=0.2, lw=0)
+                axes.plot(band.index, band["mean"], color=colour, ls=style, lw=1.5, label=label)
+        axes.grid(alpha=0.25)
+    entries = {
+        label: handle
+        for axes in panels.values()
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=len(entries), fontsize=8)
+    return figure
+
+
+def gradient_flow(document: dict[str, Any], outcomes: Sequence[Outcome]) -> Figure | None:
+    """The norm of every layer's gradient by epoch under the one recipe, the mean of its logarithm over the seeds."""
+    grids = {
+        variant: grid
+        for (purpose, variant), members in grouped(outcomes).items()
+        if purpose == "same recipe" and (grid := _gradients(members)) is not None
+    }
+    if not grids:
+        return None
+    figure, panels = _panels(
+        document, list(grids), "norm of each layer's loss gradient, same recipe, mean over the seeds"
+    )
+    low = min(np.nanmin(grid) for grid in grids.values())
+    high = max(np.nanmax(grid) for grid in grids.values())
+    for variant, axes in panels.items():
+        grid = grids[variant]
+        epochs = (int(grid.columns.min()) - 0.5, int(grid.columns.max()) + 0.5)
+        image = axes.imshow(
+            grid, aspect="auto", interpolation="nearest", vmin=low, vmax=high, cmap="viridis",
+            extent=(*epochs, len(grid) - 0.5, -0.5),
+        )  # fmt: skip
+        axes.set_facecolor("#bbbbbb")  # shows where there is no finite number
+        axes.set_yticks(range(len(grid)), list(grid.index), fontsize=7)
+    figure.colorbar(image, ax=list(panels.values()), label="log10; grey: zero or not finite")
+    return figure
+
+
+def _panels(document: dict[str, Any], variants: list[str], title: str) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with a titled panel for each variant."""
+    columns = min(len(variants), 4)
+    lines = math.ceil(len(variants) / columns)
+    figure = Figure(figsize=(1.8 + 2.5 * columns, 1.6 + 2.1 * lines), layout="constrained")
+    figure.suptitle(f"{document['experiment']}: {title}\n{setting(document)}", fontsize=10)
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in grid[len(variants) :]:
+        axes.remove()
+    panels = dict(zip(variants, grid, strict=False))
+    for number, (variant, axes) in enumerate(panels.items()):
+        axes.set_title(f"{variant}{_seeds(document, variant)}", fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        if number + columns >= len(panels):  # nothing below
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel("epoch", fontsize=9)
+    return figure, panels
+
+
+def _seeds(document: dict[str, Any], variant: str) -> str:
+    row = next(row for row in document["variants"] if row["variant"] == variant)
+    return f", n = {row['n']}" + (f", {row['diverged']} diverged" if row["diverged"] else "")
+
+
+def _band(outcomes: Sequence[Outcome], name: str) -> pd.DataFrame:
+    """By epoch: mean, min and max over the runs that have a finite value there."""
+    found = [(row["epoch"], row[name]) for outcome in outcomes for row in outcome.history if _is_finite(row, name)]
+    return pd.DataFrame(found, columns=["epoch", name]).groupby("epoch")[name].agg(["mean", "min", "max"])
+
+
+def _is_finite(row: dict[str, float], name: str) -> bool:
+    return name in row and math.isfinite(row[name])
+
+
+def _gradients(outcomes: Sequence[Outcome]) -> pd.DataFrame | None:
+    """log10 of the norms, layer by epoch, the mean over the seeds where it is finite; None where none is."""
+    found = [
+        (name.partition("/")[2], int(row["epoch"]), math.log10(value) if 0 < value < math.inf else math.nan)
+        for outcome in outcomes
+        for row in outcome.history
+        for name, value in row.items()
+        if name.startswith("gradient_norm/")
+    ]
+    frame = pd.DataFrame(found, columns=["layer", "epoch", "norm"])
+    if not frame["norm"].notna().any():
+        return None
+    return frame.groupby(["layer", "epoch"], sort=False)["norm"].mean().unstack(sort=False).sort_index(axis=1)

@@ -1,0 +1,123 @@
+"""The terminal while something trains: one run, or a table of cells."""
+
+import time
+from collections.abc import Sequence
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from harness.config import RunConfig
+from harness.plan import Cell
+from harness.reporting.console import duration, log
+from harness.runs.folder import History, RunFolder
+
+
+class RunDisplay:
+    """Watches one run: a live line in a terminal, one plain line an epoch where output is piped."""
+
+    def __init__(self, name: str, config: RunConfig) -> None:
+        self.name, self.config = name, config
+        self._progress = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[status]}"),
+            console=log, disable=not log.is_terminal, transient=True,
+        )  # fmt: skip
+        self._task = self._progress.add_task(name, total=config.recipe.epochs, status="")
+        self._epochs_done = 0
+        self._seconds: list[float] = []
+        self._last = ""
+        self._announced = self._compiled = False
+
+    def __enter__(self) -> "RunDisplay":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def started(self, history: History) -> None:
+        """Say where a resumed run goes on."""
+        self._epochs_done = len(history)
+        if history:
+            log.print(f"{self.name}: going on after epoch {len(history)} of {self.config.recipe.epochs}")
+        self._begin = time.perf_counter()
+
+    def step(self, done: int, steps_per_epoch: int) -> None:
+        """Move the bar; the first steps, which compile, are left out of the speed."""
+        warm = min(3, steps_per_epoch)
+        now = time.perf_counter()
+        if done == 1:
+            self._begin = now
+            self._compiled = True
+        if done < warm or done == 1:
+            return
+        rate = (done - 1) * self.config.recipe.batch_size / max(now - self._begin, 1e-9)
+        epochs_left = self.config.recipe.epochs - self._epochs_done - done / steps_per_epoch
+        mean = sum(self._seconds) / len(self._seconds) if self._seconds else self.config.train_images / rate
+        eta = duration(epochs_left * mean)
+        self._progress.update(
+            self._task,
+            completed=self._epochs_done + done / steps_per_epoch,
+            description=f"{self.name}  epoch {self._epochs_done + 1}/{self.config.recipe.epochs}",
+            status=f"{rate:.0f} images/s  {self._last}  ETA {eta}",
+        )
+        # An epoch that is one program is heard of once, and the first one is mostly compiled.
+        if self._compiled and not self._announced and (now - self._begin > 5 or done == steps_per_epoch):
+            self._announced = True
+            if not log.is_terminal:
+                log.print(f"{self.name}: {rate:.0f} images/s, about {eta} for the {epochs_left:.1f} epochs left")
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """Show what an epoch brought."""
+        self._begin = time.perf_counter()
+        self._epochs_done += 1
+        self._seconds.append(row["epoch_seconds"])
+        judged = "test" if "test_loss" in row else "validation"
+        self._last = (
+            f"train {row['train_loss']:.3f} / {row['train_accuracy']:.3f}  "
+            f"{judged} {row[f'{judged}_loss']:.3f} / {row[f'{judged}_accuracy']:.3f}"
+        )
+        left = (self.config.recipe.epochs - self._epochs_done) * sum(self._seconds) / len(self._seconds)
+        log.print(
+            f"{self.name}  epoch {self._epochs_done:>3}/{self.config.recipe.epochs}  {self._last}  "
+            f"{row['images_per_second']:.0f} images/s" + (f"  ETA {duration(left)}" if left else ""),
+            soft_wrap=True,
+        )
+
+
+class CellsDisplay:
+    """Watches the cells that workers train (0: this process): a bar in a terminal, one plain line a cell."""
+
+    def __init__(self, cells: Sequence[Cell], workers: int = 0) -> None:
+        # The folders too: naming one hashes its config, and each is looked into twice a second.
+        self._open = [(cell, RunFolder(cell.config)) for cell in cells]
+        self._count, self._workers = len(cells), workers
+        self._cost, self._spent = sum(cell.cost for cell in cells), 0
+        self._begin = time.monotonic()
+        self._progress = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"), console=log, disable=not log.is_terminal, transient=True,
+        )  # fmt: skip
+        self._task = self._progress.add_task("cells", total=len(cells), status="")
+
+    def __enter__(self) -> "CellsDisplay":
+        workers = f", {self._workers} workers; their logs are in mlruns/workers/" if self._workers else ""
+        log.print(f"{self._count} cells to train{workers}")
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def update(self) -> None:
+        """Look which cells have ended since the last time."""
+        for cell, folder in list(self._open):
+            result = folder.result()
+            if result is None:
+                continue
+            self._open.remove((cell, folder))
+            self._spent += cell.cost
+            done = self._count - len(self._open)
+            seconds = time.monotonic() - self._begin
+            eta = f"ETA {duration(seconds * (self._cost - self._spent) / self._spent)}" if self._open else ""
+            ended = f"{result.metrics['accuracy']:.3f}" if result.status == "finished" else result.status
+            log.print(f"{done:>4}/{self._count}  {cell.name}: {ended}  {eta}", soft_wrap=True)
+            self._progress.update(self._task, completed=done, status=eta)

@@ -1,0 +1,122 @@
+"""The figures of one run."""
+
+import textwrap
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness import published as notebook
+from harness.runs.folder import History, Result, RunFolder
+
+TRAIN, EVALUATION, PUBLISHED, TARGET = "#9ecae1", "#08519c", "#bdbdbd", "#d94801"
+
+
+def draw_run(folder: RunFolder, name: str, result: Result, history: History) -> None:
+    """Write the run's figures into its artifacts folder."""
+    if not history:
+        return
+    about = f"{name} · {folder.config.data} · {folder.config.train_images:,} training images"
+    # A name holds all that --set changed, and may be longer than the figure is wide.
+    title = "\n".join(textwrap.fill(line, 84) for line in (about, folder.config.recipe.dropout_note) if line)
+    for quantity in ("accuracy", "loss"):
+        curves(history, quantity, title, folder.config.data).savefig(folder.artifacts / f"{quantity}.png", dpi=120)
+    if result.status == "finished":
+        confusion(result, title).savefig(folder.artifacts / "confusion.png", dpi=120)
+
+
+def curves(history: History, quantity: str, title: str, data: str) -> Figure:
+    """Train and evaluation `accuracy` or `loss` by epoch, over the published curve and the target."""
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    epochs = [row["epoch"] for row in history]
+    evaluated = next(name for name in ("test", "validation") if f"{name}_{quantity}" in history[0])
+    if notebook.comparable(data):
+        _published(axes, quantity, len(history))
+    marker = "o" if len(history) < 40 else None
+    axes.plot(
+        epochs,
+        [row[f"train_{quantity}"] for row in history],
+        color=TRAIN,
+        marker=marker,
+        ms=3,
+        label="train, as trained",
+    )
+    axes.plot(
+        epochs,
+        [row[f"{evaluated}_{quantity}"] for row in history],
+        color=EVALUATION,
+        marker=marker,
+        ms=3,
+        label=evaluated,
+    )
+    axes.set(title=title, xlabel="epoch", ylabel="accuracy" if quantity == "accuracy" else "cross-entropy (nats)")
+    axes.title.set_fontsize(10)
+    if quantity == "accuracy":
+        axes.set_ylim(0, 1)
+    else:
+        axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="lower right" if quantity == "accuracy" else "upper right")
+    return figure
+
+
+def _published(axes: Axes, quantity: str, epochs: int) -> None:
+    # The published run is longer: it is shown over its first epochs, and its end as a level.
+    curve = notebook.curve()[: max(epochs, 30)]
+    axes.plot(curve["epoch"], curve[f"test_{quantity}"], color=PUBLISHED, lw=2, label="published, test")
+    axes.plot(curve["epoch"], curve[f"train_{quantity}"], color=PUBLISHED, lw=1, ls=":", label="published, train")
+    target = notebook.ACCURACY_TARGET if quantity == "accuracy" else notebook.CROSS_ENTROPY_TARGET
+    axes.axhline(target, color=TARGET, lw=1, ls="--", label=f"target {target:.2f}")
+
+
+def confusion(result: Result, title: str) -> Figure:
+    """Counts of the evaluation images, true class by row, predicted by column."""
+    figure = Figure(figsize=(6.5, 5.6), layout="constrained")
+    axes = figure.subplots()
+    names = list(result.error_per_class)
+    largest = max(map(max, result.confusion))
+    axes.imshow(result.confusion, cmap="Blues")
+    for i, row in enumerate(result.confusion):
+        for j, count in enumerate(row):
+            axes.text(
+                j,
+                i,
+                str(count),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if count > largest / 2 else "black",
+            )
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(title, fontsize=9)
+    return figure
+
+
+def network_figure(layers: list[dict[str, Any]]) -> Figure:
+    """The network drawn as a column of boxes, top to bottom; a box is as wide as its layer has channels.
+
+    layers: the entries `name`, `kind`, `shape`, `parameters` of `harness show --json`.
+    """
+    colours = {"Conv2D": "#6baed6", "Dense": "#fd8d3c", "MaxPooling2D": "#74c476", "InputLayer": "#bdbdbd"}
+    figure = Figure(figsize=(7, 0.27 * len(layers) + 0.4), layout="constrained")
+    axes = figure.subplots()
+    for row, layer in enumerate(layers):
+        width = (
+            0.25 + 0.75 * (layer["shape"][-1] / 128) ** 0.5
+            if len(layer["shape"]) == 3
+            else 0.25 + layer["shape"][0] ** 0.5 / 128
+        )
+        colour = colours.get(layer["kind"], "#f0f0f0")
+        axes.barh(row, width, left=-width / 2, height=0.82, color=colour, edgecolor="white")
+        axes.text(0, row, layer["name"], ha="center", va="center", fontsize=7)
+        note = "×".join(map(str, layer["shape"]))
+        if layer["parameters"]:
+            note += f"   {layer['parameters']:,} parameters"
+        axes.text(0.62, row, note, va="center", fontsize=7)
+    axes.set_xlim(-0.6, 1.35)
+    axes.invert_yaxis()
+    axes.axis("off")
+    return figure

@@ -1,0 +1,98 @@
+"""A search to read: in the terminal, and as a Markdown page."""
+
+from typing import Any
+
+from harness.reporting.search_figures import CAPTIONS
+from harness.reporting.tables import NOTHING, Table
+from harness.reporting.text import markdown_table, origin, print_line, print_table
+
+#: How many of the best trials are shown in the terminal.
+SHOWN = 5
+
+
+def print_search(document: dict[str, Any]) -> None:
+    """The search in the terminal; what matters most comes last."""
+    print_line(document["question"], "bold")
+    print_line(_context(document), "dim")
+    print_table(_best(document, SHOWN))
+    if document["importances"]:
+        print_table(_importances(document))
+    for sentence in _sentences(document):
+        print_line(sentence, "")
+    for place in filter(None, (document.get("folder"), document.get("url"))):
+        print_line(f"  {place}", "")
+
+
+def markdown(document: dict[str, Any], figures: list[str]) -> str:
+    """The search as a page of its own, which embeds the pictures by name."""
+    parts = [
+        f"# {document['question']}",
+        "\n".join(f"- {sentence}" for sentence in _sentences(document)),
+        _context(document),
+        markdown_table(_best(document, len(document["trials"]))),
+        *([markdown_table(_importances(document))] if document["importances"] else []),
+        *(f"![{CAPTIONS[figure.partition('.')[0]]}]({figure})" for figure in figures),
+        "## How to make this again",
+        f"    {document['command']}",
+        origin(document),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _context(document: dict[str, Any]) -> str:
+    rungs = " and ".join(map(str, document["epochs"]))
+    return (
+        f"{document['study']} · sampler {document['sampler']}, pruner {document['pruner']}, rungs of {rungs} epochs · "
+        f"judged on the validation images of the tune split · {document['precision']}"
+    )
+
+
+def _sentences(document: dict[str, Any]) -> list[str]:
+    ended = [trial["ended"] for trial in document["trials"]]
+    kinds = ", ".join(f"{ended.count(kind)} {kind}" for kind in dict.fromkeys(ended))
+    waiting = f"; {document['waiting']} still to come" if document["waiting"] else ""
+    said = [
+        f"{len(ended)} trials ({kinds}){waiting}: {document['pflop']:.3g} PFLOP, "
+        f"{document['training_seconds'] / 3600:.2f} h of training"
+    ]
+    best, baseline = document["best_accuracy"], document["baseline_accuracy"]
+    if best is not None and baseline is not None:
+        said.append(
+            f"Best validation accuracy {best:.4f} (trial {document['best']}), baseline {baseline:.4f}: "
+            f"{(best - baseline) * 100:+.2f} points. The best of many is partly luck: `harness search --confirm` runs "
+            f"the best three on seeds that no trial used."
+        )
+    return said
+
+
+def _best(document: dict[str, Any], count: int) -> Table:
+    """The best trials, and the baseline wherever it stands."""
+    whole = sorted(
+        (trial for trial in document["trials"] if trial["accuracy"] is not None), key=lambda trial: -trial["accuracy"]
+    )
+    shown = [trial for place, trial in enumerate(whole) if place < count or trial["is_baseline"]]
+    settings = list(dict.fromkeys(setting for trial in shown for setting in trial["recipe"]))
+    rows = [
+        [
+            f"{trial['trial']}{' (baseline)' if trial['is_baseline'] else ''}",
+            f"{trial['accuracy']:.4f}",
+            *(_value(trial["recipe"].get(setting)) for setting in settings),
+        ]
+        for trial in shown
+    ]
+    header = ["trial", "validation\naccuracy", *(setting.replace("_", "\n") for setting in settings)]
+    notes = ["Learning rate and batch size are those of the full budget; smaller budgets shrink both."]
+    return Table("the best trials", header, rows, notes if rows else [])
+
+
+def _importances(document: dict[str, Any]) -> Table:
+    rows = [[name, f"{share:.2f}"] for name, share in document["importances"].items()]
+    return Table("what mattered (PED-ANOVA)", ["parameter", "share"], rows, [])
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return NOTHING
+    if isinstance(value, list | tuple):
+        return "/".join(f"{each:.2f}" for each in value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

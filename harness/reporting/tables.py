@@ -1,0 +1,227 @@
+"""The tables of an answer, from its document: as text for readers, and flat for programs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness import published as notebook
+from harness.analysis import MARGIN, fewest_seeds
+from harness.analysis.report import CHANCE, STUCK
+from harness.metrics import INSIDE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEANING = {
+    "same recipe": "every variant under the one recipe",
+    "retuned": "every variant at the learning rate that suited it best",
+}
+
+#: What stands where there is nothing to say.
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text; a line break in one is where a narrow page may break it. `notes` stand below."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+
+
+def tables(document: dict[str, Any]) -> list[Table]:
+    """All that have something to show."""
+    grouped = [(purpose, rows(document, purpose)) for purpose in MEANING]
+    found = [_comparison(purpose, members) for purpose, members in grouped if members]
+    found += [_effects(purpose, members) for purpose in MEANING if (members := _effects_of(document, purpose))]
+    found += [_mechanism(purpose, members) for purpose, members in grouped if _measured(members)]
+    found += [_luck(document["luck"])] if document.get("luck") else []
+    return found + ([_tuning(document["tuning"])] if document["tuning"] else [])
+
+
+def rows(document: dict[str, Any], purpose: str) -> list[dict[str, Any]]:
+    """The document's variants under one recipe, or retuned."""
+    return [row for row in document["variants"] if row["purpose"] == purpose]
+
+
+def seeds_needed(members: list[dict[str, Any]]) -> int | None:
+    """How many seeds a verdict takes, where these variants have too few; else None."""
+    compared = [row["against_baseline"] for row in members if row["against_baseline"]]
+    return None if all(each["enough"] for each in compared) else fewest_seeds(len(compared))
+
+
+def verdict(compared: dict[str, Any]) -> str:
+    """The verdict of a comparison with the baseline, or why there is none."""
+    return compared["verdict"] if compared["enough"] else "too few seeds"
+
+
+def flat(document: dict[str, Any]) -> "pd.DataFrame":
+    """One row per variant and purpose with everything that is known of it; each row says what it was measured on."""
+    import pandas as pd
+
+    about = ("experiment", "recipe", "budget", "data", "split", "train_images", "eval_images", "precision")
+    context = {name: document[name] for name in about}
+    return pd.DataFrame([context | _flattened(row) for row in document["variants"]])
+
+
+def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:
+    single: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            single |= {f"{name}_{inner}": each for inner, each in _flattened(value).items()}
+        elif name.endswith("interval") and value:
+            single |= dict(zip((f"{name}_low", f"{name}_high"), value, strict=True))
+        elif isinstance(value, list):
+            single[name] = " ".join(map(str, value))
+        elif value is not None:
+            single[name] = value
+    return single
+
+
+def _comparison(purpose: str, members: list[dict[str, Any]]) -> Table:
+    """Each variant beside the baseline."""
+    reached = [level for level in members[0]["reached"] if any(row["reached"][level]["share"] for row in members)]
+    failed = any(row["diverged"] or row["stuck"] for row in members)
+    notes = []
+    columns = {"variant": [row["variant"] for row in members], "n": [str(row["n"]) for row in members]}
+    columns["accuracy: mean ± sd\n[95 % interval]"] = [_accuracy(row["accuracy"]) for row in members]
+    if any(row["compared"] for row in members):
+        columns[f"against {notebook.ACCURACY_TARGET:.2f}"] = [
+            (row["accuracy"] or {}).get("verdict", NOTHING) for row in members
+        ]
+    if any(row["against_baseline"] for row in members):
+        compared = [_compared(row["against_baseline"]) for row in members]
+        columns |= {name: [each.get(name, NOTHING) for each in compared] for name in max(compared, key=len)}
+    if needed := seeds_needed(members):
+        notes.append(f"Too few seeds for a verdict: {needed} needed.")
+    if failed:
+        columns["failed"] = [_failed(row) for row in members]
+        notes.append(
+            f"A run that diverged counts as one that guesses (accuracy {CHANCE:g}) in the differences, and is left out "
+            f"of the accuracy; a stuck one ended below {STUCK:g}."
+        )
+    if reached:
+        columns[f"epochs to\n{' / '.join(reached)}"] = [
+            " / ".join(_first_epoch(row["reached"][level]) for level in reached) for row in members
+        ]
+        notes.append("Epochs: the median over the runs that got there; *: not all of them did.")
+    if purpose == "retuned":
+        columns["learning\nrate"] = [f"{row['learning_rate']:.3g}" for row in members]
+    told = {name: cells for name, cells in columns.items() if set(cells) != {NOTHING}}
+    cells = [list(row) for row in zip(*told.values(), strict=True)]
+    return Table(f"{purpose}: {MEANING[purpose]}", list(told), cells, notes)
+
+
+def _compared(compared: dict[str, Any] | None) -> dict[str, str]:
+    if not compared:
+        return {}
+    return {
+        "difference in points\n[95 % interval]": points(compared["mean"], compared["interval"], "\n"),
+        "p\n(Holm)": p_value(compared["p_holm"]),
+        "P(variant >\nbaseline)": _share(compared["superiority"], compared["superiority_interval"]),
+        f"p of ±{MARGIN * 100:g}\n(Holm)": p_value(compared["equivalence_p_holm"]),
+        "verdict": verdict(compared),
+    }
+
+
+def _effects_of(document: dict[str, Any], purpose: str) -> list[dict[str, Any]]:
+    return [effect for effect in document["effects"] if effect["purpose"] == purpose]
+
+
+def _effects(purpose: str, members: list[dict[str, Any]]) -> Table:
+    """Main effects and interactions of a factorial experiment."""
+    header = ["effect of switching on", "n", "points\n[95 % interval]", "p\n(Holm)"]
+    cells = [
+        [each["effect"], str(each["n"]), points(each["mean"], each["interval"], "\n"), p_value(each["p_holm"])]
+        for each in members
+    ]
+    note = "An interaction is half the difference between a factor's effect with the other on and with it off."
+    return Table(f"effects and interactions, {purpose}", header, cells, [note])
+
+
+def _measured(members: list[dict[str, Any]]) -> list[str]:
+    """The measures from inside the network that at least one of the variants has."""
+    return [
+        name
+        for name in dict.fromkeys(name for row in members for name in row["mechanism"])
+        if any(row["mechanism"][name] is not None for row in members)
+    ]
+
+
+def _mechanism(purpose: str, members: list[dict[str, Any]]) -> Table:
+    """What was measured inside the network."""
+    names = _measured(members)
+    cells = [[row["variant"], *(_number(row["mechanism"][name]) for name in names)] for row in members]
+    notes = [f"{name}: {INSIDE[name].meaning}." for name in names if name in INSIDE]
+    return Table(
+        f"inside the network, {purpose}: mean over layers, epochs and seeds", ["variant", *names], cells, notes
+    )
+
+
+def _tuning(tuned: list[dict[str, Any]]) -> Table:
+    """The validation accuracy at each learning rate of the grid."""
+    rates = sorted({point["learning_rate"] for each in tuned for point in each["grid"]})
+    cells = []
+    for each in tuned:
+        found = {point["learning_rate"]: f"{point['accuracy']:.4f}" for point in each["grid"]}
+        cells.append([each["variant"], *(found.get(rate, NOTHING) for rate in rates), f"{each['best']:.3g}"])
+    header = ["variant", *(f"{rate:.3g}" for rate in rates), "best"]
+    return Table("tuning: validation accuracy by learning rate, one seed", header, cells, [])
+
+
+def _luck(winners: list[dict[str, Any]]) -> Table:
+    """How much of what a search found is left on seeds that it never saw."""
+    cells = [
+        [each["variant"], points(each["searched"], None), points(each["confirmed"], each["interval"]),
+         points(each["luck"], None)]
+        for each in winners
+    ]  # fmt: skip
+    header = ["variant", "gain in the search\n(validation, one seed)", "gain confirmed\n(test, fresh seeds)", "luck"]
+    return Table("how much of the search's gain was luck, in points", header, cells, [])
+
+
+def _accuracy(measured: dict[str, Any] | None) -> str:
+    if not measured:
+        return NOTHING
+    text = f"{measured['mean']:.4f}"
+    if measured["sd"] is not None:
+        text += f" ± {measured['sd']:.4f}"
+    if measured["interval"]:
+        low, high = measured["interval"]
+        text += f"\n[{low:.4f}, {high:.4f}]"
+    return text
+
+
+def points(mean: float, interval: tuple[float, float] | None, between: str = " ") -> str:
+    """A difference of accuracies in points, with its interval."""
+    text = f"{mean * 100:+.2f}"
+    return text + f"{between}[{interval[0] * 100:+.2f}, {interval[1] * 100:+.2f}]" if interval else text
+
+
+def p_value(value: float | None) -> str:
+    """A p value as tables and figures have it."""
+    if value is None:
+        return NOTHING
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _share(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None:
+        return NOTHING
+    return f"{value:.2f}" + (f"\n[{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
+
+
+def _failed(row: dict[str, Any]) -> str:
+    return ", ".join(f"{row[how]} {how}" for how in ("diverged", "stuck") if row[how]) or NOTHING
+
+
+def _first_epoch(reached: dict[str, float | None]) -> str:
+    if reached["epoch"] is None:
+        return NOTHING
+    return f"{reached['epoch']:g}" + ("" if reached["share"] == 1 else "*")
+
+
+def _number(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.3g}"

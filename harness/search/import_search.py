@@ -1,0 +1,64 @@
+"""A search that was made where there is no MLflow (`harness search --offline`) as a search of this machine."""
+
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from harness.common.errors import HarnessError, first_line
+from harness.runs.folder import all_runs
+from harness.search.study import Terms, open_search, recorded_terms
+from harness.tracking.mlflow_trial import tag_trial
+
+
+def take_in_searches(database: Path) -> list[dict[str, Any]]:
+    """Import the searches of a database: a row for each with its name, status and, where it is refused, the reason.
+
+    Their bundles come first: a trial is linked to its run in MLflow. A search that has gone on since it was imported
+    brings what is new; one that was imported and has not changes nothing.
+    """
+    try:
+        storage = f"sqlite:///{database}"
+        names = optuna.study.get_all_study_names(storage)
+        theirs = [optuna.load_study(study_name=name, storage=storage) for name in sorted(names)]
+        searches = [(study, terms) for study in theirs if (terms := recorded_terms(study))]
+    except Exception as error:
+        reason = f"it is no whole database of Optuna's ({first_line(error)}): copy it again from where it was made."
+        return [{"search": str(database), "status": "refused", "reason": reason}]
+    rows = []
+    for study, terms in searches:
+        row = {"search": study.study_name, "status": "", "reason": ""}
+        try:
+            row["status"] = "imported" if _take_in(study, terms) else "known"
+        except HarnessError as error:
+            row["status"], row["reason"] = "refused", str(error)
+        rows.append(row)
+    return rows
+
+
+def _take_in(theirs: optuna.Study, terms: Terms) -> int:
+    """Add the trials that this machine lacks, and return how many."""
+    ours = open_search(theirs.study_name, terms)
+    # One that still runs there, or was killed and not yet found dead, comes with the next import.
+    told = list(takewhile(lambda trial: trial.state.is_finished(), theirs.trials))
+    known = ours.get_trials(deepcopy=False)
+    both = list(zip(known, told, strict=False))
+    if any(_identity(one) != _identity(other) for one, other in both):
+        raise HarnessError(
+            f"The search {theirs.study_name!r} of this machine has other trials: one of the two must go by another "
+            f"name (--study NAME)."
+        )
+    runs = {run.config.key: run for run in all_runs()}
+    for trial in told[len(both) :]:
+        run = runs.get(trial.user_attrs.get("run_key", ""))
+        if run is not None:
+            pruned = trial.user_attrs.get("pruned", "")
+            trial.user_attrs["mlflow_run_id"] = tag_trial(run, ours.study_name, trial.number, pruned)
+        ours.add_trial(trial)
+    return len(told) - len(both)
+
+
+def _identity(trial: FrozenTrial) -> tuple[Any, ...]:
+    return trial.user_attrs.get("slot"), trial.user_attrs.get("run_key"), trial.params

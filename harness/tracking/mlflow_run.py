@@ -1,0 +1,200 @@
+"""The MLflow run of one run folder.
+
+Rows carry the time they were measured at, so logging one twice is logging it once (MLflow drops an exact
+duplicate): whatever a killed process had not told MLflow, the next one does.
+"""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from harness.common.process import signs_of_life
+from harness.common.signals import deferred
+from harness.metrics import FINAL, INSIDE, PER_EPOCH
+from harness.runs.folder import History, Result, RunFolder
+from harness.tracking.dead_runs import mark_dead_runs
+from harness.tracking.mlflow_ids import remember
+from harness.tracking.mlflow_store import choose_experiment, explained, import_mlflow, open_mlflow
+
+
+class Tracker:
+    """Observes a training and tells MLflow; as a context, it ends the MLflow run however the block ends."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        name: str,
+        tags: dict[str, str],
+        dataset_source: str,
+        times: tuple[int, int] | None = None,
+    ) -> None:
+        """times: when a run that was made elsewhere began and ended, in ms since 1970; None for one made now."""
+        self.folder, self.name, self.tags, self.source, self._times = folder, name, tags, dataset_source, times
+        self.seconds = 0.0
+        self.run_id = ""
+        self._status = "FAILED"
+        self._complete = False
+        self.mlflow: Any = None
+        self._importing: threading.Thread | None = None
+        self._opened = False
+        self._history: History = []
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt) and not self._complete:
+            self._status = "KILLED"
+        # The error that ends the block is the one to show, not the one that MLflow may add to it.
+        with deferred(), contextlib.suppress(Exception) if kind else explained():
+            # A run that ends at its first step is to be seen too.
+            self._open()
+            if self.mlflow is None:
+                return
+            self.mlflow.end_run(self._status)
+            if self._times:
+                self.mlflow.MlflowClient().set_terminated(self.run_id, self._status, self._times[1])
+            if self._complete:
+                remember(self.folder, self.run_id, self.experiment_id, complete=True, seconds=self.seconds)
+
+    def started(self, history: History) -> None:
+        """Keep for MLflow what it may not have heard yet."""
+        self._history = history
+
+    def step(self, done: int, steps_per_epoch: int) -> None:
+        """Let MLflow be imported, which takes seconds, once training has begun and beside it; open it after that."""
+        if self._importing is None:
+            self._importing = threading.Thread(target=self._import, daemon=True)
+            self._importing.start()
+        elif not self._importing.is_alive():
+            self._open()
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """One request for all metrics of an epoch."""
+        self._open()
+        with self.timed(), explained():
+            self._log(row)
+
+    def finish(self, result: Result, history: History, model: Any, images: np.ndarray) -> None:
+        """Log how the run ended: final metrics, the artifacts folder, and the model of a finished run."""
+        self._open()
+        with self.timed(), explained():
+            if result.status == "finished":
+                errors = {f"error_{name}": value for name, value in result.error_per_class.items()}
+                final = {name: value for name, value in result.metrics.items() if name in FINAL} | errors
+                # At the last epoch's own time, so that logging them again changes nothing.
+                self.mlflow.log_metrics(final, step=len(history), timestamp=int(history[-1]["timestamp"]))
+                if model is not None:
+                    self._log_model(model, images)
+            self.mlflow.log_artifacts(str(self.folder.artifacts))
+        ended = {"outcome": result.status, "weights_sha256": result.weights_sha256, "reason": result.reason}
+        with explained():
+            self.mlflow.set_tags({k: v for k, v in ended.items() if v} | {"tracking_seconds": f"{self.seconds:.1f}"})
+        self._status = "FINISHED" if result.status == "finished" else "FAILED"
+        self._complete = True
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count the block's time as tracking."""
+        begin = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - begin
+
+    def _import(self) -> None:
+        # What goes wrong here goes wrong again where MLflow is opened, and is told there.
+        with self.timed(), contextlib.suppress(Exception):
+            import_mlflow()
+
+    def _open(self) -> None:
+        """Begin the run in MLflow and tell of the epochs that are over; once, whether or not that goes well."""
+        if self._opened:
+            return
+        self._opened = True
+        with explained():
+            if self._importing:
+                self._importing.join()
+            with self.timed():
+                self.mlflow = open_mlflow()
+                self.experiment_id = choose_experiment(self.mlflow, self.folder.config.data)
+                mark_dead_runs(self.mlflow)
+                self._start_run()
+                for row in self._history:
+                    self._log(row)
+
+    def _log(self, row: dict[str, float]) -> None:
+        metrics = {name: value for name, value in row.items() if name.partition("/")[0] in PER_EPOCH | INSIDE}
+        self.mlflow.log_metrics(metrics, step=int(row["epoch"]), timestamp=int(row["timestamp"]))
+        self.mlflow.set_tag("heartbeat", int(time.time()))
+
+    def _start_run(self) -> None:
+        config = self.folder.config
+        tags = self.tags | signs_of_life()
+        tags |= {"run_key": config.key, "run_folder": str(self.folder.path)}
+        client = self.mlflow.MlflowClient()
+        # Found by its key and not by what the folder remembers: a process may die between the two.
+        mine = [run for run in _runs_of(client, self.experiment_id, self.folder) if "superseded" not in run.data.tags]
+        if mine:
+            self.run_id = mine[0].info.run_id
+            # Before the run is RUNNING again: with a dead process's tags, another process would end it.
+            for name, value in signs_of_life().items():
+                client.set_tag(self.run_id, name, value)
+            self.mlflow.start_run(self.run_id, tags=tags, log_system_metrics=not self._times)
+            if "reason" in mine[0].data.tags:
+                self.mlflow.delete_tag("reason")
+        else:
+            begun = self._times and client.create_run(self.experiment_id, self._times[0], tags, self.name).info.run_id
+            run = self.mlflow.start_run(begun, run_name=self.name, tags=tags, log_system_metrics=not self._times)
+            self.run_id = run.info.run_id
+        remember(self.folder, self.run_id, self.experiment_id, complete=False)
+        self.mlflow.log_params({name: _readable(value) for name, value in config.flat().items()})
+        self.mlflow.log_dict(json.loads(config.to_json()), "config.json")
+        dataset = self.mlflow.data.meta_dataset.MetaDataset(
+            source=self.mlflow.data.code_dataset_source.CodeDatasetSource({"found": self.source}),
+            name=config.data,
+            digest=config.data_fingerprint[:8],
+        )
+        self.mlflow.log_input(dataset, context=config.split)
+
+    def _log_model(self, model: Any, images: np.ndarray) -> None:
+        from keras.backend import backend
+        from mlflow.models import infer_signature
+
+        if self.mlflow.get_run(self.run_id).outputs.model_outputs:
+            return
+        pixels = images[:2].astype(np.float32)
+        # Without the requirements MLflow spends seconds to guess them; input_example fails on Keras models.
+        self.mlflow.keras.log_model(
+            model,
+            name="model",
+            signature=infer_signature(pixels, np.asarray(model(pixels))),
+            pip_requirements=[f"{name}=={metadata.version(name)}" for name in (backend(), "keras")],
+        )
+
+
+def supersede(folder: RunFolder) -> None:
+    """Mark what MLflow has of a run as superseded: `--fresh` makes another run with the same key."""
+    with explained():
+        mlflow = open_mlflow()
+        client = mlflow.MlflowClient()
+        experiment = mlflow.get_experiment_by_name(folder.config.data)
+        for run in _runs_of(client, experiment.experiment_id, folder) if experiment else []:
+            client.set_tag(run.info.run_id, "superseded", "true")
+
+
+def _runs_of(client: Any, experiment_id: str, folder: RunFolder) -> list[Any]:
+    # The folder too: two machines that share a server may each train the same key, in folders of their own.
+    runs = client.search_runs([experiment_id], f"tags.run_key = '{folder.config.key}'")
+    return [run for run in runs if run.data.tags["run_folder"] == str(folder.path)]
+
+
+def _readable(value: Any) -> str:
+    return ", ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
