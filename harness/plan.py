@@ -1,4 +1,4 @@
-"""From an experiment to its cells: which runs answer it, and which of them are done."""
+"""From an experiment to its specs: which runs answer it, and which of them are done."""
 
 import dataclasses
 import json
@@ -12,12 +12,12 @@ from harness.config import Network, Precision, Recipe, RunConfig, SplitName, cha
 from harness.data import Dataset, Split, split, subset
 from harness.experiment import Experiment
 from harness.recipes import BUDGETS, recipe_called
-from harness.runs.folder import all_runs
+from harness.runs.folder import History, Result, RunFolder, all_runs
 from harness.source_hash import source_hash
 
 #: A variant is run under the baseline's recipe, and again with a learning rate of its own, tuned first; a search
 #: (harness/search) runs recipes that it samples.
-Purpose = Literal["same recipe", "tuning", "retuned", "search"]
+Phase = Literal["same recipe", "tuning", "retuned", "search"]
 
 #: The learning rates tried for every variant, as factors on the recipe's own. One grid and one seed for all.
 TUNING_FACTORS = (1 / 9, 1 / 3, 1.0, 3.0, 9.0)
@@ -40,7 +40,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunSpec:
     """One run of one variant: what it is (`config`), and the names it goes by; `changes` are those of `--set`.
 
     `factor` is on the learning rate of the recipe.
@@ -50,7 +50,7 @@ class Cell:
     variant: str
     budget: str
     recipe: str
-    purpose: Purpose
+    phase: Phase
     config: RunConfig
     changes: str = ""
     factor: float = 1.0
@@ -60,78 +60,90 @@ class Cell:
         """As it appears in tables and in MLflow."""
         usual = {"full", "final"}
         unusual = [word for word in (self.budget, self.config.split) if word not in usual]
-        rate = [] if self.purpose == "same recipe" else [f"rate {self.config.recipe.learning_rate:.3g}"]
+        rate = [] if self.phase == "same recipe" else [f"rate {self.config.recipe.learning_rate:.3g}"]
         # The rungs of a trial differ in nothing else.
-        rate += [f"{self.config.recipe.epochs} epochs"] if self.purpose == "search" else []
+        rate += [f"{self.config.recipe.epochs} epochs"] if self.phase == "search" else []
         variant = ", ".join(filter(None, [self.variant, self.changes]))
         return " ".join([variant, self.recipe, *rate, *unusual, f"seed {self.config.seed}"])
 
     @property
-    def is_worth_a_portrait(self) -> bool:
-        """Whether figures and the model of this one run are kept: of small cells by the hundred nobody wants them."""
+    def keeps_model(self) -> bool:
+        """Whether figures and the model of this one run are kept: of small runs by the hundred nobody wants them."""
         return self.experiment == "baseline" or self.budget == "full"
 
     @property
     def cost(self) -> int:
-        """Training images the cell goes through."""
+        """Training images the run goes through."""
         return self.config.train_images * self.config.recipe.epochs
 
     def to_json(self) -> str:
-        """Text that `cell_from_json` reads."""
+        """Text that `run_spec_from_json` reads."""
         return json.dumps({**vars(self), "config": json.loads(self.config.to_json())}, sort_keys=True)
 
 
-def cell_from_json(text: str) -> Cell:
-    """The inverse of `Cell.to_json`."""
+@dataclass(frozen=True)
+class RunResult:
+    """A run that is over: what it was (`spec`), where it is kept, how it ended, and its rows, one an epoch."""
+
+    spec: RunSpec
+    folder: RunFolder
+    result: Result
+    history: History
+
+
+def run_spec_from_json(text: str) -> RunSpec:
+    """The inverse of `RunSpec.to_json`."""
     values = json.loads(text)
-    return Cell(**values | {"config": from_json(json.dumps(values["config"]))})
+    return RunSpec(**values | {"config": from_json(json.dumps(values["config"]))})
 
 
-def cells(name: str, experiment: Experiment, dataset: Dataset, settings: Settings, seeds: list[int]) -> list[Cell]:
+def run_specs(
+    name: str, experiment: Experiment, dataset: Dataset, settings: Settings, seeds: list[int]
+) -> list[RunSpec]:
     """Every variant with every seed, under the one recipe."""
     return [
-        cell(name, variant, changes, dataset, settings, seed, "same recipe")
+        run_spec(name, variant, changes, dataset, settings, seed, "same recipe")
         for variant, changes in experiment.all_variants.items()
         for seed in seeds
     ]
 
 
-def tuning_cells(name: str, experiment: Experiment, dataset: Dataset, settings: Settings) -> list[Cell]:
+def tuning_specs(name: str, experiment: Experiment, dataset: Dataset, settings: Settings) -> list[RunSpec]:
     """Every variant with every learning rate of the grid, judged on the validation images."""
     settings = dataclasses.replace(settings, split="tune")
     return [
-        cell(name, variant, changes, dataset, settings, TUNING_SEED, "tuning", factor)
+        run_spec(name, variant, changes, dataset, settings, TUNING_SEED, "tuning", factor)
         for variant, changes in experiment.all_variants.items()
         for factor in TUNING_FACTORS
     ]
 
 
-def retuned_cells(
+def retuned_specs(
     name: str,
     experiment: Experiment,
     factors: dict[str, float],
     dataset: Dataset,
     settings: Settings,
     seeds: list[int],
-) -> list[Cell]:
+) -> list[RunSpec]:
     """Every variant with every seed, at the factor on the learning rate that suited it best."""
     return [
-        cell(name, variant, changes, dataset, settings, seed, "retuned", factors[variant])
+        run_spec(name, variant, changes, dataset, settings, seed, "retuned", factors[variant])
         for variant, changes in experiment.all_variants.items()
         for seed in seeds
     ]
 
 
-def cell(
+def run_spec(
     name: str,
     variant: str,
     variant_changes: dict[str, Any],
     dataset: Dataset,
     settings: Settings,
     seed: int,
-    purpose: Purpose,
+    phase: Phase,
     factor: float = 1.0,
-) -> Cell:
+) -> RunSpec:
     """One variant with one seed. Raises BadInput where its batch is larger than the budget's images."""
     images = _sizes(dataset, settings)
     network, recipe = change(*shrunk_recipe(dataset, settings), {**variant_changes, **settings.changes})
@@ -155,7 +167,7 @@ def cell(
         source=source_hash(settings.engine),
     )
     changed = ", ".join(f"{key}={value}" for key, value in settings.changes.items())
-    return Cell(name, variant, settings.budget, settings.recipe, purpose, config, changed, factor)
+    return RunSpec(name, variant, settings.budget, settings.recipe, phase, config, changed, factor)
 
 
 def shrunk_recipe(dataset: Dataset, settings: Settings) -> tuple[Network, Recipe]:
@@ -185,20 +197,20 @@ def _subset(dataset: Dataset, name: str, train_images: int, eval_images: int) ->
     return subset(_whole(dataset, name), train_images, eval_images)
 
 
-def stale(planned: list[Cell]) -> int:
-    """How many finished runs here are these cells made by older code: shown, never mixed with new ones."""
+def stale(planned: list[RunSpec]) -> int:
+    """How many finished runs here are these runs made by older code: shown, never mixed with new ones."""
 
     def without_source(config: RunConfig) -> RunConfig:
         return dataclasses.replace(config, source="")
 
-    wanted = {without_source(cell.config).key: cell.config.source for cell in planned}
+    wanted = {without_source(spec.config).key: spec.config.source for spec in planned}
     found = (run.config for run in all_runs() if run.result())
     return sum(wanted.get(without_source(config).key, config.source) != config.source for config in found)
 
 
-def usual_speed(planned: list[Cell]) -> float | None:
-    """Training images a second, all that a cell takes included, of the runs of these budgets that ended here."""
-    budgets = {(cell.config.train_images, cell.config.eval_images, cell.config.engine) for cell in planned}
+def usual_speed(planned: list[RunSpec]) -> float | None:
+    """Training images a second, all that a run takes included, of the runs of these budgets that ended here."""
+    budgets = {(spec.config.train_images, spec.config.eval_images, spec.config.engine) for spec in planned}
     speeds = []
     for run in all_runs():
         config, result = run.config, run.result()

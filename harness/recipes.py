@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.common.errors import BadInput
+from harness.common.files import write_atomically
 from harness.common.paths import PROJECT
 from harness.config import Network, Recipe, change
-from harness.runs.folder import write_atomically
 
 T = TypeVar("T")
 

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from harness.config import Network, RunConfig, change
-from harness.execute.run_one import Outcome
 from harness.experiment import Experiment
-from harness.plan import TUNING_FACTORS, TUNING_SEED, Cell, Purpose
+from harness.plan import TUNING_FACTORS, TUNING_SEED, Phase, RunResult, RunSpec
 from harness.recipes import BUDGETS, FAST
 from harness.runs.folder import Result, RunFolder
 
@@ -33,10 +32,10 @@ class Lab:
         self.experiment, self.level, self.data, self.budget = experiment, level, data, budget
         self.diverged, self.probes = diverged, probes
 
-    def under_one_recipe(self, seeds: int) -> list[Outcome]:
+    def under_one_recipe(self, seeds: int) -> list[RunResult]:
         return [self.run(v, s, "same recipe") for v in self.experiment.all_variants for s in range(seeds)]
 
-    def tuned(self, best: Mapping[str, float]) -> list[Outcome]:
+    def tuned(self, best: Mapping[str, float]) -> list[RunResult]:
         """The grid of every variant, best at its factor (1.0 where none is given)."""
         return [
             self.run(v, TUNING_SEED, "tuning", factor, -0.03 * abs(math.log(factor / best.get(v, 1.0))))
@@ -44,28 +43,28 @@ class Lab:
             for factor in TUNING_FACTORS
         ]
 
-    def retuned(self, seeds: int, best: Mapping[str, float]) -> list[Outcome]:
+    def retuned(self, seeds: int, best: Mapping[str, float]) -> list[RunResult]:
         return [
             self.run(v, s, "retuned", best.get(v, 1.0), 0.02 if v in best else 0.0)
             for v in self.experiment.all_variants
             for s in range(seeds)
         ]
 
-    def run(self, variant: str, seed: int, purpose: Purpose, factor: float = 1.0, plus: float = 0.0) -> Outcome:
+    def run(self, variant: str, seed: int, phase: Phase, factor: float = 1.0, plus: float = 0.0) -> RunResult:
         budget = BUDGETS[self.budget]
         images, judged = budget.train_images or 50_000, budget.eval_images or 10_000
         network, recipe = change(Network(), budget.shrink(FAST, images), self.experiment.all_variants[variant])
         recipe = dataclasses.replace(recipe, learning_rate=recipe.learning_rate * factor)
-        split = "tune" if purpose == "tuning" else "final"
+        split = "tune" if phase == "tuning" else "final"
         config = RunConfig(
             network=network, recipe=recipe, seed=seed, split=split, data=self.data, data_fingerprint="0" * 64,
             train_images=images, eval_images=judged, engine="tensorflow", precision="float32", source="test",
         )  # fmt: skip
-        cell = Cell("ablate_test", variant, self.budget, "fast", purpose, config, factor=factor)
+        spec = RunSpec("ablate_test", variant, self.budget, "fast", phase, config, factor=factor)
         rng = np.random.default_rng([seed, len(variant), round(1000 * factor)])
         # What a seed shares between variants is why they are compared seed by seed.
         end = self.level.get(variant, 0.7) + plus + 0.004 * np.random.default_rng(seed).normal() + 0.003 * rng.normal()
-        diverges = (variant, seed) in self.diverged and purpose != "tuning"
+        diverges = (variant, seed) in self.diverged and phase != "tuning"
         judged_as = "validation" if split == "tune" else "test"
         history = [
             self.row(epoch, end, recipe.epochs, judged_as, rng)
@@ -77,7 +76,7 @@ class Lab:
         else:
             metrics = {"accuracy": float(end), "cross_entropy": 2.3 * (1 - float(end)), "training_seconds": 60.0}
             result = Result("finished", "", metrics, "ab" * 32, {}, [])
-        return Outcome(cell, RunFolder(config), result, history)
+        return RunResult(spec, RunFolder(config), result, history)
 
     def row(self, epoch: int, end: float, epochs: int, judged: str, rng: np.random.Generator) -> dict[str, float]:
         accuracy = float(np.clip(0.1 + (end - 0.1) * (1 - 0.15 ** (epoch / epochs)) / 0.85 + 0.01 * rng.normal(), 0, 1))

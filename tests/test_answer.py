@@ -8,27 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.report import CHANCE, answer, best_factors, score
-from harness.execute.run_one import Outcome
 from harness.experiment import Experiment, Prediction, factorial
-from harness.plan import Cell, Purpose
+from harness.plan import Phase, RunResult, RunSpec
 from harness.runs.folder import Result, RunFolder
 
 
 def outcome(
-    variant: str, seed: int, accuracy: float | None, purpose: Purpose = "same recipe", factor: float = 1.0
-) -> Outcome:
+    variant: str, seed: int, accuracy: float | None, phase: Phase = "same recipe", factor: float = 1.0
+) -> RunResult:
     recipe = dataclasses.replace(SMALL_RECIPE, learning_rate=0.02 * factor)
-    cell = Cell("e", variant, "quick", "fast", purpose, small_config(recipe, seed=seed), factor=factor)
+    spec = RunSpec("e", variant, "quick", "fast", phase, small_config(recipe, seed=seed), factor=factor)
     if accuracy is None:
         result = Result("diverged", "the loss was nan", {}, "", {}, [])
     else:
         metrics = {"accuracy": accuracy, "cross_entropy": 1 - accuracy, "training_seconds": 1.0}
         result = Result("finished", "", metrics, "ab", {}, [])
     history = [{"epoch": 1, "test_accuracy": accuracy or 0.1, "test_loss": 1.0, "pflop": 0.1}]
-    return Outcome(cell, RunFolder(cell.config), result, history)
+    return RunResult(spec, RunFolder(spec.config), result, history)
 
 
-def outcomes(accuracies: dict[str, list[float | None]]) -> list[Outcome]:
+def outcomes(accuracies: dict[str, list[float | None]]) -> list[RunResult]:
     return [outcome(variant, seed, a) for variant, each in accuracies.items() for seed, a in enumerate(each)]
 
 

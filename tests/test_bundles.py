@@ -16,13 +16,13 @@ from conftest import Command, command, document, mlflow_runs
 
 from harness import data, experiment, plan
 from harness.cli.app import main
-from harness.commands import spec_list as cells_file
+from harness.commands import spec_list as spec_list
 from harness.commands.sync import sync
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.execute import import_bundle as imported
-from harness.execute import run_one as cells
-from harness.plan import Cell, Settings
+from harness.execute import run_one
+from harness.plan import RunSpec, Settings
 from harness.runs.bundle import Bundle, read_bundle
 from harness.runs.folder import Result, RunFolder
 
@@ -31,20 +31,20 @@ Make = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def cell() -> Cell:
+def spec() -> RunSpec:
     digits = data.load("digits")
-    return plan.cells("baseline", experiment.load("baseline"), digits, Settings(budget="smoke"), [0])[0]
+    return plan.run_specs("baseline", experiment.load("baseline"), digits, Settings(budget="smoke"), [0])[0]
 
 
 @pytest.fixture
-def make(mlruns: Path, tmp_path: Path, cell: Cell) -> Make:
+def make(mlruns: Path, tmp_path: Path, spec: RunSpec) -> Make:
     """Make the bundle of a run of three epochs that nobody trained, 0.5 accurate; returns its folder."""
 
-    def make(cell: Cell = cell, *, seal: bool = True) -> Path:
+    def make(spec: RunSpec = spec, *, seal: bool = True) -> Path:
         paths.go_offline(tmp_path / "bundles")
-        folder = RunFolder(cell.config)
+        folder = RunFolder(spec.config)
         history: list[dict[str, float]] = []
-        with folder.locked(), Bundle(folder, cell, {"variant": cell.variant, "device": "abacus"}, "there") as bundle:
+        with folder.locked(), Bundle(folder, spec, {"variant": spec.variant, "device": "abacus"}, "there") as bundle:
             environment = json.loads((folder.path / "environment.json").read_text())
             (folder.path / "environment.json").write_text(json.dumps(environment | {"begun": BEGUN}))
             bundle.started(history)
@@ -65,16 +65,18 @@ def make(mlruns: Path, tmp_path: Path, cell: Cell) -> Make:
 
 
 @pytest.fixture
-def unportrayed(cell: Cell) -> Cell:
-    """The same cell as one whose model is not kept: the bundles here hold no real one."""
-    return dataclasses.replace(cell, experiment="ablate_bn")
+def unportrayed(spec: RunSpec) -> RunSpec:
+    """The same spec as one whose model is not kept: the bundles here hold no real one."""
+    return dataclasses.replace(spec, experiment="ablate_bn")
 
 
 def states(found: dict[str, Any]) -> list[str]:
     return [row["status"] for row in found["bundles"]]
 
 
-def test_a_bundle_becomes_a_run_with_its_own_times(make: Make, mlruns: Path, tmp_path: Path, unportrayed: Cell) -> None:
+def test_a_bundle_becomes_a_run_with_its_own_times(
+    make: Make, mlruns: Path, tmp_path: Path, unportrayed: RunSpec
+) -> None:
     path = make(unportrayed)
     assert states(sync(tmp_path / "bundles")) == ["imported"]
     folder = RunFolder(unportrayed.config)
@@ -96,15 +98,15 @@ def test_a_bundle_becomes_a_run_with_its_own_times(make: Make, mlruns: Path, tmp
     assert (same.info.run_id, same.info.end_time) == (run.info.run_id, run.info.end_time)
 
 
-def test_a_bundle_may_travel_without_its_checkpoint(make: Make, tmp_path: Path, unportrayed: Cell) -> None:
+def test_a_bundle_may_travel_without_its_checkpoint(make: Make, tmp_path: Path, unportrayed: RunSpec) -> None:
     (make(unportrayed) / "checkpoint.npz").unlink()
     assert states(sync(tmp_path / "bundles")) == ["imported"]
 
 
 def test_what_is_damaged_or_foreign_is_refused_by_name_and_the_others_go_in(
-    make: Make, tmp_path: Path, unportrayed: Cell
+    make: Make, tmp_path: Path, unportrayed: RunSpec
 ) -> None:
-    def other(seed: int, **changes: str) -> Cell:
+    def other(seed: int, **changes: str) -> RunSpec:
         return dataclasses.replace(
             unportrayed, config=dataclasses.replace(unportrayed.config, seed=seed, **changes)  # type: ignore[arg-type]
         )  # fmt: skip
@@ -133,7 +135,7 @@ def test_what_is_damaged_or_foreign_is_refused_by_name_and_the_others_go_in(
 
 
 @pytest.mark.parametrize("name", ["../../mlflow.db", "/etc/passwd", "mlflow.json", "artifacts/../../lock"])
-def test_a_seal_that_names_files_of_others_is_refused(make: Make, unportrayed: Cell, name: str) -> None:
+def test_a_seal_that_names_files_of_others_is_refused(make: Make, unportrayed: RunSpec, name: str) -> None:
     path = make(unportrayed)
     seal = json.loads((path / "bundle.json").read_text())
     seal["files"][name] = "0" * 64
@@ -142,7 +144,7 @@ def test_a_seal_that_names_files_of_others_is_refused(make: Make, unportrayed: C
         read_bundle(path)
 
 
-def test_a_seal_that_a_kill_cut_short_is_written_anew(make: Make, unportrayed: Cell) -> None:
+def test_a_seal_that_a_kill_cut_short_is_written_anew(make: Make, unportrayed: RunSpec) -> None:
     path = make(unportrayed, seal=False)
     for name in ("bundle.json", "metrics.jsonl", "artifacts/history.json"):
         (path / f"{name}.new").write_text("{")
@@ -151,7 +153,7 @@ def test_a_seal_that_a_kill_cut_short_is_written_anew(make: Make, unportrayed: C
 
 
 def test_an_import_that_is_cut_off_anywhere_is_made_whole_by_the_next(
-    make: Make, mlruns: Path, tmp_path: Path, unportrayed: Cell, monkeypatch: pytest.MonkeyPatch
+    make: Make, mlruns: Path, tmp_path: Path, unportrayed: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = len(read_bundle(make(unportrayed)).files) + 1
     folder = RunFolder(unportrayed.config)
@@ -174,21 +176,21 @@ def test_an_import_that_is_cut_off_anywhere_is_made_whole_by_the_next(
 
 
 def test_what_mlflow_was_not_told_of_a_bundle_is_told_and_not_computed(
-    make: Make, mlruns: Path, tmp_path: Path, unportrayed: Cell, monkeypatch: pytest.MonkeyPatch
+    make: Make, mlruns: Path, tmp_path: Path, unportrayed: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(unportrayed)
     with monkeypatch.context() as patched:
         patched.setattr("harness.commands.sync.tell_mlflow", lambda *arguments: None)
         sync(tmp_path / "bundles")
-    monkeypatch.setattr(cells, "open_engine", lambda *arguments: pytest.fail("nothing is left to compute"))
-    result = cells.run_cell(unportrayed, data.load("digits"))
+    monkeypatch.setattr(run_one, "open_engine", lambda *arguments: pytest.fail("nothing is left to compute"))
+    result = run_one.run_one(unportrayed, data.load("digits"))
     assert result.weights_sha256 == "ab" * 32
     (run,) = mlflow_runs(mlruns)
     assert (run.info.start_time, run.data.tags["device"]) == (BEGUN, "abacus")
 
 
 def test_bundles_of_two_data_sets_are_each_held_to_their_own(
-    make: Make, tmp_path: Path, unportrayed: Cell, monkeypatch: pytest.MonkeyPatch
+    make: Make, tmp_path: Path, unportrayed: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = dataclasses.replace(unportrayed.config, data="cifar10-00000000", data_fingerprint="2" * 64)
     make(unportrayed)
@@ -204,7 +206,7 @@ def test_where_there_is_no_bundle_it_is_said(tmp_path: Path) -> None:
         sync(tmp_path)
 
 
-def test_a_bundle_of_another_format_is_refused(make: Make, unportrayed: Cell) -> None:
+def test_a_bundle_of_another_format_is_refused(make: Make, unportrayed: RunSpec) -> None:
     path = make(unportrayed)
     seal = json.loads((path / "bundle.json").read_text())
     (path / "bundle.json").write_text(json.dumps(seal | {"format": 2}))
@@ -212,56 +214,56 @@ def test_a_bundle_of_another_format_is_refused(make: Make, unportrayed: Cell) ->
         read_bundle(path)
 
 
-def test_a_list_of_cells_is_read_as_it_was_written(tmp_path: Path, cell: Cell) -> None:
-    file = tmp_path / "cells.json"
-    assert cells_file.write(file, [cell, cell]) == 1
-    assert cells_file.read(file) == [cell]
+def test_a_list_of_cells_is_read_as_it_was_written(tmp_path: Path, spec: RunSpec) -> None:
+    file = tmp_path / "specs.json"
+    assert spec_list.write(file, [spec, spec]) == 1
+    assert spec_list.read(file) == [spec]
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda whole: whole["cells"][0]["config"].update(colour="red"), "colour"),
-        (lambda whole: whole["cells"][0].update(shape="round"), "shape"),
-        (lambda whole: whole["cells"][0]["config"]["recipe"].pop("epochs"), "epochs"),
-        (lambda whole: whole["cells"][0]["config"]["recipe"].update(epochs=0), "epochs=0"),
-        (lambda whole: whole["cells"][0]["config"].update(precision="float64"), "float64"),
-        (lambda whole: whole["cells"][0]["config"].update(seed="x"), "seed"),
-        (lambda whole: whole["cells"][0]["config"]["network"].update(activation="foo"), "activation"),
+        (lambda whole: whole["specs"][0]["config"].update(colour="red"), "colour"),
+        (lambda whole: whole["specs"][0].update(shape="round"), "shape"),
+        (lambda whole: whole["specs"][0]["config"]["recipe"].pop("epochs"), "epochs"),
+        (lambda whole: whole["specs"][0]["config"]["recipe"].update(epochs=0), "epochs=0"),
+        (lambda whole: whole["specs"][0]["config"].update(precision="float64"), "float64"),
+        (lambda whole: whole["specs"][0]["config"].update(seed="x"), "seed"),
+        (lambda whole: whole["specs"][0]["config"]["network"].update(activation="foo"), "activation"),
         (lambda whole: whole.update(format=7), "format 7"),
-        (lambda whole: whole.update(cells=5), "harness plan"),
-        (lambda whole: whole.pop("cells"), "harness plan"),
+        (lambda whole: whole.update(specs=5), "harness plan"),
+        (lambda whole: whole.pop("specs"), "harness plan"),
     ],
 )
 def test_a_list_of_cells_that_does_not_fit_is_refused(
-    tmp_path: Path, cell: Cell, change: Callable[[Any], None], says: str
+    tmp_path: Path, spec: RunSpec, change: Callable[[Any], None], says: str
 ) -> None:
-    file = tmp_path / "cells.json"
-    cells_file.write(file, [cell])
+    file = tmp_path / "specs.json"
+    spec_list.write(file, [spec])
     whole = json.loads(file.read_text())
     change(whole)
     file.write_text(json.dumps(whole))
     with pytest.raises(BadInput, match=says):
-        cells_file.read(file)
+        spec_list.read(file)
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["baseline", "--budget", "smoke", "--data", "digits", "--offline", "DIR", "--workers", "2"], "--workers"),
-        (["--cells", "FILE", "--offline", "DIR", "--workers", "2"], "--workers"),
-        (["--cells", "FILE", "--dry-run"], "--dry-run does not go with --cells"),
-        (["--cells", "FILE", "--set", "epochs=2"], "--set does not go with --cells"),
-        (["--cells", "FILE", "baseline"], "either experiments"),
-        (["--cells", "EMPTY"], "lists no cell"),
+        (["--specs", "FILE", "--offline", "DIR", "--workers", "2"], "--workers"),
+        (["--specs", "FILE", "--dry-run"], "--dry-run does not go with --specs"),
+        (["--specs", "FILE", "--set", "epochs=2"], "--set does not go with --specs"),
+        (["--specs", "FILE", "baseline"], "either experiments"),
+        (["--specs", "EMPTY"], "lists no run"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(
-    mlruns: Path, tmp_path: Path, cell: Cell, monkeypatch: pytest.MonkeyPatch,
+    mlruns: Path, tmp_path: Path, spec: RunSpec, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str], words: list[str], says: str,
 ) -> None:  # fmt: skip
-    cells_file.write(tmp_path / "FILE", [cell])
-    cells_file.write(tmp_path / "EMPTY", [])
+    spec_list.write(tmp_path / "FILE", [spec])
+    spec_list.write(tmp_path / "EMPTY", [])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["harness", "run", *words])
     with pytest.raises(SystemExit) as exit:

@@ -62,7 +62,7 @@ def test_an_experiment_that_contradicts_itself_is_refused(declared: Experiment, 
 def test_all_experiments_share_the_baseline_s_runs() -> None:
     dataset = digits()
     keys = {
-        name: {c.config.key for c in plan.cells(name, experiment.load(name), dataset, Settings("smoke"), [0, 1])}
+        name: {c.config.key for c in plan.run_specs(name, experiment.load(name), dataset, Settings("smoke"), [0, 1])}
         for name in ALL
     }
     assert len(keys["baseline"]) == 2
@@ -75,7 +75,7 @@ def test_a_variant_that_is_the_baseline_under_a_recipe_is_left_out(
 ) -> None:
     def variants(name: str, recipe: str, **changes: str) -> set[str]:
         job = Job(Request([name], "smoke", recipe, data="digits", changes=changes))
-        keys = {cell.variant: cell.config.key for cell in job.cells[name]}
+        keys = {spec.variant: spec.config.key for spec in job.specs[name]}
         assert len(set(keys.values())) == len(keys)
         assert {p.variant for p in job.experiments[name].predictions} <= set(keys)
         return set(keys) - {"baseline"}
@@ -94,14 +94,14 @@ def test_a_variant_that_is_the_baseline_under_a_recipe_is_left_out(
 def test_a_budget_or_another_recipe_makes_other_runs_and_a_retuned_one_may_be_the_same() -> None:
     dataset, declared = digits(), experiment.load("ablate_order")
     settings = Settings("smoke")
-    same = plan.cells("ablate_order", declared, dataset, settings, [0])
+    same = plan.run_specs("ablate_order", declared, dataset, settings, [0])
     factors = {"baseline": 1.0, "norm after": 3.0, "norm before": 1.0}
-    retuned = plan.retuned_cells("ablate_order", declared, factors, dataset, settings, [0])
+    retuned = plan.retuned_specs("ablate_order", declared, factors, dataset, settings, [0])
     assert same[0].config.key == retuned[0].config.key
     assert same[1].config.recipe.learning_rate * 3 == pytest.approx(retuned[1].config.recipe.learning_rate)
-    tuning = plan.tuning_cells("ablate_order", declared, dataset, settings)
-    assert {cell.config.split for cell in tuning} == {"tune"}
-    assert not {cell.config.seed for cell in tuning} & set(range(100))
+    tuning = plan.tuning_specs("ablate_order", declared, dataset, settings)
+    assert {spec.config.split for spec in tuning} == {"tune"}
+    assert not {spec.config.seed for spec in tuning} & set(range(100))
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_a_killed_worker_loses_nothing_and_a_second_call_trains_nothing(mlruns: 
     parent = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     workers: set[int] = set()
     while parent.poll() is None and not workers:
-        # Kill a worker that is in the middle of a cell.
+        # Kill a worker that is in the middle of a spec.
         workers = {int(file.read_text().split()[1]) for file in mlruns.glob("runs/*/holder")} - {parent.pid}
         time.sleep(0.05)
     os.kill(min(workers), signal.SIGKILL)
@@ -132,8 +132,8 @@ def test_a_killed_worker_loses_nothing_and_a_second_call_trains_nothing(mlruns: 
     answer = json.loads(stdout)
     assert len({run["run_key"] for run in answer["runs"] if run["status"] == "finished"}) == 4
     assert {run.info.status for run in mlflow_runs(mlruns)} == {"FINISHED"}
-    cells = [run.data.tags["run_key"] for run in mlflow_runs(mlruns) if "run_key" in run.data.tags]
-    assert len(cells) == len(set(cells)) == 4
+    specs = [run.data.tags["run_key"] for run in mlflow_runs(mlruns) if "run_key" in run.data.tags]
+    assert len(specs) == len(set(specs)) == 4
     again = document(harness(*arguments))
     assert not any(run["trained"] for run in again["runs"])
     assert {r["run_key"]: r["weights_sha256"] for r in again["runs"]} == {

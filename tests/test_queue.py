@@ -1,4 +1,4 @@
-"""No cell is lost and none is counted twice, whoever dies."""
+"""No spec is lost and none is counted twice, whoever dies."""
 
 import subprocess
 import sys
@@ -9,11 +9,11 @@ from conftest import small_config
 from optuna.trial import TrialState
 
 from harness.execute import work_queue as queue
-from harness.plan import Cell
+from harness.plan import RunSpec
 
 
-def cell(seed: int) -> Cell:
-    return Cell("e", "baseline", "smoke", "fast", "same recipe", small_config(seed=seed))
+def spec(seed: int) -> RunSpec:
+    return RunSpec("e", "baseline", "smoke", "fast", "same recipe", small_config(seed=seed))
 
 
 def states(study) -> dict[TrialState, list[str]]:
@@ -28,83 +28,83 @@ def elsewhere(code: str) -> int:
 
     Not by a fork: that copies the locks which other threads hold at that moment, and waits for them for ever.
     """
-    imports = "import os\nfrom harness import queue\nfrom harness.plan import cell_from_json\n"
+    imports = "import os\nfrom harness.execute import work_queue as queue\nfrom harness.plan import run_spec_from_json\n"
     return subprocess.run([sys.executable, "-c", imports + code], timeout=120).returncode
 
 
 def test_a_cell_survives_its_way_through_the_queue() -> None:
-    from harness.plan import cell_from_json
+    from harness.plan import run_spec_from_json
 
-    assert cell_from_json(cell(3).to_json()) == cell(3)
+    assert run_spec_from_json(spec(3).to_json()) == spec(3)
 
 
 def test_cells_are_queued_once_and_trained_once(mlruns: Path) -> None:
     study = queue.open_study("s")
-    cells = [cell(seed) for seed in range(4)]
-    queue.enqueue(study, cells[:3])
-    queue.enqueue(queue.open_study("s"), cells)
+    specs = [spec(seed) for seed in range(4)]
+    queue.enqueue(study, specs[:3])
+    queue.enqueue(queue.open_study("s"), specs)
     trained = []
     queue.work([study], lambda c: trained.append(c) or 0.5)
-    assert trained == cells
-    assert states(study) == {TrialState.COMPLETE: [c.config.key for c in cells]}
+    assert trained == specs
+    assert states(study) == {TrialState.COMPLETE: [c.config.key for c in specs]}
     queue.work([study], lambda c: pytest.fail("nothing waits any more"))
 
 
 def test_a_cell_that_fails_stops_no_other_and_its_reason_is_kept(mlruns: Path) -> None:
     study = queue.open_study("s")
-    cells = [cell(seed) for seed in range(3)]
-    queue.enqueue(study, cells)
+    specs = [spec(seed) for seed in range(3)]
+    queue.enqueue(study, specs)
 
-    def train(c: Cell) -> float:
-        if c == cells[1]:
+    def train(c: RunSpec) -> float:
+        if c == specs[1]:
             raise ValueError("no room for it")
         return 0.5
 
     queue.work([study], train)
-    assert states(study)[TrialState.FAIL] == [cells[1].config.key]
+    assert states(study)[TrialState.FAIL] == [specs[1].config.key]
     assert len(states(study)[TrialState.COMPLETE]) == 2
-    assert queue.failures([study], cells) == {cells[1].config.key: "no room for it"}
-    queue.enqueue(study, [cells[1]])
-    assert states(study)[TrialState.WAITING] == [cells[1].config.key]
+    assert queue.failures([study], specs) == {specs[1].config.key: "no room for it"}
+    queue.enqueue(study, [specs[1]])
+    assert states(study)[TrialState.WAITING] == [specs[1].config.key]
 
 
 def test_the_cell_of_a_dead_worker_waits_again(mlruns: Path) -> None:
     study = queue.open_study("s")
-    cells = [cell(0), cell(1)]
-    queue.enqueue(study, cells)
+    specs = [spec(0), spec(1)]
+    queue.enqueue(study, specs)
     # A worker that dies while it trains.
     assert elsewhere("queue.work([queue.open_study('s')], lambda c: os._exit(9))") == 9
-    assert states(study)[TrialState.RUNNING] == [cells[0].config.key]
+    assert states(study)[TrialState.RUNNING] == [specs[0].config.key]
     trained = []
     queue.work([study], lambda c: trained.append(c.config.key) or 0.5)
-    assert sorted(trained) == sorted(c.config.key for c in cells)
+    assert sorted(trained) == sorted(c.config.key for c in specs)
     ended = states(study)
     assert sorted(ended[TrialState.COMPLETE]) == sorted(trained)
-    assert ended[TrialState.FAIL] == [cells[0].config.key]
+    assert ended[TrialState.FAIL] == [specs[0].config.key]
 
 
 def test_what_a_stopped_command_left_waiting_is_not_trained(mlruns: Path) -> None:
-    cells = [cell(0).to_json(), cell(1).to_json()]
-    assert elsewhere(f"queue.enqueue(queue.open_study('s'), [cell_from_json(c) for c in {cells}])") == 0
+    specs = [spec(0).to_json(), spec(1).to_json()]
+    assert elsewhere(f"queue.enqueue(queue.open_study('s'), [run_spec_from_json(c) for c in {specs}])") == 0
     study = queue.open_study("s")
-    queue.enqueue(study, [cell(1)])
+    queue.enqueue(study, [spec(1)])
     trained = []
     queue.work([study], lambda c: trained.append(c) or 0.5)
-    assert trained == [cell(1)]
+    assert trained == [spec(1)]
 
 
 def test_an_interrupted_cell_can_be_queued_again(mlruns: Path) -> None:
     study = queue.open_study("s")
-    queue.enqueue(study, [cell(0)])
+    queue.enqueue(study, [spec(0)])
 
-    def interrupted(c: Cell) -> float:
+    def interrupted(c: RunSpec) -> float:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         queue.work([study], interrupted)
-    queue.enqueue(study, [cell(0)])
+    queue.enqueue(study, [spec(0)])
     queue.work([study], lambda c: 0.5)
-    assert states(study)[TrialState.COMPLETE] == [cell(0).config.key]
+    assert states(study)[TrialState.COMPLETE] == [spec(0).config.key]
 
 
 def test_an_unreachable_database_is_named_without_its_password(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:

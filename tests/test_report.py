@@ -15,9 +15,8 @@ from rich.console import Console
 
 from harness import experiment
 from harness.analysis.report import answer
-from harness.execute.run_one import Outcome
 from harness.experiment import Experiment, Prediction, factorial
-from harness.plan import TUNING_SEED
+from harness.plan import TUNING_SEED, RunResult
 from harness.reporting import sentences
 from harness.reporting import text as answer_text
 from harness.reporting.report_figures import draw_answer
@@ -45,7 +44,7 @@ LEVELS = {"baseline": 0.72, "no norm": 0.60, "layer | norm": 0.69, "gelu": 0.72}
 #: The best factors on the learning rate; the first is the lowest of the grid.
 BEST = {"no norm": 1 / 9, "layer | norm": 1 / 3}
 
-Answered = tuple[dict[str, Any], list[Outcome]]
+Answered = tuple[dict[str, Any], list[RunResult]]
 
 
 def answered(lab: Lab, seeds: int, *, retuned: bool = False) -> Answered:
@@ -73,7 +72,7 @@ def test_the_tables_hold_every_number_that_the_question_asks_for(whole: Answered
     assert [table.title.partition(":")[0] for table in tables(document)] == [
         "same recipe", "retuned", "inside the network, same recipe", "inside the network, retuned", "tuning",
     ]  # fmt: skip
-    row = next(r for r in document["variants"] if r["variant"] == "layer | norm" and r["purpose"] == "same recipe")
+    row = next(r for r in document["variants"] if r["variant"] == "layer | norm" and r["phase"] == "same recipe")
     compared = row["against_baseline"]
     low, high = compared["interval"]
     shown = column(document, "same recipe", "difference in points")
@@ -84,7 +83,9 @@ def test_the_tables_hold_every_number_that_the_question_asks_for(whole: Answered
     assert column(document, "same recipe", "verdict")["layer | norm"] == "worse"
     assert column(document, "same recipe", "p (Holm)")["layer | norm"] == f"{compared['p_holm']:.3f}"
     assert column(document, "same recipe", "p of ±0.5")["gelu"] != NOTHING
-    assert column(document, "same recipe", "P(variant")["layer | norm"].startswith(f"{compared['superiority']:.2f}\n[")
+    assert column(document, "same recipe", "P(variant")["layer | norm"].startswith(
+        f"{compared['probability_of_improvement']:.2f}\n["
+    )
     assert column(document, "same recipe", "failed") == {
         "baseline": NOTHING, "no norm": "2 diverged", "layer | norm": NOTHING, "gelu": NOTHING,
     }  # fmt: skip
@@ -116,8 +117,8 @@ def test_the_terminal_and_the_page_say_the_same(whole: Answered, capsys: pytest.
         for table in tables(document):
             for row in table.rows:
                 assert all(line in text for cell in row for line in cell.splitlines())
-    assert "3 of 103 cells are not done yet" in terminal
-    assert "2 finished runs of these cells are by older code" in terminal
+    assert "3 of 103 runs are not done yet" in terminal
+    assert "2 finished runs of these runs are by older code" in terminal
     assert "…" not in terminal
     assert terminal.endswith("mlruns/answers/x\n  http://x/#/y\n")
     assert "![Difference to the baseline" in page
@@ -175,7 +176,7 @@ def test_tuning_runs_at_full_budget_are_not_held_against_the_published_curve() -
     lab = Lab(NORMS, LEVELS, budget="full")
     document = answer(NORMS, lab.tuned(BEST) + lab.under_one_recipe(1))
     assert document["split"] == "final"
-    apart = {run["purpose"]: run["distance_to_published"] for run in document["runs"]}
+    apart = {run["phase"]: run["distance_to_published"] for run in document["runs"]}
     assert apart["tuning"] is None
     assert apart["same recipe"]
 
@@ -203,8 +204,8 @@ def test_the_folder_holds_the_answer_for_people_and_programs(whole: Answered, tm
     read = pd.read_csv(tmp_path / "table.csv")
     pd.testing.assert_frame_equal(read, flat(document), check_dtype=False)
     assert len(read) == len(document["variants"])
-    row = read[(read.variant == "gelu") & (read.purpose == "retuned")].iloc[0]
-    wanted = next(r for r in document["variants"] if r["variant"] == "gelu" and r["purpose"] == "retuned")
+    row = read[(read.variant == "gelu") & (read.phase == "retuned")].iloc[0]
+    wanted = next(r for r in document["variants"] if r["variant"] == "gelu" and r["phase"] == "retuned")
     assert row["against_baseline_interval_low"] == pytest.approx(wanted["against_baseline"]["interval"][0])
     assert row["data"] == "cifar10-jpeg75"
     # What is read back makes the same page: tuples are lists by then.
@@ -263,8 +264,8 @@ def test_an_answer_is_one_run_in_mlflow_that_links_its_cells(mlruns: Path, tmp_p
     outcomes = lab.under_one_recipe(7) + lab.tuned(BEST)
     for number, outcome in enumerate(outcomes):
         # The folders of this test's mlruns; those of the lab were made before there was one.
-        remember(RunFolder(outcome.cell.config), f"{number:032x}", "1", complete=True)
-    outcomes = [dataclasses.replace(each, folder=RunFolder(each.cell.config)) for each in outcomes]
+        remember(RunFolder(outcome.spec.config), f"{number:032x}", "1", complete=True)
+    outcomes = [dataclasses.replace(each, folder=RunFolder(each.spec.config)) for each in outcomes]
     folder = tmp_path / "answer"
     folder.mkdir()
     (folder / "README.md").write_text("preliminary")
@@ -305,4 +306,4 @@ def test_a_note_too_long_for_mlflow_loses_whole_links_of_the_tuning_first(mlruns
     assert len(note) <= LONGEST_NOTE
     assert note.endswith(")")
     linked = [each for each in document["runs"] if each["run_key"] * 2 in note]
-    assert {each["purpose"] for each in linked if each["seed"] != TUNING_SEED} == {"same recipe", "retuned"}
+    assert {each["phase"] for each in linked if each["seed"] != TUNING_SEED} == {"same recipe", "retuned"}

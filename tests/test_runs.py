@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.common.errors import BadInput, HarnessError
-from harness.runs.folder import Result, RunFolder, all_runs, write_atomically
+from harness.common.files import write_atomically
+from harness.runs.folder import Result, RunFolder, all_runs
 
 STATE = {"model/a": np.arange(5, dtype=np.float32), "optimizer/b": np.array(3)}
 HISTORY = [{"epoch": 1, "timestamp": 1, "test_loss": 0.1 + 0.2}]
@@ -121,7 +122,7 @@ def test_result_and_clear(folder: RunFolder) -> None:
 
 def test_a_run_belongs_to_one_process_and_is_free_when_that_dies(folder: RunFolder) -> None:
     holder = (
-        "import time; from conftest import small_config; from harness.runs import RunFolder\n"
+        "import time; from conftest import small_config; from harness.runs.folder import RunFolder\n"
         "with RunFolder(small_config()).locked(): print('held', flush=True); time.sleep(60)"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}

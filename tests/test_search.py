@@ -27,7 +27,7 @@ from harness.search.objective import Unfit
 from harness.search.results import best_of, describe_study, finished
 from harness.search.space import describe, parameters_of, sample
 from harness.search.spec import PRUNERS, SAMPLERS, step_of
-from harness.search.study import agree, open_search, plan_trials, recorded_terms, study_name, terms_of
+from harness.search.study import agree, open_search, plan_trials, recorded_config, study_config_of, study_name
 
 FAST = RECIPES["fast"][1]
 
@@ -66,8 +66,8 @@ def test_the_baseline_comes_first_and_is_the_run_of_the_ablations(dataset: Datas
     sampled = sample(search.space, fixed)
     assert change(Network(), FAST, sampled) == (Network(), FAST)
     changes = search.changes_at(FAST, plan.shrunk_recipe(dataset, settings)[1], sampled)
-    (ablated,) = plan.cells("e", plan.Experiment(), dataset, settings, [plan.TUNING_SEED])
-    searched = plan.cell("s", "baseline", changes, dataset, settings, plan.TUNING_SEED, "search")
+    (ablated,) = plan.run_specs("e", plan.Experiment(), dataset, settings, [plan.TUNING_SEED])
+    searched = plan.run_spec("s", "baseline", changes, dataset, settings, plan.TUNING_SEED, "search")
     assert searched.config.key == ablated.config.key
 
 
@@ -102,13 +102,13 @@ def test_the_last_rung_is_the_whole_run(epochs: int) -> None:
 def study(mlruns: Path, dataset: Dataset, settings: plan.Settings):
     """A study over a small space, its terms, and what declares it."""
     search = Search(space={"learning_rate": Float(0.01, 0.1)}, sampler="random")
-    terms = terms_of("search", search, dataset, settings)
+    terms = study_config_of("search", search, dataset, settings)
     return open_search(study_name(terms), terms), terms, search
 
 
 def test_a_study_keeps_its_terms_and_names_what_differs(study) -> None:
     opened, terms, _ = study
-    assert recorded_terms(opened) == terms
+    assert recorded_config(opened) == terms
     agree(opened, terms)
     for differs, words in (
         ({"source": "b" * 12}, "source was .* and is bbbbbbbbbbbb here"),
@@ -133,7 +133,7 @@ def test_trials_are_planned_once_and_the_baseline_first(study) -> None:
         values.append(trial.suggest_float("learning_rate", 0.01, 0.1))
         return values[-1]
 
-    queue.work([opened], lambda cell: pytest.fail("no cells"), run)
+    queue.work([opened], lambda spec: pytest.fail("no specs"), run)
     assert len(values) == 5
     assert values[0] == FAST.learning_rate
     assert [trial.user_attrs["slot"] for trial in finished(opened)] == list(range(5))
@@ -153,10 +153,10 @@ def test_what_was_cut_off_is_tried_again_as_the_same_recipe(study) -> None:
         return 0.5
 
     with pytest.raises(KeyboardInterrupt):
-        queue.work([opened], lambda cell: 0.0, run)
+        queue.work([opened], lambda spec: 0.0, run)
     assert len(finished(opened)) == 1
     plan_trials(opened, search, terms, 3)
-    queue.work([opened], lambda cell: 0.0, run)
+    queue.work([opened], lambda spec: 0.0, run)
     assert [trial.state for trial in finished(opened)] == [TrialState.COMPLETE] * 3
     assert Counter(seen)[seen[1]] == 2
 
@@ -169,9 +169,9 @@ def test_a_baseline_that_is_cut_off_before_it_is_sampled_stays_the_baseline(stud
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        queue.work([opened], lambda cell: 0.0, run)
+        queue.work([opened], lambda spec: 0.0, run)
     plan_trials(opened, search, terms, 1)
-    queue.work([opened], lambda cell: 0.0, lambda trial: trial.suggest_float("learning_rate", 0.01, 0.1))
+    queue.work([opened], lambda spec: 0.0, lambda trial: trial.suggest_float("learning_rate", 0.01, 0.1))
     assert describe_study(opened, "?")["baseline_accuracy"] == FAST.learning_rate
 
 
@@ -183,7 +183,7 @@ def test_a_worker_that_fails_trial_after_trial_stops(study) -> None:
         raise RuntimeError("the GPU is lost")
 
     with pytest.raises(queue.CannotGoOn):
-        queue.work([opened], lambda cell: 0.0, run)
+        queue.work([opened], lambda spec: 0.0, run)
     assert len(finished(opened)) == queue.MOST_FAILURES - 1
 
 
@@ -212,7 +212,7 @@ def test_what_is_no_fault_of_the_recipe_costs_no_trial(study) -> None:
         raise HarnessError("the disk is full")
 
     with pytest.raises(queue.CannotGoOn):
-        queue.work([opened], lambda cell: 0.0, run)
+        queue.work([opened], lambda spec: 0.0, run)
     assert not finished(opened)
 
 
@@ -223,7 +223,7 @@ def test_a_trial_that_fails_of_itself_is_kept_as_failed(study) -> None:
     def run(trial: optuna.Trial) -> float:
         raise Unfit("batch_size is out of range")
 
-    queue.work([opened], lambda cell: 0.0, run)
+    queue.work([opened], lambda spec: 0.0, run)
     assert [trial["reason"] for trial in describe_study(opened, "?")["trials"]] == ["batch_size is out of range"] * 2
 
 
@@ -248,7 +248,7 @@ def test_a_diverged_trial_counts_as_worse_than_chance(study, dataset: Dataset, m
     plan_trials(opened, search, terms, 1)
     monkeypatch.setattr(trials, "tell_trial", lambda folder, trial, why: None)
     diverged = Result("diverged", "the loss was nan in epoch 1 of 3", {}, "", {}, [])
-    queue.work([opened], lambda cell: 0.0, lambda t: trials.objective(t, search, terms, dataset, lambda cell: diverged))
+    queue.work([opened], lambda spec: 0.0, lambda t: trials.objective(t, search, terms, dataset, lambda spec: diverged))
     (only,) = describe_study(opened, "?")["trials"]
     assert (only["ended"], only["accuracy"], only["reason"]) == ("diverged", 0.0, diverged.reason)
     # It steers the sampler, but is nothing to compare with.
@@ -306,4 +306,7 @@ def test_a_search_goes_on_and_is_confirmed(harness: Command) -> None:
     confirmed = document(harness(*SEARCH, "--trials", "4", "--confirm", "--seeds", "2"))
     assert confirmed["split"] == "final"
     assert confirmed["variants"][0]["variant"] == "baseline"
-    assert all(each["luck"] == pytest.approx(each["searched"] - each["confirmed"]) for each in confirmed["luck"])
+    assert all(
+        each["selection_bias"] == pytest.approx(each["searched"] - each["confirmed"])
+        for each in confirmed["selection_bias"]
+    )

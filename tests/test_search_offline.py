@@ -18,23 +18,23 @@ from harness.execute import work_queue as queue
 from harness.search import Search
 from harness.search.import_search import take_in_searches
 from harness.search.results import baseline_of, best_of, complete, finished
-from harness.search.study import Terms, open_search, plan_trials, terms_of
+from harness.search.study import StudyConfig, open_search, plan_trials, study_config_of
 
 SEARCH = Search(space={"learning_rate": Float(0.01, 0.1)}, sampler="random")
 
 
 @pytest.fixture(scope="module")
-def terms() -> Terms:
+def terms() -> StudyConfig:
     images, labels = np.zeros((200, 32, 32, 3), np.uint8), np.arange(200, dtype=np.int32) % 10
     dataset = Dataset("none", "f" * 64, "nowhere", "made", tuple("abcdefghij"), images, labels, images, labels)
-    return terms_of("search", SEARCH, dataset, plan.Settings(budget="smoke", split="tune"))
+    return study_config_of("search", SEARCH, dataset, plan.Settings(budget="smoke", split="tune"))
 
 
 There = Callable[..., Path]
 
 
 @pytest.fixture
-def there(mlruns: Path, tmp_path: Path, terms: Terms) -> There:
+def there(mlruns: Path, tmp_path: Path, terms: StudyConfig) -> There:
     """Search on a machine without MLflow, up to so many trials; returns its database."""
 
     def search(total: int, objective: Callable[[optuna.Trial], float] | None = None, folder: str = "bundles") -> Path:
@@ -51,7 +51,7 @@ def there(mlruns: Path, tmp_path: Path, terms: Terms) -> There:
                     raise optuna.TrialPruned
                 return rate
 
-            queue.work([study], lambda cell: 0.0, objective or usual)
+            queue.work([study], lambda spec: 0.0, objective or usual)
         finally:
             paths.go_offline(None)
         return tmp_path / folder / "optuna.db"
@@ -63,7 +63,7 @@ def statuses(database: Path) -> list[str]:
     return [row["status"] for row in take_in_searches(database)]
 
 
-def test_a_search_comes_home_as_it_was_and_once(there: There, terms: Terms) -> None:
+def test_a_search_comes_home_as_it_was_and_once(there: There, terms: StudyConfig) -> None:
     database = there(5)
     assert statuses(database) == ["imported"]
     theirs = optuna.load_study(study_name="a search", storage=f"sqlite:///{database}")
@@ -86,14 +86,14 @@ def test_a_search_comes_home_as_it_was_and_once(there: There, terms: Terms) -> N
     assert len(ours.trials) == 5
 
 
-def test_what_was_searched_since_is_added(there: There, terms: Terms) -> None:
+def test_what_was_searched_since_is_added(there: There, terms: StudyConfig) -> None:
     assert statuses(there(3)) == ["imported"]
     assert statuses(there(7)) == ["imported"]
     ours = open_search("a search", terms)
     assert [trial.user_attrs["slot"] for trial in ours.trials] == list(range(7))
 
 
-def test_a_trial_that_was_cut_off_there_waits_again_here(there: There, terms: Terms, tmp_path: Path) -> None:
+def test_a_trial_that_was_cut_off_there_waits_again_here(there: There, terms: StudyConfig, tmp_path: Path) -> None:
     def killed(trial: optuna.Trial) -> float:
         rate = trial.suggest_float("learning_rate", 0.01, 0.1)
         if trial.number == 1:
@@ -115,7 +115,7 @@ def test_a_trial_that_was_cut_off_there_waits_again_here(there: There, terms: Te
     assert "--study NAME" in row["reason"]
 
 
-def test_a_trial_that_still_runs_there_comes_when_it_is_over(there: There, terms: Terms) -> None:
+def test_a_trial_that_still_runs_there_comes_when_it_is_over(there: There, terms: StudyConfig) -> None:
     database = there(2)
     theirs = optuna.load_study(study_name="a search", storage=f"sqlite:///{database}")
     theirs.enqueue_trial({}, user_attrs={"slot": 2, "is_baseline": False})
@@ -127,7 +127,7 @@ def test_a_trial_that_still_runs_there_comes_when_it_is_over(there: There, terms
     assert [trial.value for trial in open_search("a search", terms).trials][2] == 0.5
 
 
-def test_another_search_of_that_name_is_refused(there: There, terms: Terms) -> None:
+def test_another_search_of_that_name_is_refused(there: There, terms: StudyConfig) -> None:
     assert statuses(there(2)) == ["imported"]
     (row,) = take_in_searches(there(2, folder="others"))
     assert row["status"] == "refused"

@@ -37,7 +37,9 @@ def test_the_four_verdicts() -> None:
 def test_where_less_is_better() -> None:
     got = compare_family(FAMILY, lower_is_better=True)
     assert words(got) == ["worse", "better", "equivalent", "inconclusive"]
-    assert got["better"].paired.superiority == pytest.approx(1 - compare_family(FAMILY)["better"].paired.superiority)
+    assert got["better"].paired.probability_of_improvement == pytest.approx(
+        1 - compare_family(FAMILY)["better"].paired.probability_of_improvement
+    )
 
 
 def test_the_margin_is_in_the_unit_of_the_values() -> None:

@@ -25,9 +25,9 @@ def test_three_seeds_by_hand() -> None:
     assert got.interval == pytest.approx((0.02 - half, 0.02 + half))
     # All three have one sign: 2 of the 8 sign patterns are that extreme.
     assert got.p == 0.25
-    assert got.superiority == 1
+    assert got.probability_of_improvement == 1
     # Wilson's interval for 3 of 3 wins: from n / (n + z**2) to 1.
-    assert got.superiority_interval == pytest.approx((3 / (3 + 1.959964**2), 1))
+    assert got.probability_of_improvement_interval == pytest.approx((3 / (3 + 1.959964**2), 1))
 
 
 def test_ties_of_accuracies_survive_floating_point() -> None:
@@ -45,7 +45,7 @@ def test_one_seed_has_a_difference_and_nothing_else() -> None:
 def test_equal_runs() -> None:
     same = paired([0.86] * 8, [0.86] * 8)
     assert (same.mean, same.sd, same.interval, same.p) == (0, 0, (0, 0), 1)
-    assert (same.superiority, same.equivalence_p) == (0.5, 0)
+    assert (same.probability_of_improvement, same.equivalence_p) == (0.5, 0)
 
 
 @pytest.mark.parametrize(("difference", "equivalence_p"), [(0.0049, 0), (0.005, 1), (-0.005, 1), (0.01, 1)])
@@ -61,9 +61,9 @@ def test_equal_differences(difference: float, equivalence_p: float) -> None:
 def test_complete_separation_narrows_with_seeds() -> None:
     baseline = [0.85 + i / 1000 for i in range(10)]
     above, below = (paired([b + difference for b in baseline], baseline) for difference in (0.02, -0.02))
-    assert (above.superiority, below.superiority) == (1, 0)
-    assert above.superiority_interval == pytest.approx((0.7225, 1), abs=1e-4)
-    assert below.superiority_interval == pytest.approx((0, 0.2775), abs=1e-4)
+    assert (above.probability_of_improvement, below.probability_of_improvement) == (1, 0)
+    assert above.probability_of_improvement_interval == pytest.approx((0.7225, 1), abs=1e-4)
+    assert below.probability_of_improvement_interval == pytest.approx((0, 0.2775), abs=1e-4)
 
 
 def test_many_seeds_are_drawn_the_same_each_time() -> None:
@@ -90,7 +90,9 @@ def test_against_other_implementations(runs: Runs) -> None:
     images = np.rint((variant - baseline) * 10_000)
     signs = np.array(np.meshgrid(*[[1, -1]] * len(images))).reshape(len(images), -1)
     assert got.p == pytest.approx((abs(images @ signs) >= abs(images.sum())).mean())
-    assert got.superiority == pytest.approx(np.mean(np.sign(np.subtract.outer(variant, baseline)) / 2 + 0.5))
+    assert got.probability_of_improvement == pytest.approx(
+        np.mean(np.sign(np.subtract.outer(variant, baseline)) / 2 + 0.5)
+    )
     if images.std() == 0:
         return
     assert got.interval == pytest.approx(tuple(stats.ttest_rel(variant, baseline).confidence_interval(0.95)))
@@ -110,13 +112,16 @@ def test_swapping_turns_everything_around(runs: Runs) -> None:
     assert back.interval == pytest.approx((-there.interval[1], -there.interval[0]))
     assert back.p == there.p
     assert back.equivalence_p == pytest.approx(there.equivalence_p)
-    assert back.superiority == pytest.approx(1 - there.superiority)
-    low, high = there.superiority_interval
-    assert low <= there.superiority <= high or there.superiority in (0, 1)
-    assert back.superiority_interval == pytest.approx((1 - high, 1 - low))
+    assert back.probability_of_improvement == pytest.approx(1 - there.probability_of_improvement)
+    low, high = there.probability_of_improvement_interval
+    assert low <= there.probability_of_improvement <= high or there.probability_of_improvement in (0, 1)
+    assert back.probability_of_improvement_interval == pytest.approx((1 - high, 1 - low))
     # Where less is better, the other one wins; the difference is what it was.
     lower = paired(variant, baseline, lower_is_better=True)
-    assert (lower.mean, lower.superiority) == (there.mean, pytest.approx(back.superiority))
+    assert (lower.mean, lower.probability_of_improvement) == (
+        there.mean,
+        pytest.approx(back.probability_of_improvement),
+    )
 
 
 @given(PAIRS, st.integers(-3000, 1000))
@@ -127,5 +132,5 @@ def test_easier_data_for_both_changes_nothing(runs: Runs, images: int) -> None:
     assert there.p == here.p
     assert there.mean == pytest.approx(here.mean, abs=1e-12)
     assert there.interval == pytest.approx(here.interval, abs=1e-11)
-    assert there.superiority == here.superiority
+    assert there.probability_of_improvement == here.probability_of_improvement
     assert there.equivalence_p == pytest.approx(here.equivalence_p, abs=1e-9)

@@ -87,7 +87,9 @@ def test_intervals_of_superiority_cover(equal_families: list[dict[str, Compared]
     equal = [each.paired for family in equal_families for each in family.values()]
     beats = stats.norm.cdf(0.005 / (0.003 * np.sqrt(2)))
     for comparisons, truth in [(equal, 0.5), (at_the_margin[::2], beats), (at_the_margin[1::2], 1 - beats)]:
-        inside = [low <= truth <= high for low, high in (each.superiority_interval for each in comparisons)]
+        inside = [
+            low <= truth <= high for low, high in (each.probability_of_improvement_interval for each in comparisons)
+        ]
         assert np.mean(inside) >= 0.95
 
 

@@ -17,11 +17,11 @@ from harness.execute import work_queue as queue
 from harness.search import Search
 from harness.search.results import finished
 from harness.search.space import describe
-from harness.search.study import Terms, open_search, plan_trials
+from harness.search.study import StudyConfig, open_search, plan_trials
 
 DECLARED = Search(space={}, sampler="random")
 
-TERMS = Terms(
+TERMS = StudyConfig(
     search="stub", recipe="fast", budget="smoke", engine="none", precision="float32", data="none", data_fingerprint="",
     source="", sampler="random", pruner="none", baseline="", epochs=[1], space=describe(DECLARED.space),
 )  # fmt: skip
@@ -43,7 +43,7 @@ def work(environment: dict[str, str]) -> None:
         client.set_terminated(run.info.run_id)
         return value
 
-    queue.work([queue.open_study("stub")], lambda cell: pytest.fail("there are no cells"), search)
+    queue.work([queue.open_study("stub")], lambda spec: pytest.fail("there are no runs"), search)
 
 
 def survive(workers: int, trials: int, *, seconds: float = 1, restart=lambda: None) -> None:

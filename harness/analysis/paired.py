@@ -15,13 +15,14 @@ MARGIN = 0.005
 class Paired(OneSample):
     """The differences variant - baseline, seed by seed, and what they mean for a new pair of runs.
 
-    `superiority` is the probability that a new run of the variant beats a new run of the baseline, ties counting
-    half, with a 95 % interval. `equivalence_p` is the TOST p of a mean difference at least as large as the margin.
+    `probability_of_improvement` (Agarwal et al. 2021) is the probability that a new run of the variant beats a new run
+    of the baseline, ties counting half, with a 95 % interval. `equivalence_p` is the TOST p of a mean difference at
+    least as large as the margin.
     With one seed, all three are None.
     """
 
-    superiority: float | None
-    superiority_interval: tuple[float, float] | None
+    probability_of_improvement: float | None
+    probability_of_improvement_interval: tuple[float, float] | None
     equivalence_p: float | None
 
 
@@ -34,7 +35,12 @@ def paired(
         raise ValueError(f"{len(variant)} runs cannot be paired with {len(baseline)}.")
     differences = one_sample(np.subtract(variant, baseline))
     if differences.n < 2:
-        return Paired(**vars(differences), superiority=None, superiority_interval=None, equivalence_p=None)
+        return Paired(
+            **vars(differences),
+            probability_of_improvement=None,
+            probability_of_improvement_interval=None,
+            equivalence_p=None,
+        )
     from statsmodels.stats.weightstats import ttost_paired
 
     if differences.sd == 0:
@@ -43,13 +49,16 @@ def paired(
     else:
         equivalence_p = float(ttost_paired(np.asarray(variant), np.asarray(baseline), -margin, margin)[0])
     larger, smaller = (baseline, variant) if lower_is_better else (variant, baseline)
-    superiority, interval = _superiority(larger, smaller)
+    probability_of_improvement, interval = _probability_of_improvement(larger, smaller)
     return Paired(
-        **vars(differences), superiority=superiority, superiority_interval=interval, equivalence_p=equivalence_p
+        **vars(differences),
+        probability_of_improvement=probability_of_improvement,
+        probability_of_improvement_interval=interval,
+        equivalence_p=equivalence_p,
     )
 
 
-def _superiority(a: Sequence[float], b: Sequence[float]) -> tuple[float, tuple[float, float]]:
+def _probability_of_improvement(a: Sequence[float], b: Sequence[float]) -> tuple[float, tuple[float, float]]:
     """P(a > b) + P(a = b) / 2 for new, independent runs, and its 95 % interval."""
     from scipy import stats
     from statsmodels.stats.proportion import proportion_confint

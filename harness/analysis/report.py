@@ -1,4 +1,4 @@
-"""The answer to an experiment's question: its cells, compared, and its predictions, scored."""
+"""The answer to an experiment's question: its specs, compared, and its predictions, scored."""
 
 import dataclasses
 import itertools
@@ -10,9 +10,8 @@ from typing import Any
 from harness import analysis as statistics
 from harness import published as notebook
 from harness import tracking
-from harness.execute.run_one import Outcome
 from harness.experiment import BASELINE, Experiment, Prediction, factorial_name
-from harness.plan import Purpose
+from harness.plan import Phase, RunResult
 from harness.runs.folder import History
 
 #: Test accuracies whose first epoch is told.
@@ -25,22 +24,22 @@ CHANCE = 0.1
 STUCK = 0.15
 
 
-def answer(experiment: Experiment, outcomes: Sequence[Outcome], trained: Set[str] = frozenset()) -> dict[str, Any]:
+def answer(experiment: Experiment, outcomes: Sequence[RunResult], trained: Set[str] = frozenset()) -> dict[str, Any]:
     """The document of an experiment: what `--json` prints, and what tables and figures are made from.
 
     trained: the keys of the runs that were trained just now.
     """
     # Tuning is judged by other images: it names the answer's only while there is nothing else.
-    first = next((outcome for outcome in outcomes if outcome.cell.purpose != "tuning"), outcomes[0]).cell
+    first = next((outcome for outcome in outcomes if outcome.spec.phase != "tuning"), outcomes[0]).spec
     config = first.config
     # The targets are claims about test accuracy after the whole recipe: nothing smaller is held against them.
     fair = notebook.comparable(config.data) and config.split == "final" and first.budget == "full"
     groups = grouped(outcomes)
     results = {group: members for group, members in groups.items() if group[0] != "tuning"}
-    purposes = list(dict.fromkeys(purpose for purpose, _ in results))
+    phases = list(dict.fromkeys(phase for phase, _ in results))
     rows = [_variant(members, fair, experiment) for members in results.values()]
-    for purpose in purposes:
-        _compare(experiment, purpose, results, rows)
+    for phase in phases:
+        _compare(experiment, phase, results, rows)
     return {
         "experiment": first.experiment,
         "question": experiment.question,
@@ -57,33 +56,33 @@ def answer(experiment: Experiment, outcomes: Sequence[Outcome], trained: Set[str
         "source": config.source,
         "variants": rows,
         "tuning": _tuning(groups),
-        "effects": [effect for purpose in purposes for effect in _effects(experiment, purpose, results)],
+        "effects": [effect for phase in phases for effect in _effects(experiment, phase, results)],
         "predictions": [
-            {"purpose": purpose, **dataclasses.asdict(prediction), **score(prediction, row)}
-            for purpose in purposes
+            {"phase": phase, **dataclasses.asdict(prediction), **score(prediction, row)}
+            for phase in phases
             for prediction in experiment.predictions
-            if (row := _row(rows, purpose, prediction.variant)) and row["against_baseline"]
+            if (row := _row(rows, phase, prediction.variant)) and row["against_baseline"]
         ],
         "runs": [_run(outcome, fair, trained) for outcome in outcomes],
     }
 
 
-def grouped(outcomes: Iterable[Outcome]) -> dict[tuple[Purpose, str], list[Outcome]]:
-    """The outcomes by purpose and variant."""
-    groups: dict[tuple[Purpose, str], list[Outcome]] = {}
+def grouped(outcomes: Iterable[RunResult]) -> dict[tuple[Phase, str], list[RunResult]]:
+    """The outcomes by phase and variant."""
+    groups: dict[tuple[Phase, str], list[RunResult]] = {}
     for outcome in outcomes:
-        groups.setdefault((outcome.cell.purpose, outcome.cell.variant), []).append(outcome)
+        groups.setdefault((outcome.spec.phase, outcome.spec.variant), []).append(outcome)
     return groups
 
 
-def accuracies(outcomes: Sequence[Outcome]) -> dict[int, float]:
+def accuracies(outcomes: Sequence[RunResult]) -> dict[int, float]:
     """The accuracy of each seed's run."""
-    return {outcome.cell.config.seed: _accuracy(outcome) for outcome in outcomes}
+    return {outcome.spec.config.seed: _accuracy(outcome) for outcome in outcomes}
 
 
-def best_factors(outcomes: Sequence[Outcome]) -> dict[str, float]:
+def best_factors(outcomes: Sequence[RunResult]) -> dict[str, float]:
     """The factor on the learning rate with the best validation accuracy, for every variant that was tuned."""
-    return {variant: _best(tried).cell.factor for (_, variant), tried in grouped(outcomes).items()}
+    return {variant: _best(tried).spec.factor for (_, variant), tried in grouped(outcomes).items()}
 
 
 def score(prediction: Prediction, row: dict[str, Any]) -> dict[str, str]:
@@ -110,10 +109,10 @@ def score(prediction: Prediction, row: dict[str, Any]) -> dict[str, str]:
     return {"score": outcome, "because": f"predicted {wanted}; measured {numbers}"}
 
 
-def _variant(outcomes: list[Outcome], fair: bool, experiment: Experiment) -> dict[str, Any]:
+def _variant(outcomes: list[RunResult], fair: bool, experiment: Experiment) -> dict[str, Any]:
     """One variant over its seeds, against the targets where that is fair."""
-    cell = outcomes[0].cell
-    recipe = cell.config.recipe
+    spec = outcomes[0].spec
+    recipe = spec.config.recipe
     finished = [outcome for outcome in outcomes if outcome.result.status == "finished"]
     measured: dict[str, Any] = {"accuracy": None, "cross_entropy": None}
     if finished:
@@ -128,14 +127,14 @@ def _variant(outcomes: list[Outcome], fair: bool, experiment: Experiment) -> dic
             # A mean over the seeds that survived says nothing about the recipe.
             each |= {"verdict": f"none: {len(outcomes) - len(finished)} diverged", "p": None}
     return {
-        "variant": cell.variant,
-        "purpose": cell.purpose,
+        "variant": spec.variant,
+        "phase": spec.phase,
         "learning_rate": recipe.learning_rate,
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
         "note": recipe.dropout_note,
         "n": len(outcomes),
-        "seeds": [outcome.cell.config.seed for outcome in outcomes],
+        "seeds": [outcome.spec.config.seed for outcome in outcomes],
         "each": list(accuracies(outcomes).values()),
         "diverged": len(outcomes) - len(finished),
         "stuck": sum(accuracy < STUCK for accuracy in accuracies(finished).values()),
@@ -149,21 +148,21 @@ def _variant(outcomes: list[Outcome], fair: bool, experiment: Experiment) -> dic
 
 def _compare(
     experiment: Experiment,
-    purpose: Purpose,
-    results: dict[tuple[Purpose, str], list[Outcome]],
+    phase: Phase,
+    results: dict[tuple[Phase, str], list[RunResult]],
     rows: list[dict[str, Any]],
 ) -> None:
     """Put each variant of the family beside the baseline, on the seeds that both have."""
-    baseline = accuracies(results.get((purpose, BASELINE), []))
+    baseline = accuracies(results.get((phase, BASELINE), []))
     pairs = {}
     for variant in experiment.compared:
-        own = accuracies(results.get((purpose, variant), []))
+        own = accuracies(results.get((phase, variant), []))
         seeds = sorted(own.keys() & baseline.keys())
         if seeds:
             pairs[variant] = ([own[seed] for seed in seeds], [baseline[seed] for seed in seeds])
     whole = len(pairs) == len(experiment.compared)
     for variant, compared in statistics.compare_family(pairs).items():
-        row = _row(rows, purpose, variant)
+        row = _row(rows, phase, variant)
         assert row is not None
         others = {k: v for k, v in vars(compared).items() if k != "paired"}
         # The correction is for the whole declared family: no verdict before all of it is there.
@@ -172,31 +171,31 @@ def _compare(
 
 
 def _effects(
-    experiment: Experiment, purpose: Purpose, results: dict[tuple[Purpose, str], list[Outcome]]
+    experiment: Experiment, phase: Phase, results: dict[tuple[Phase, str], list[RunResult]]
 ) -> list[dict[str, Any]]:
-    """Main effects and interactions of a factorial experiment; empty for the others and while cells are missing."""
+    """Main effects and interactions of a factorial experiment; empty for the others and while runs are missing."""
     factors = list(experiment.factors)
     if not factors:
         return []
-    cells = {}
+    specs = {}
     for levels in itertools.product((False, True), repeat=len(factors)):
         off = tuple(name for name, on in zip(factors, levels, strict=True) if not on)
-        cells[levels] = accuracies(results.get((purpose, factorial_name(off)), []))
-    seeds = sorted(set.intersection(*(set(values) for values in cells.values())))
+        specs[levels] = accuracies(results.get((phase, factorial_name(off)), []))
+    seeds = sorted(set.intersection(*(set(values) for values in specs.values())))
     if not seeds:
         return []
-    paired = {levels: [values[seed] for seed in seeds] for levels, values in cells.items()}
+    paired = {levels: [values[seed] for seed in seeds] for levels, values in specs.items()}
     effects = statistics.effects(paired, factors)
-    return [{"purpose": purpose, "effect": name, **vars(effect)} for name, effect in effects.items()]
+    return [{"phase": phase, "effect": name, **vars(effect)} for name, effect in effects.items()]
 
 
-def _tuning(groups: dict[tuple[Purpose, str], list[Outcome]]) -> list[dict[str, Any]]:
+def _tuning(groups: dict[tuple[Phase, str], list[RunResult]]) -> list[dict[str, Any]]:
     """For every variant that was tuned: the grid, the best of it, and whether that stands at the edge."""
     tuned = []
-    for (purpose, variant), outcomes in groups.items():
-        if purpose == "tuning":
-            grid = sorted((o.cell.config.recipe.learning_rate, _accuracy(o)) for o in outcomes)
-            best = _best(outcomes).cell.config.recipe.learning_rate
+    for (phase, variant), outcomes in groups.items():
+        if phase == "tuning":
+            grid = sorted((o.spec.config.recipe.learning_rate, _accuracy(o)) for o in outcomes)
+            best = _best(outcomes).spec.config.recipe.learning_rate
             tuned.append(
                 {
                     "variant": variant,
@@ -208,12 +207,12 @@ def _tuning(groups: dict[tuple[Purpose, str], list[Outcome]]) -> list[dict[str, 
     return tuned
 
 
-def _best(tried: Sequence[Outcome]) -> Outcome:
+def _best(tried: Sequence[RunResult]) -> RunResult:
     # Of equals the one with the lowest learning rate, which is the safer one.
-    return max(tried, key=lambda outcome: (_accuracy(outcome), -outcome.cell.factor))
+    return max(tried, key=lambda outcome: (_accuracy(outcome), -outcome.spec.factor))
 
 
-def _accuracy(outcome: Outcome) -> float:
+def _accuracy(outcome: RunResult) -> float:
     return outcome.result.metrics.get("accuracy", CHANCE)
 
 
@@ -245,25 +244,25 @@ def _inside(histories: Sequence[History], metric: str) -> float | None:
     return plain.fmean(values)
 
 
-def _row(rows: list[dict[str, Any]], purpose: Purpose, variant: str) -> dict[str, Any] | None:
-    return next((row for row in rows if row["purpose"] == purpose and row["variant"] == variant), None)
+def _row(rows: list[dict[str, Any]], phase: Phase, variant: str) -> dict[str, Any] | None:
+    return next((row for row in rows if row["phase"] == phase and row["variant"] == variant), None)
 
 
-def _run(outcome: Outcome, fair: bool, trained: Set[str]) -> dict[str, Any]:
-    result, history, cell = outcome.result, outcome.history, outcome.cell
-    on_test_images = fair and cell.purpose != "tuning"
+def _run(outcome: RunResult, fair: bool, trained: Set[str]) -> dict[str, Any]:
+    result, history, spec = outcome.result, outcome.history, outcome.spec
+    on_test_images = fair and spec.phase != "tuning"
     return {
-        "name": cell.name,
-        "variant": cell.variant,
-        "purpose": cell.purpose,
-        "seed": cell.config.seed,
-        "learning_rate": cell.config.recipe.learning_rate,
-        "run_key": cell.config.key,
+        "name": spec.name,
+        "variant": spec.variant,
+        "phase": spec.phase,
+        "seed": spec.config.seed,
+        "learning_rate": spec.config.recipe.learning_rate,
+        "run_key": spec.config.key,
         "mlflow_run_id": tracking.run_id(outcome.folder),
         "url": tracking.run_url(outcome.folder),
         "status": result.status,
         "reason": result.reason,
-        "trained": cell.config.key in trained,
+        "trained": spec.config.key in trained,
         "accuracy": result.metrics.get("accuracy"),
         "cross_entropy": result.metrics.get("cross_entropy"),
         "training_seconds": result.metrics.get("training_seconds"),

@@ -12,7 +12,7 @@ from harness.reporting.console import log
 @app.command()
 def plan(
     experiments: Annotated[list[str], typer.Argument(help="Files of experiments/, without the .py.")],
-    out: Annotated[Path, typer.Option(help="Where to write the list.")] = Path("cells.json"),
+    out: Annotated[Path, typer.Option(help="Where to write the list.")] = Path("specs.json"),
     budget: Annotated[str, typer.Option(help="`smoke`, `quick` or `full`.")] = "full",
     seeds: Annotated[str | None, typer.Option(help="As in `harness run`.")] = None,
     recipe: Annotated[str, typer.Option(help="`fast` or `published`.")] = "fast",
@@ -23,30 +23,30 @@ def plan(
     precision: Precision = "auto",
     retune: Annotated[bool | None, typer.Option(help="As in `harness run`.")] = None,
 ) -> None:
-    """Write the cells of experiments that are not done to a file, for a machine without MLflow to train.
+    """Write the runs of experiments that are not done to a file, for a machine without MLflow to train.
 
-    `auto` takes the precision that is fast here: for a GPU elsewhere, name it. The cells at retuned learning rates are
+    `auto` takes the precision that is fast here: for a GPU elsewhere, name it. The runs at retuned learning rates are
     known when the tuning is done: sync its bundles, and plan again.
 
     ```
-    harness plan ablate_bn ablate_order --budget quick --out cells.json
+    harness plan ablate_bn ablate_order --budget quick --out specs.json
     harness plan baseline --seeds 10 --engine jax --precision bfloat16
-    harness run --cells cells.json --offline bundles          # there
+    harness run --specs specs.json --offline bundles          # there
     harness sync bundles                                      # here
     ```
     """
-    from harness.commands import spec_list as cells_file
+    from harness.commands import spec_list as spec_list
     from harness.commands.run import Job, Request
 
     changes = dict(name_and_value(text) for text in setting or [])
     request = Request(
         experiments, budget, recipe, seeds, split, (), data, engine, precision, changes, retune
     )  # fmt: skip
-    count = cells_file.write(out, Job(request).planned())
+    count = spec_list.write(out, Job(request).planned())
     then = (
-        f"Train them with harness run --cells {out} --offline DIR" if count else "All that is asked for is done here."
+        f"Train them with harness run --specs {out} --offline DIR" if count else "All that is asked for is done here."
     )
-    log.print(f"{out}: {count} cells. {then}", soft_wrap=True)
+    log.print(f"{out}: {count} specs. {then}", soft_wrap=True)
 
 
 @app.command()
@@ -54,7 +54,7 @@ def sync(
     directory: Annotated[Path, typer.Argument(help="What `harness run --offline` has written.")],
     json: Json = False,
 ) -> None:
-    """Import the bundles of another machine: into MLflow with their times, and as cells that are done; searches too.
+    """Import the bundles of another machine: into MLflow with their times, and as runs that are done; searches too.
 
     Those that are here already change nothing; one that is damaged, or of other code or data, is refused by name.
 

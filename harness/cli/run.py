@@ -20,7 +20,7 @@ from harness.cli.options import (
 )
 from harness.common import paths
 from harness.common.errors import BadInput
-from harness.reporting.console import log, print_cells
+from harness.reporting.console import log, print_runs
 
 
 @app.command()
@@ -48,18 +48,18 @@ def run(
     ] = None,
     probe: Annotated[bool, typer.Option(help="Look inside the network after every epoch.")] = True,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that train; default: one, or one per core for many cells.")
+        int | None, typer.Option(help="Processes that train; default: one, or one per core for many specs.")
     ] = None,
     slurm: Slurm = None,
-    cells: Annotated[
+    specs: Annotated[
         Path | None, typer.Option(help="Instead of experiments: the list that `harness plan` wrote.")
     ] = None,
     offline: Offline = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was done and start over.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells, which are done, and how long.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the specs, which are done, and how long.")] = False,
     json: Json = False,
 ) -> None:
-    """Train an experiment's cells, or go on with them, and show the result.
+    """Train an experiment's specs, or go on with them, and show the result.
 
     The same command goes on where it was stopped, and shows the result when there is nothing left to train.
 
@@ -71,20 +71,20 @@ def run(
     harness run ablate_bn ablate_order --budget quick --workers 2
     harness run ablate_activation --variant sigmoid --no-retune
     harness run ablate_bn --engine jax --offline bundles
-    harness run --cells cells.json --offline bundles
+    harness run --specs specs.json --offline bundles
     ```
     """
     if offline:
         # For all of this process: there is no other place for runs then.
         paths.go_offline(offline)
-    if bool(experiments) == bool(cells):
-        raise BadInput("Give either experiments (`harness run ablate_bn`) or a list of cells (`--cells cells.json`).")
-    if cells:
-        _refuse_all_but(context, "--cells", "--offline", "--workers", "--slurm", "--probe", "--json")
+    if bool(experiments) == bool(specs):
+        raise BadInput("Give either experiments (`harness run ablate_bn`) or their list (`--specs specs.json`).")
+    if specs:
+        _refuse_all_but(context, "--specs", "--offline", "--workers", "--slurm", "--probe", "--json")
         from harness.commands.spec_list import train
 
-        document = train(cells, workers=workers, probe=probe, slurm=slurm)
-        show(document, json, print_cells)
+        document = train(specs, workers=workers, probe=probe, slurm=slurm)
+        show(document, json, print_runs)
         if any(run["status"] == "diverged" for run in document["runs"]):
             raise typer.Exit(1)
         return
@@ -113,12 +113,12 @@ def run(
 
 
 def _refuse_all_but(context: typer.Context, *allowed: str) -> None:
-    """Raises BadInput for an option that was given and says nothing beside a list of cells."""
+    """Raises BadInput for an option that was given and says nothing beside a list of specs."""
     sources = {option.opts[0]: context.get_parameter_source(option.name) for option in context.command.params}
     given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     idle = [name for name in given if name not in allowed]
     if idle:
-        raise BadInput(f"{idle[0]} does not go with --cells: what each cell is stands in the list. Plan it anew.")
+        raise BadInput(f"{idle[0]} does not go with --specs: the list says what each run is. Plan it anew.")
 
 
 @app.command()
@@ -136,7 +136,7 @@ def compare(
     to: Annotated[Path | None, typer.Option(help="Where to write tables and figures; default: mlruns/answers.")] = None,
     json: Json = False,
 ) -> None:
-    """Compare what is stored: an experiment's cells, or any runs. Trains nothing.
+    """Compare what is stored: an experiment's specs, or any runs. Trains nothing.
 
     Runs that differ in their seed alone are one variant; the first run's variant is the one to compare with. Runs on
     different data, budgets or splits are never compared.

@@ -110,7 +110,7 @@ def worker(
     studies: Annotated[list[str], typer.Argument(help="Names of studies in the queue.")],
     probe: Annotated[bool, typer.Option(help="Look inside the network after every epoch.")] = True,
 ) -> None:
-    """Do the work that waits in some studies, until none waits: cells of experiments, trials of searches.
+    """Do the work that waits in some studies, until none waits: runs of experiments, trials of searches.
 
     `--workers N` of `run` and `search` starts N of these. Others may join from any machine with the same code and data
     that reaches the study's database (`OPTUNA_STORAGE`) and the tracking server (`MLFLOW_TRACKING_URI`).

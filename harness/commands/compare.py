@@ -11,9 +11,8 @@ from harness.analysis.report import answer
 from harness.commands.run import Job, Request
 from harness.common.errors import BadInput
 from harness.config import RunConfig
-from harness.execute.run_one import Outcome
 from harness.experiment import BASELINE, Experiment
-from harness.plan import Cell
+from harness.plan import RunResult, RunSpec
 from harness.runs.folder import RunFolder, all_runs
 
 #: What runs must have in common to be compared.
@@ -52,7 +51,7 @@ def _run(prefix: str) -> RunFolder:
     return matching[0]
 
 
-def _of_runs(runs: Sequence[RunFolder]) -> tuple[Experiment, list[Outcome]]:
+def _of_runs(runs: Sequence[RunFolder]) -> tuple[Experiment, list[RunResult]]:
     """Some runs as an experiment: those that differ in their seed alone are a variant, the first one's the baseline."""
     first = runs[0].config
     for run in runs:
@@ -72,8 +71,8 @@ def _of_runs(runs: Sequence[RunFolder]) -> tuple[Experiment, list[Outcome]]:
         name = _difference(first, run.config) or BASELINE
         if name != BASELINE:
             variants[name] = {}
-        cell = Cell(f"compare {digest}", name, _budget(run.config), "", "same recipe", run.config)
-        outcomes.append(Outcome(cell, run, result, run.history()))
+        spec = RunSpec(f"compare {digest}", name, _budget(run.config), "", "same recipe", run.config)
+        outcomes.append(RunResult(spec, run, result, run.history()))
     return Experiment(variants=variants, question=f"What sets {len(runs)} runs apart?"), outcomes
 
 

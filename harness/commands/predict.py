@@ -20,7 +20,7 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
     import_keras(default_engine())
     with tracking.explained():
         mlflow = tracking.open_mlflow()
-        # Of small cells by the hundred no model is kept.
+        # Of small runs by the hundred no model is kept.
         kept = (pair for pair in candidates if mlflow.get_run(tracking.run_id(pair[0])).outputs.model_outputs)
         chosen = next(kept, None)
         if chosen is None:

@@ -1,4 +1,4 @@
-"""`harness run`: from the words of a command line to trained cells, and the documents that answer the questions."""
+"""`harness run`: from the words of a command line to trained specs, and the documents that answer the questions."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from harness.common.hardware import resolve_precision
 from harness.config import SplitName, change
 from harness.data import Dataset, how_to_get_cifar10, load
 from harness.engine.protocol import ENGINES
-from harness.execute import run_one as cells
+from harness.execute.run_one import forget, is_done, result_of
 from harness.execute.train_all import train_all
 from harness.experiment import BASELINE, Experiment
-from harness.plan import Cell, Settings
+from harness.plan import RunSpec, Settings
 from harness.recipes import BUDGETS, named, recipe_called
 from harness.reporting.console import log
 
@@ -44,7 +44,7 @@ class Request:
 
 
 class Job:
-    """A request whose words all fit, with its data and its cells. Raises BadInput for what does not fit."""
+    """A request whose words all fit, with its data and its specs. Raises BadInput for what does not fit."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -68,32 +68,32 @@ class Job:
         self.dataset = find_data(request.data, may_fall_back=may_fall_back)
         split = cast(SplitName, request.split)
         self.settings = Settings(request.budget, request.recipe, split, request.engine, precision, request.changes)
-        self.cells = {
-            name: plan.cells(name, each, self.dataset, self.settings, self.seeds[name])
+        self.specs = {
+            name: plan.run_specs(name, each, self.dataset, self.settings, self.seeds[name])
             for name, each in self.experiments.items()
         }
         retune = request.budget != "smoke" if request.retune is None else request.retune
         self.tuning = {
-            name: plan.tuning_cells(name, each, self.dataset, self.settings)
+            name: plan.tuning_specs(name, each, self.dataset, self.settings)
             for name, each in self.experiments.items()
             if retune and each.variants
         }
 
     def train(self) -> None:
-        """Bring every cell to its end: under the one recipe and tuning first, then with the tuned learning rates."""
-        self._train([*_flat(self.cells), *_flat(self.tuning)])
+        """Bring every run to its end: under the one recipe and tuning first, then with the tuned learning rates."""
+        self._train([*_flat(self.specs), *_flat(self.tuning)])
         self._train(_flat(self._retuned()))
 
     def publish(self, to: Path | None = None) -> list[dict[str, Any]]:
-        """Each experiment's document, from the cells that are done; with its tables, figures and MLflow run.
+        """Each experiment's document, from the runs that are done; with its tables, figures and MLflow run.
 
         to: the folder for tables and figures; None is mlruns/answers.
         """
         retuned = self._retuned()
         documents = []
         for name, each in self.experiments.items():
-            planned = [*self.cells[name], *self.tuning.get(name, []), *retuned.get(name, [])]
-            done = [outcome for cell in planned if (outcome := cells.outcome(cell))]
+            planned = [*self.specs[name], *self.tuning.get(name, []), *retuned.get(name, [])]
+            done = [outcome for spec in planned if (outcome := result_of(spec))]
             if done:
                 missing = len(planned) - len(done)
                 document = answer(each, done, self._trained) | {"missing": missing, "stale": plan.stale(planned)}
@@ -106,51 +106,51 @@ class Job:
                     publish(document, done, to)
         return documents
 
-    def planned(self) -> list[Cell]:
-        """The cells that are not done: those at the tuned learning rates only where the tuning is."""
-        every = [*_flat(self.cells), *_flat(self.tuning), *_flat(self._retuned())]
-        return [cell for cell in every if not cells.is_done(cell)]
+    def planned(self) -> list[RunSpec]:
+        """The runs that are not done: those at the tuned learning rates only where the tuning is."""
+        every = [*_flat(self.specs), *_flat(self.tuning), *_flat(self._retuned())]
+        return [spec for spec in every if not is_done(spec)]
 
-    def _retuned(self) -> dict[str, list[Cell]]:
-        """The cells at the tuned learning rates, of the experiments whose tuning is done."""
+    def _retuned(self) -> dict[str, list[RunSpec]]:
+        """The runs at the tuned learning rates, of the experiments whose tuning is done."""
         retuned = {}
         for name, grid in self.tuning.items():
-            tried = [outcome for cell in grid if (outcome := cells.outcome(cell))]
+            tried = [outcome for spec in grid if (outcome := result_of(spec))]
             if len(tried) == len(grid):
                 factors = best_factors(tried)
                 each = self.experiments[name]
-                retuned[name] = plan.retuned_cells(name, each, factors, self.dataset, self.settings, self.seeds[name])
+                retuned[name] = plan.retuned_specs(name, each, factors, self.dataset, self.settings, self.seeds[name])
         return retuned
 
-    def _train(self, wanted: list[Cell]) -> None:
+    def _train(self, wanted: list[RunSpec]) -> None:
         if self.request.fresh:
-            # A retuned cell whose best rate is the recipe's own has been trained anew already.
-            for cell in wanted:
-                if cell.config.key not in self._trained:
-                    cells.forget(cell)
+            # A retuned run whose best rate is the recipe's own has been trained anew already.
+            for spec in wanted:
+                if spec.config.key not in self._trained:
+                    forget(spec)
         request = self.request
         self._trained |= train_all(
             wanted, self.dataset, workers=request.workers, probe=request.probe, slurm=request.slurm
         )
 
     def preview(self) -> dict[str, Any]:
-        """What `harness run --dry-run` tells: the cells, and which of them are done."""
+        """What `harness run --dry-run` tells: the specs, and which of them are done."""
         retuned = self._retuned()
-        planned = {cell.config.key: cell for cell in [*_flat(self.cells), *_flat(self.tuning), *_flat(retuned)]}
+        planned = {spec.config.key: spec for spec in [*_flat(self.specs), *_flat(self.tuning), *_flat(retuned)]}
         rows: list[dict[str, Any]] = [
             {
                 "run_key": key,
-                "name": cell.name,
-                "purpose": cell.purpose,
-                "done": cells.is_done(cell),
-                "images": cell.cost,
+                "name": spec.name,
+                "phase": spec.phase,
+                "done": is_done(spec),
+                "images": spec.cost,
             }
-            for key, cell in planned.items()
+            for key, spec in planned.items()
         ]
         left = sum(row["images"] for row in rows if not row["done"])
         speed = plan.usual_speed(list(planned.values()))
         return {
-            "cells": rows,
+            "specs": rows,
             "seconds": left / speed if speed else None,
             "stale": plan.stale(list(planned.values())),
             "unknown_yet": sum(len(self.seeds[name]) * len(self.experiments[name].all_variants) for name in self.tuning)
@@ -203,5 +203,5 @@ def _chosen(name: str, request: Request) -> Experiment:
     )
 
 
-def _flat(groups: dict[str, list[Cell]]) -> list[Cell]:
-    return [cell for group in groups.values() for cell in group]
+def _flat(groups: dict[str, list[RunSpec]]) -> list[RunSpec]:
+    return [spec for group in groups.values() for spec in group]

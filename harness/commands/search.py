@@ -18,8 +18,8 @@ from harness.common.hardware import resolve_precision
 from harness.config import change
 from harness.data import Dataset
 from harness.engine.protocol import ENGINES
-from harness.execute import run_one as cells
 from harness.execute import work_queue as queue
+from harness.execute.run_one import result_of
 from harness.execute.train_all import train_all, warn_of_slow_engine
 from harness.experiment import BASELINE, Experiment
 from harness.plan import Settings
@@ -28,7 +28,7 @@ from harness.reporting.console import log
 from harness.search.results import baseline_of, complete, describe_study, finished
 from harness.search.space import parameters_of
 from harness.search.spec import load
-from harness.search.study import open_search, plan_trials, study_name, terms_of
+from harness.search.study import open_search, plan_trials, study_config_of, study_name
 
 #: How many of the best trials are confirmed.
 WINNERS = 3
@@ -72,7 +72,7 @@ class SearchJob:
         precision = resolve_precision(request.precision, request.engine)
         self.settings = Settings(request.budget, request.recipe, "tune", request.engine, precision)
         self.dataset: Dataset = find_data(request.data, may_fall_back=request.budget == "smoke")
-        self.terms = terms_of(request.search, self.search, self.dataset, self.settings)
+        self.terms = study_config_of(request.search, self.search, self.dataset, self.settings)
         self.study: optuna.Study = open_search(study_name(self.terms, request.study), self.terms)
 
     def run(self) -> None:
@@ -142,16 +142,16 @@ class SearchJob:
             question=f"Are the best trials of the study {self.study.study_name!r} better than the baseline?",
         )
         name = " ".join(filter(None, [self.request.search, self.request.study, "confirmed"]))
-        planned = plan.cells(name, experiment, self.dataset, settings, list(seeds))
+        planned = plan.run_specs(name, experiment, self.dataset, settings, list(seeds))
         workers = None if paths.is_offline() else self.request.workers
         trained = train_all(planned, self.dataset, workers=workers, probe=False, slurm=self.request.slurm)
-        done = [outcome for cell in planned if (outcome := cells.outcome(cell))]
+        done = [outcome for spec in planned if (outcome := result_of(spec))]
         document = answer(experiment, done, trained) | {
             "missing": len(planned) - len(done),
             "stale": plan.stale(planned),
             "command": self._command("--confirm", "--seeds", plan.seeds_text(list(seeds))),
         }
-        document["luck"] = _luck(
+        document["selection_bias"] = _selection_bias(
             document, {f"trial {t.number}": (t.value or 0.0) - (baseline.value or 0.0) for t in winners}
         )
         if not paths.is_offline():
@@ -202,7 +202,7 @@ class SearchJob:
         return shlex.join(["harness", "search", self.request.search, *words, *more])
 
 
-def _luck(document: dict[str, Any], searched: dict[str, float]) -> list[dict[str, Any]]:
+def _selection_bias(document: dict[str, Any], searched: dict[str, float]) -> list[dict[str, Any]]:
     """What each winner gained on the baseline in the search, and what is left of it on fresh seeds."""
     confirmed = {row["variant"]: row["against_baseline"] for row in document["variants"]}
     return [
@@ -211,7 +211,7 @@ def _luck(document: dict[str, Any], searched: dict[str, float]) -> list[dict[str
             "searched": gain,
             "confirmed": confirmed[variant]["mean"],
             "interval": confirmed[variant]["interval"],
-            "luck": gain - confirmed[variant]["mean"],
+            "selection_bias": gain - confirmed[variant]["mean"],
         }
         for variant, gain in searched.items()
         if confirmed.get(variant)

@@ -1,4 +1,4 @@
-"""A list of cells as a file: planned on one machine, trained on another."""
+"""A list of runs as a file: planned on one machine, trained on another."""
 
 import json
 from collections.abc import Sequence
@@ -7,74 +7,74 @@ from typing import Any
 
 from harness.common import paths
 from harness.common.errors import BadInput
+from harness.common.files import write_atomically
 from harness.data import load
-from harness.execute.run_one import outcome
+from harness.execute.run_one import result_of
 from harness.execute.train_all import train_all
-from harness.plan import Cell, cell_from_json
-from harness.runs.folder import write_atomically
+from harness.plan import RunSpec, run_spec_from_json
 
 FORMAT = 1
 
 
-def write(file: Path, cells: Sequence[Cell]) -> int:
-    """Write cells to a file that `read` reads, each run once; returns how many those are."""
-    distinct = {cell.config.key: json.loads(cell.to_json()) for cell in cells}
-    write_atomically(file, json.dumps({"format": FORMAT, "cells": list(distinct.values())}, indent=1).encode())
+def write(file: Path, specs: Sequence[RunSpec]) -> int:
+    """Write runs to a file that `read` reads, each run once; returns how many those are."""
+    distinct = {spec.config.key: json.loads(spec.to_json()) for spec in specs}
+    write_atomically(file, json.dumps({"format": FORMAT, "specs": list(distinct.values())}, indent=1).encode())
     return len(distinct)
 
 
-def read(file: Path) -> list[Cell]:
-    """The cells of a file. Raises BadInput that names what does not fit, and where."""
+def read(file: Path) -> list[RunSpec]:
+    """The runs of a file. Raises BadInput that names what does not fit, and where."""
     try:
         document = json.loads(file.read_text())
         if document["format"] != FORMAT:
             raise BadInput(f"{file} has the format {document['format']}; this version reads {FORMAT}: plan again.")
-        entries = list(document["cells"])
+        entries = list(document["specs"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(
-            f"{file} is no list of cells ({error}). `harness plan EXPERIMENT --out cells.json` writes one."
+            f"{file} is no list of run specs ({error}). `harness plan EXPERIMENT --out specs.json` writes one."
         ) from error
-    cells = []
+    specs = []
     for number, entry in enumerate(entries, start=1):
         try:
-            cells.append(cell_from_json(json.dumps(entry)))
+            specs.append(run_spec_from_json(json.dumps(entry)))
         except (TypeError, KeyError, ValueError, AttributeError, BadInput) as error:
             raise BadInput(
-                f"Cell {number} of {file} does not fit ({error}). Another version may have written it: plan again "
+                f"RunSpec {number} of {file} does not fit ({error}). Another version may have written it: plan again "
                 f"with the one that trains it."
             ) from error
-    return cells
+    return specs
 
 
 def train(file: Path, *, workers: int | None, probe: bool, slurm: str | None) -> dict[str, Any]:
-    """Bring the cells of a file to their end; the document of how they ended.
+    """Bring the runs of a file to their end; the document of how they ended.
 
-    Raises BadInput for a file that does not fit, and HarnessError for a cell that cannot be brought to its end.
+    Raises BadInput for a file that does not fit, and HarnessError for a run that cannot be brought to its end.
     """
-    cells = read(file)
-    if not cells:
-        raise BadInput(f"{file} lists no cell: all that was asked for was done where it was planned.")
+    specs = read(file)
+    if not specs:
+        raise BadInput(f"{file} lists no run: all that was asked for was done where it was planned.")
     for what, names in {
-        "data sets": {cell.config.data for cell in cells},
-        "engines": {cell.config.engine for cell in cells},
+        "data sets": {spec.config.data for spec in specs},
+        "engines": {spec.config.engine for spec in specs},
     }.items():
         if len(names) > 1:
-            raise BadInput(f"{file} has cells of {len(names)} {what} ({', '.join(sorted(names))}): plan them apart.")
-    dataset = load("digits" if cells[0].config.data == "digits" else None)
-    trained = train_all(cells, dataset, workers=workers, probe=probe, slurm=slurm)
-    ended = [found for cell in cells if (found := outcome(cell))]
+            raise BadInput(f"{file} has runs of {len(names)} {what} ({', '.join(sorted(names))}): plan them apart.")
+    dataset = load("digits" if specs[0].config.data == "digits" else None)
+    trained = train_all(specs, dataset, workers=workers, probe=probe, slurm=slurm)
+    ended = [found for spec in specs if (found := result_of(spec))]
     return {
-        "cells": str(file),
+        "specs": str(file),
         "folder": str(paths.mlruns() / "runs"),
         "runs": [
             {
-                "name": each.cell.name,
-                "run_key": each.cell.config.key,
+                "name": each.spec.name,
+                "run_key": each.spec.config.key,
                 "status": each.result.status,
                 "reason": each.result.reason,
                 "accuracy": each.result.metrics.get("accuracy"),
                 "training_seconds": each.result.metrics.get("training_seconds"),
-                "trained": each.cell.config.key in trained,
+                "trained": each.spec.config.key in trained,
             }
             for each in ended
         ],

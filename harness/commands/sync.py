@@ -1,4 +1,4 @@
-"""`harness sync`: bundles that were made elsewhere become runs here, with their times, and their cells are done."""
+"""`harness sync`: bundles that were made elsewhere become runs here, with their times, and their runs are done."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from harness.runs.folder import RunFolder
 from harness.tracking import is_tracked
 
 #: A folder with one of these is a bundle, or what is left of one.
-SIGNS = ("bundle.json", "cell.json", "config.json")
+SIGNS = ("bundle.json", "spec.json", "config.json")
 
 
 def sync(directory: Path) -> dict[str, Any]:
@@ -39,17 +39,17 @@ def sync(directory: Path) -> dict[str, Any]:
     rows = []
     for number, path in enumerate(found, start=1):
         row = {"bundle": str(path), "name": "", "status": "", "reason": ""}
-        if (path / "cell.json").exists() and not (path / "bundle.json").exists():
+        if (path / "spec.json").exists() and not (path / "bundle.json").exists():
             row["status"] = "unfinished"
             row["reason"] = "the command that writes it goes on with it where it was made"
         else:
             try:
                 sealed = read_bundle(path)
-                row["name"] = sealed.cell.name
-                which = "digits" if sealed.cell.config.data == "digits" else None
+                row["name"] = sealed.spec.name
+                which = "digits" if sealed.spec.config.data == "digits" else None
                 if which not in datasets:
                     datasets[which] = data.load(which)
-                check(sealed.cell, datasets[which])
+                check(sealed.spec, datasets[which])
             except HarnessError as error:
                 row["status"], row["reason"] = "refused", str(error)
             else:
@@ -71,7 +71,7 @@ def _searches_in(database: Path) -> list[dict[str, Any]]:
 
 
 def _import(sealed: Sealed, dataset: Dataset) -> str:
-    folder = RunFolder(sealed.cell.config)
+    folder = RunFolder(sealed.spec.config)
     with folder.locked(wait=True):
         if folder.result() is None:
             take_in(sealed, folder)

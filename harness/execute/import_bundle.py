@@ -33,17 +33,17 @@ def take_in(sealed: Sealed, folder: RunFolder) -> None:
 
 def tell_mlflow(sealed: Sealed, folder: RunFolder, dataset: Dataset) -> None:
     """Make the MLflow run of a bundle, with its own times; or go on with one that was left half made."""
-    images = images_of(sealed.cell.config, dataset).eval_images
+    images = images_of(sealed.spec.config, dataset).eval_images
     times = (sealed.begun, sealed.ended)
-    with Tracker(folder, sealed.cell.name, sealed.tags, sealed.source, times) as tracker:
+    with Tracker(folder, sealed.spec.name, sealed.tags, sealed.source, times) as tracker:
         tracker.started(sealed.history)
         tracker.finish(sealed.result, sealed.history, _model(sealed, dataset), images)
 
 
 def _model(sealed: Sealed, dataset: Dataset) -> Any:
     """The trained network, where it is one to keep, its weights came along and Keras can be had; else None."""
-    config = sealed.cell.config
-    wanted = sealed.cell.is_worth_a_portrait and sealed.result.status == "finished" and CHECKPOINT in sealed.files
+    config = sealed.spec.config
+    wanted = sealed.spec.keeps_model and sealed.result.status == "finished" and CHECKPOINT in sealed.files
     # Any engine will do: they name their weights alike.
     engine = next((name for name in (config.engine, *ENGINES) if find_spec(name)), None)
     if not wanted or engine is None:

@@ -1,4 +1,4 @@
-"""Work from the queue, done by this process or by workers of it: cells of experiments, and trials of searches."""
+"""Work from the queue, done by this process or by workers of it: runs of experiments, and trials of searches."""
 
 import contextlib
 import os
@@ -17,15 +17,15 @@ from harness.common.hardware import gpus, has_gpu
 from harness.common.signals import allowed
 from harness.data import Dataset, load
 from harness.execute import work_queue as queue
-from harness.execute.run_one import run_cell
+from harness.execute.run_one import run_one
 from harness.execute.slurm import work_through
 from harness.execute.train_all import incomplete
-from harness.plan import Cell
+from harness.plan import RunSpec
 from harness.recipes import named
-from harness.reporting.progress import CellsDisplay, RunDisplay
+from harness.reporting.progress import RunDisplay, RunsDisplay
 from harness.runs.folder import Result, RunFolder
 from harness.search.objective import join_search
-from harness.search.study import recorded_terms
+from harness.search.study import recorded_config
 
 #: Memory of one worker, in bytes, with room to spare: what `make bench` measures is under 3 GB.
 WORKER_MEMORY = 3 * 1024**3
@@ -35,55 +35,55 @@ PATIENCE = 60
 
 
 class Diverged(Exception):
-    """A cell that ended without an accuracy: its reason goes into the queue."""
+    """A run that ended without an accuracy: its reason goes into the queue."""
 
 
 def through_the_queue(
-    cells: Sequence[Cell], dataset: Dataset, workers: int | None, *, probe: bool, slurm: str | None = None
+    specs: Sequence[RunSpec], dataset: Dataset, workers: int | None, *, probe: bool, slurm: str | None = None
 ) -> None:
-    """Bring cells to their end. One that fails does not stop the others; the HarnessError at the end names it."""
-    names = list(dict.fromkeys(study_name(cell) for cell in cells))
+    """Bring runs to their end. One that fails does not stop the others; the HarnessError at the end names it."""
+    names = list(dict.fromkeys(study_name(spec) for spec in specs))
     with explained():
         studies = {name: queue.open_study(name) for name in names}
         for name, study in studies.items():
-            queue.enqueue(study, [cell for cell in cells if study_name(cell) == name])
-        count = min(workers or default_workers(len(cells)), len(cells))
+            queue.enqueue(study, [spec for spec in specs if study_name(spec) == name])
+        count = min(workers or default_workers(len(specs)), len(specs))
         if count == 1 and slurm is None:
-            _work_here(list(studies.values()), dataset, cells, probe=probe)
+            _work_here(list(studies.values()), dataset, specs, probe=probe)
         else:
-            with CellsDisplay(cells, count) as display:
+            with RunsDisplay(specs, count) as display:
                 start_workers(names, count, display.update, probe=probe, slurm=slurm)
-        missing = [cell for cell in cells if RunFolder(cell.config).result() is None]
+        missing = [spec for spec in specs if RunFolder(spec.config).result() is None]
         failed = queue.failures(list(studies.values()), missing) if missing else {}
     if missing:
-        raise incomplete({cell.name: failed.get(cell.config.key, "its worker died") for cell in missing}, len(cells))
+        raise incomplete({spec.name: failed.get(spec.config.key, "its worker died") for spec in missing}, len(specs))
 
 
-def study_name(cell: Cell) -> str:
-    """Where a cell waits."""
-    tuning = ["tuning"] if cell.purpose == "tuning" else []
+def study_name(spec: RunSpec) -> str:
+    """Where a run waits."""
+    tuning = ["tuning"] if spec.phase == "tuning" else []
     return " ".join(
-        [cell.experiment, cell.recipe, cell.budget, cell.config.data, *tuning, *queue.suffix(cell.config.engine)]
+        [spec.experiment, spec.recipe, spec.budget, spec.config.data, *tuning, *queue.suffix(spec.config.engine)]
     )
 
 
-def default_workers(cells: int) -> int:
-    """One worker on a GPU, and for a few cells; else one per core, as small steps leave two cores half idle."""
+def default_workers(count: int) -> int:
+    """One worker on a GPU, and for a few runs; else one per core, as small steps leave two cores half idle."""
     cores = len(_cores())
-    if has_gpu() or cells < 2 * cores:
+    if has_gpu() or count < 2 * cores:
         return 1
     return max(1, min(cores, int(psutil.virtual_memory().available // WORKER_MEMORY)))
 
 
-def _work_here(studies: Sequence[optuna.Study], dataset: Dataset, cells: Sequence[Cell], *, probe: bool) -> None:
+def _work_here(studies: Sequence[optuna.Study], dataset: Dataset, specs: Sequence[RunSpec], *, probe: bool) -> None:
     """Work through the queue in this process, showing each run."""
-    place = {cell.config.key: number for number, cell in enumerate(cells, start=1)}
+    place = {spec.config.key: number for number, spec in enumerate(specs, start=1)}
 
-    def train(cell: Cell) -> float:
-        number = place.get(cell.config.key)
-        suffix = f" ({number} of {len(cells)})" if number and len(cells) > 1 else ""
-        with RunDisplay(cell.name + suffix, cell.config) as display:
-            return _accuracy(_run(cell, dataset, display, probe))
+    def train(spec: RunSpec) -> float:
+        number = place.get(spec.config.key)
+        suffix = f" ({number} of {len(specs)})" if number and len(specs) > 1 else ""
+        with RunDisplay(spec.name + suffix, spec.config) as display:
+            return _accuracy(_run(spec, dataset, display, probe))
 
     queue.work(studies, train)
 
@@ -100,32 +100,32 @@ def join(names: Sequence[str], *, probe: bool) -> None:
             datasets[name] = load("digits" if name == "digits" else None)
         return datasets[name]
 
-    def run(cell: Cell) -> Result:
-        with RunDisplay(cell.name, cell.config) as display:
-            return _run(cell, data(cell.config.data), display, probe)
+    def run(spec: RunSpec) -> Result:
+        with RunDisplay(spec.name, spec.config) as display:
+            return _run(spec, data(spec.config.data), display, probe)
 
     searches: dict[str, Callable[[optuna.Trial], float]] = {}
     with explained():
         known = {name: name for name in queue.known_studies()}
         studies = [queue.open_study(named("study", known, name)) for name in names]
         for study in studies:
-            terms = recorded_terms(study)
+            terms = recorded_config(study)
             if terms:
                 searches[study.study_name] = join_search(study, terms, data(terms.data), run)
-        queue.work(studies, lambda cell: _accuracy(run(cell)), lambda trial: searches[trial.study.study_name](trial))
+        queue.work(studies, lambda spec: _accuracy(run(spec)), lambda trial: searches[trial.study.study_name](trial))
 
 
 def search_here(study: optuna.Study, dataset: Dataset, watch: Callable[[], None]) -> None:
     """Work through a search in this process. watch: called before every run."""
-    terms = recorded_terms(study)
+    terms = recorded_config(study)
     assert terms
 
-    def run(cell: Cell) -> Result:
+    def run(spec: RunSpec) -> Result:
         watch()
         with allowed():
-            return run_cell(cell, dataset, probe=False)
+            return run_one(spec, dataset, probe=False)
 
-    queue.work([study], lambda cell: _accuracy(run(cell)), join_search(study, terms, dataset, run))
+    queue.work([study], lambda spec: _accuracy(run(spec)), join_search(study, terms, dataset, run))
 
 
 def _accuracy(result: Result) -> float:
@@ -134,10 +134,10 @@ def _accuracy(result: Result) -> float:
     return result.metrics["accuracy"]
 
 
-def _run(cell: Cell, dataset: Dataset, display: RunDisplay, probe: bool) -> Result:
-    # It may be another experiment's cell too, and in another worker's hands: its result will serve.
+def _run(spec: RunSpec, dataset: Dataset, display: RunDisplay, probe: bool) -> Result:
+    # It may be another experiment's run too, and in another worker's hands: its result will serve.
     with allowed():
-        return run_cell(cell, dataset, display, wait=True, probe=probe)
+        return run_one(spec, dataset, display, wait=True, probe=probe)
 
 
 def start_workers(

@@ -1,8 +1,8 @@
 """The queue: work waiting, running, done and failed, as the trials of Optuna studies that survive any crash.
 
-A trial that waits is a cell of an experiment, or a slot of a search whose cell is sampled when a worker takes it. One
+A trial that waits is a run of an experiment, or a slot of a search whose spec is sampled when a worker takes it. One
 study for each experiment or search and budget, in `mlruns/optuna.db` or at `$OPTUNA_STORAGE`. A worker that dies stops
-sending heartbeats; after `GRACE` seconds its trial waits again. Whether a cell is done is decided by its run's folder,
+sending heartbeats; after `GRACE` seconds its trial waits again. Whether a spec is done is decided by its run's folder,
 so losing the database loses no result of an experiment; what a search has found stands nowhere else.
 """
 
@@ -24,7 +24,7 @@ from harness.common import paths
 from harness.common.errors import HarnessError, first_line
 from harness.common.process import identity, is_alive
 from harness.common.signals import allowed, deferred
-from harness.plan import Cell, cell_from_json
+from harness.plan import RunSpec, run_spec_from_json
 
 #: In seconds.
 HEARTBEAT = 10
@@ -128,28 +128,28 @@ def _one_at_a_time(storage: optuna.storages.RDBStorage) -> None:
     storage.engine.dispose()  # of the connections that were made before
 
 
-def enqueue(study: optuna.Study, cells: Sequence[Cell]) -> None:
-    """Let the cells wait that neither wait nor run already."""
-    # Two commands for one experiment must not queue a cell twice.
+def enqueue(study: optuna.Study, specs: Sequence[RunSpec]) -> None:
+    """Let the runs wait that neither wait nor run already."""
+    # Two commands for one experiment must not queue a run twice.
     with filelock.FileLock(paths.mlruns() / "optuna.lock"):
         _revive(study)
         trials = _trials(study, TrialState.RUNNING) + [t for t in _trials(study, TrialState.WAITING) if _is_wanted(t)]
         queued = {trial.user_attrs.get("run_key") for trial in trials}
         owner = {f"owner_{name}": sign for name, sign in identity().items()}
-        for cell in cells:
-            if cell.config.key not in queued:
-                attributes = {"run_key": cell.config.key, "name": cell.name, "cell": cell.to_json()}
+        for spec in specs:
+            if spec.config.key not in queued:
+                attributes = {"run_key": spec.config.key, "name": spec.name, "spec": spec.to_json()}
                 study.enqueue_trial({}, user_attrs=attributes | owner)
 
 
 def work(
     studies: Sequence[optuna.Study],
-    train: Callable[[Cell], float],
+    train: Callable[[RunSpec], float],
     search: Callable[[optuna.Trial], float] | None = None,
 ) -> None:
     """Work until no trial waits and none runs, here or in another worker: one that dies may leave its own.
 
-    train: brings a cell to its end and returns its accuracy; what it raises is recorded as the reason of the failure
+    train: brings a run to its end and returns its accuracy; what it raises is recorded as the reason of the failure
     and does not stop the others. search: the same for a trial of a search. Both have to let signals through
     (`interrupts.allowed`) where they may interrupt: they wait while the database is spoken to. Raises CannotGoOn.
     """
@@ -158,7 +158,7 @@ def work(
 
     def objective(trial: optuna.Trial) -> float:
         nonlocal failed_in_a_row
-        text = trial.user_attrs.get("cell")
+        text = trial.user_attrs.get("spec")
         if text is None and "slot" not in trial.user_attrs:
             # Two workers saw the last trial wait, and Optuna made a new one for the one that came too late.
             raise NothingLeft("another worker took the last trial")
@@ -168,7 +168,7 @@ def work(
             for name, sign in identity().items():
                 trial.set_user_attr(f"worker_{name}", sign)
             if text is not None:
-                return train(cell_from_json(text))
+                return train(run_spec_from_json(text))
             assert search is not None
             accuracy = search(trial)
             failed_in_a_row = 0
@@ -179,7 +179,7 @@ def work(
         except (Exception, KeyboardInterrupt) as error:
             failed_in_a_row += text is None
             # A full disk, a server that is down or a lost GPU fails every trial of a search, and a trial is lost by
-            # failing; a cell is not, as the next command queues it again.
+            # failing; a spec is not, as the next command queues it again.
             ours = isinstance(error, HarnessError | OSError | MemoryError) or failed_in_a_row >= MOST_FAILURES
             if isinstance(error, DATABASE_ERRORS) or (text is None and ours and isinstance(error, Exception)):
                 raise CannotGoOn from error
@@ -230,7 +230,7 @@ def _revive(study: optuna.Study) -> None:
 
 def again(study: optuna.Study, trial: FrozenTrial) -> None:
     """Let the work of a trial wait once more, with its parameters and without the dead worker's signs of life."""
-    kept = ("run_key", "name", "cell", "slot", "is_baseline", *(f"owner_{name}" for name in identity()))
+    kept = ("run_key", "name", "spec", "slot", "is_baseline", *(f"owner_{name}" for name in identity()))
     attributes = {name: value for name, value in trial.user_attrs.items() if name in kept}
     # Those that it was queued with stand apart until each is asked for.
     params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
@@ -250,9 +250,9 @@ def _trials(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=states)
 
 
-def failures(studies: Sequence[optuna.Study], cells: Sequence[Cell]) -> dict[str, str]:
-    """Why cells have no result, where one of their trials says so: run key -> reason."""
-    missing = {cell.config.key for cell in cells}
+def failures(studies: Sequence[optuna.Study], specs: Sequence[RunSpec]) -> dict[str, str]:
+    """Why runs have no result, where one of their trials says so: run key -> reason."""
+    missing = {spec.config.key for spec in specs}
     reasons = {}
     for study in studies:
         for trial in study.get_trials(deepcopy=False):

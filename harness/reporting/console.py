@@ -55,32 +55,32 @@ def summary(document: dict[str, Any]) -> None:
             _line(f"    {'`make ui`, then ' if '//127.0.0.1:' in run['url'] else ''}{run['url']}")
 
 
-def print_cells(document: dict[str, Any]) -> None:
-    """How the cells of a file ended, from the document that `--json` prints."""
-    table = Table("cell", "run", "accuracy", title_justify="left")
+def print_runs(document: dict[str, Any]) -> None:
+    """How the runs of a file ended, from the document that `--json` prints."""
+    table = Table("spec", "run", "accuracy", title_justify="left")
     for run in document["runs"]:
         ended = run["status"] if run["accuracy"] is None else f"{run['accuracy']:.4f}"
         table.add_row(run["name"], run["run_key"], ended)
     out.print(table)
     trained = sum(run["trained"] for run in document["runs"])
-    _line(f"  {len(document['runs'])} cells, {trained} of them trained now; they are in {document['folder']}")
+    _line(f"  {len(document['runs'])} specs, {trained} of them trained now; they are in {document['folder']}")
 
 
 def preview(document: dict[str, Any]) -> None:
     """What `harness run --dry-run` shows, from the document that its `--json` prints."""
-    table = Table("cell", "purpose", "run", "", title_justify="left")
-    for cell in document["cells"]:
-        table.add_row(cell["name"], cell["purpose"], cell["run_key"], "done" if cell["done"] else "")
+    table = Table("spec", "phase", "run", "", title_justify="left")
+    for spec in document["specs"]:
+        table.add_row(spec["name"], spec["phase"], spec["run_key"], "done" if spec["done"] else "")
     out.print(table)
-    done = sum(cell["done"] for cell in document["cells"])
-    _line(f"  {len(document['cells'])} cells, {done} done")
+    done = sum(spec["done"] for spec in document["specs"])
+    _line(f"  {len(document['specs'])} runs, {done} done")
     if document["unknown_yet"]:
         _line(f"  and up to {document['unknown_yet']} more at the learning rates that the tuning will choose")
     if document["stale"]:
-        _line(f"  {document['stale']} of these cells were done by older code: those results are kept and not used")
+        _line(f"  {document['stale']} of these runs were done by older code: those results are kept and not used")
     if document["seconds"] is None:
         _line("  How long: unknown until a first run of this budget has ended here.")
-    elif done < len(document["cells"]):
+    elif done < len(document["specs"]):
         _line(f"  about {duration(document['seconds'])} of training with one worker, by the runs that ended here")
 
 

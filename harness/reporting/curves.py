@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from harness import published as notebook
 from harness.analysis.report import grouped
-from harness.execute.run_one import Outcome
 from harness.experiment import BASELINE
+from harness.plan import RunResult
 from harness.reporting.run_figures import PUBLISHED, TARGET
 from harness.reporting.sentences import judged, setting
 
@@ -23,11 +23,11 @@ RETUNED = ("#D55E00", "--", "retuned")
 BESIDE = ("#222222", ":", "baseline, same recipe")
 
 
-def accuracy(document: dict[str, Any], outcomes: Sequence[Outcome]) -> Figure | None:
+def accuracy(document: dict[str, Any], outcomes: Sequence[RunResult]) -> Figure | None:
     """Mean and range over the seeds by epoch; the baseline, and where that is fair the published curve, behind each."""
     name = f"{judged(document)}_accuracy"
     bands = {group: band for group, members in grouped(outcomes).items() if len(band := _band(members, name)) > 1}
-    variants = list(dict.fromkeys(variant for purpose, variant in bands if purpose != "tuning"))
+    variants = list(dict.fromkeys(variant for phase, variant in bands if phase != "tuning"))
     if not variants:
         return None
     figure, panels = _panels(
@@ -57,12 +57,12 @@ def accuracy(document: dict[str, Any], outcomes: Sequence[Outcome]) -> Figure | 
     return figure
 
 
-def gradient_flow(document: dict[str, Any], outcomes: Sequence[Outcome]) -> Figure | None:
+def gradient_flow(document: dict[str, Any], outcomes: Sequence[RunResult]) -> Figure | None:
     """The norm of every layer's gradient by epoch under the one recipe, the mean of its logarithm over the seeds."""
     grids = {
         variant: grid
-        for (purpose, variant), members in grouped(outcomes).items()
-        if purpose == "same recipe" and (grid := _gradients(members)) is not None
+        for (phase, variant), members in grouped(outcomes).items()
+        if phase == "same recipe" and (grid := _gradients(members)) is not None
     }
     if not grids:
         return None
@@ -109,7 +109,7 @@ def _seeds(document: dict[str, Any], variant: str) -> str:
     return f", n = {row['n']}" + (f", {row['diverged']} diverged" if row["diverged"] else "")
 
 
-def _band(outcomes: Sequence[Outcome], name: str) -> pd.DataFrame:
+def _band(outcomes: Sequence[RunResult], name: str) -> pd.DataFrame:
     """By epoch: mean, min and max over the runs that have a finite value there."""
     found = [(row["epoch"], row[name]) for outcome in outcomes for row in outcome.history if _is_finite(row, name)]
     return pd.DataFrame(found, columns=["epoch", name]).groupby("epoch")[name].agg(["mean", "min", "max"])
@@ -119,7 +119,7 @@ def _is_finite(row: dict[str, float], name: str) -> bool:
     return name in row and math.isfinite(row[name])
 
 
-def _gradients(outcomes: Sequence[Outcome]) -> pd.DataFrame | None:
+def _gradients(outcomes: Sequence[RunResult]) -> pd.DataFrame | None:
     """log10 of the norms, layer by epoch, the mean over the seeds where it is finite; None where none is."""
     found = [
         (name.partition("/")[2], int(row["epoch"]), math.log10(value) if 0 < value < math.inf else math.nan)

@@ -43,7 +43,7 @@ def comparisons(document: dict[str, Any]) -> Figure | None:
         if compared := row["against_baseline"]:
             said = verdict(compared)
             line = Line(row["variant"], compared["mean"], compared["interval"], said, f"{said}, n = {compared['n']}")
-            panels.setdefault(row["purpose"], []).append(line)
+            panels.setdefault(row["phase"], []).append(line)
     return _forest(document, panels, "accuracy against the baseline, points")
 
 
@@ -53,7 +53,7 @@ def effects(document: dict[str, Any]) -> Figure | None:
     for each in document["effects"]:
         comment = f"p = {p_value(each['p_holm'])}, n = {each['n']}"
         line = Line(each["effect"], each["mean"], each["interval"], _mark(each), comment)
-        panels.setdefault(each["purpose"], []).append(line)
+        panels.setdefault(each["phase"], []).append(line)
     return _forest(document, panels, "effect of switching on, points of accuracy (p: Holm)")
 
 
@@ -71,11 +71,11 @@ def _forest(document: dict[str, Any], panels: Mapping[str, Sequence[Line]], labe
     figure.suptitle(f"{document['experiment']} · {setting(document)}", fontsize=10)
     ends = [100 * end for lines in panels.values() for line in lines for end in (line.mean, *(line.interval or ()))]
     wide = max(map(abs, ends)) > WIDE
-    for axes, (purpose, lines) in zip(
+    for axes, (phase, lines) in zip(
         figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0], panels.items(), strict=True
     ):
         _panel(axes, lines, names)
-        axes.set_title(f"{purpose}: {MEANING[purpose]}", fontsize=9)
+        axes.set_title(f"{phase}: {MEANING[phase]}", fontsize=9)
         if wide:
             axes.set_xscale("symlog", linthresh=1, linscale=0.5)
             low, high = axes.get_xlim()

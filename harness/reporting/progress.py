@@ -1,4 +1,4 @@
-"""The terminal while something trains: one run, or a table of cells."""
+"""The terminal while something trains: one run, or a table of specs."""
 
 import time
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from harness.config import RunConfig
-from harness.plan import Cell
+from harness.plan import RunSpec
 from harness.reporting.console import duration, log
 from harness.runs.folder import History, RunFolder
 
@@ -83,24 +83,24 @@ class RunDisplay:
         )
 
 
-class CellsDisplay:
-    """Watches the cells that workers train (0: this process): a bar in a terminal, one plain line a cell."""
+class RunsDisplay:
+    """Watches the runs that workers train (0: this process): a bar in a terminal, one plain line a run."""
 
-    def __init__(self, cells: Sequence[Cell], workers: int = 0) -> None:
+    def __init__(self, specs: Sequence[RunSpec], workers: int = 0) -> None:
         # The folders too: naming one hashes its config, and each is looked into twice a second.
-        self._open = [(cell, RunFolder(cell.config)) for cell in cells]
-        self._count, self._workers = len(cells), workers
-        self._cost, self._spent = sum(cell.cost for cell in cells), 0
+        self._open = [(spec, RunFolder(spec.config)) for spec in specs]
+        self._count, self._workers = len(specs), workers
+        self._cost, self._spent = sum(spec.cost for spec in specs), 0
         self._begin = time.monotonic()
         self._progress = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"), console=log, disable=not log.is_terminal, transient=True,
         )  # fmt: skip
-        self._task = self._progress.add_task("cells", total=len(cells), status="")
+        self._task = self._progress.add_task("runs", total=len(specs), status="")
 
-    def __enter__(self) -> "CellsDisplay":
+    def __enter__(self) -> "RunsDisplay":
         workers = f", {self._workers} workers; their logs are in mlruns/workers/" if self._workers else ""
-        log.print(f"{self._count} cells to train{workers}")
+        log.print(f"{self._count} runs to train{workers}")
         self._progress.start()
         return self
 
@@ -108,16 +108,16 @@ class CellsDisplay:
         self._progress.stop()
 
     def update(self) -> None:
-        """Look which cells have ended since the last time."""
-        for cell, folder in list(self._open):
+        """Look which runs have ended since the last time."""
+        for spec, folder in list(self._open):
             result = folder.result()
             if result is None:
                 continue
-            self._open.remove((cell, folder))
-            self._spent += cell.cost
+            self._open.remove((spec, folder))
+            self._spent += spec.cost
             done = self._count - len(self._open)
             seconds = time.monotonic() - self._begin
             eta = f"ETA {duration(seconds * (self._cost - self._spent) / self._spent)}" if self._open else ""
             ended = f"{result.metrics['accuracy']:.3f}" if result.status == "finished" else result.status
-            log.print(f"{done:>4}/{self._count}  {cell.name}: {ended}  {eta}", soft_wrap=True)
+            log.print(f"{done:>4}/{self._count}  {spec.name}: {ended}  {eta}", soft_wrap=True)
             self._progress.update(self._task, completed=done, status=eta)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.common import paths
-from harness.execute.run_one import Outcome
+from harness.plan import RunResult
 from harness.reporting.report_files import write_answer
 from harness.tracking.mlflow_report import log_answer
 
 
-def publish(document: dict[str, Any], outcomes: Sequence[Outcome], to: Path | None) -> None:
+def publish(document: dict[str, Any], outcomes: Sequence[RunResult], to: Path | None) -> None:
     """Write the answer to a folder in `to` (None: mlruns/answers) and log it; the document then says where they are."""
     usual = {"split": "final", "precision": "float32", "engine": "tensorflow"}
     unusual = [document[name] for name, value in usual.items() if document[name] != value]

@@ -6,10 +6,10 @@ from typing import Any
 
 import optuna
 
+from harness.common.files import write_atomically
 from harness.reporting.publish import folder_for
 from harness.reporting.search_figures import draw_search
 from harness.reporting.search_text import markdown
-from harness.runs.folder import write_atomically
 from harness.tracking.mlflow_report import LONGEST_NOTE, log_findings
 
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.execute.run_one import Outcome
+from harness.common.files import write_atomically
+from harness.plan import RunResult
 from harness.reporting import curves as courses
 from harness.reporting import forest
 from harness.reporting.tuning import tuning
-from harness.runs.folder import write_atomically
 
 
-def draw_answer(document: dict[str, Any], outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
+def draw_answer(document: dict[str, Any], outcomes: Sequence[RunResult], folder: Path) -> list[Path]:
     """Draw what there is to show, and return the files."""
     figures = {
         "forest": forest.comparisons(document),

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.execute.run_one import Outcome
+from harness.common.files import write_atomically
+from harness.plan import RunResult
 from harness.reporting.report_figures import draw_answer
 from harness.reporting.tables import flat
 from harness.reporting.text import markdown
-from harness.runs.folder import write_atomically
 
 
-def write_answer(document: dict[str, Any], outcomes: Sequence[Outcome], folder: Path) -> Path:
+def write_answer(document: dict[str, Any], outcomes: Sequence[RunResult], folder: Path) -> Path:
     """Write README.md, answer.json, table.csv and the figures, each whole, and return the page."""
     figures = draw_answer(document, outcomes, folder)
     page = folder / "README.md"

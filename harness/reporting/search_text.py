@@ -59,8 +59,8 @@ def _sentences(document: dict[str, Any]) -> list[str]:
     if best is not None and baseline is not None:
         said.append(
             f"Best validation accuracy {best:.4f} (trial {document['best']}), baseline {baseline:.4f}: "
-            f"{(best - baseline) * 100:+.2f} points. The best of many is partly luck: `harness search --confirm` runs "
-            f"the best three on seeds that no trial used."
+            f"{(best - baseline) * 100:+.2f} points. The best of many is partly selection bias: `harness "
+            f"search --confirm` runs the best three on seeds that no trial used."
         )
     return said
 

@@ -19,8 +19,8 @@ def _scored(document: dict[str, Any]) -> list[tuple[str, str]]:
     """Of every prediction: supported, refuted or inconclusive; and of which variant, because of which numbers."""
     found = []
     for each in document["predictions"]:
-        because = f"{each['variant']}, {each['purpose']}: {each['because']}"
-        if needed := seeds_needed(rows(document, each["purpose"])):
+        because = f"{each['variant']}, {each['phase']}: {each['because']}"
+        if needed := seeds_needed(rows(document, each["phase"])):
             because += f"; too few seeds for a verdict, {needed} needed"
         found.append((each["score"], because))
     return found
@@ -81,17 +81,17 @@ def reservations(document: dict[str, Any]) -> list[str]:
         reasons = [
             run["reason"]
             for run in document["runs"]
-            if run["status"] == "diverged" and (run["variant"], run["purpose"]) == (row["variant"], row["purpose"])
+            if run["status"] == "diverged" and (run["variant"], run["phase"]) == (row["variant"], row["phase"])
         ]
         if reasons:
-            where = f"{row['variant']}, {row['purpose']}"
+            where = f"{row['variant']}, {row['phase']}"
             said.append(f"{where}: {len(reasons)} of {row['n']} runs diverged ({reasons[0]}).")
     if missing := document.get("missing", 0):
         said.append(
-            f"{missing} of {missing + len(document['runs'])} cells are not done yet: this answer is preliminary."
+            f"{missing} of {missing + len(document['runs'])} runs are not done yet: this answer is preliminary."
         )
     if stale := document.get("stale", 0):
-        said.append(f"{stale} finished runs of these cells are by older code, and no part of this answer.")
+        said.append(f"{stale} finished runs of these runs are by older code, and no part of this answer.")
     return said
 
 

@@ -33,17 +33,17 @@ class Table:
 
 def tables(document: dict[str, Any]) -> list[Table]:
     """All that have something to show."""
-    grouped = [(purpose, rows(document, purpose)) for purpose in MEANING]
-    found = [_comparison(purpose, members) for purpose, members in grouped if members]
-    found += [_effects(purpose, members) for purpose in MEANING if (members := _effects_of(document, purpose))]
-    found += [_mechanism(purpose, members) for purpose, members in grouped if _measured(members)]
-    found += [_luck(document["luck"])] if document.get("luck") else []
+    grouped = [(phase, rows(document, phase)) for phase in MEANING]
+    found = [_comparison(phase, members) for phase, members in grouped if members]
+    found += [_effects(phase, members) for phase in MEANING if (members := _effects_of(document, phase))]
+    found += [_mechanism(phase, members) for phase, members in grouped if _measured(members)]
+    found += [_selection_bias(document["selection_bias"])] if document.get("selection_bias") else []
     return found + ([_tuning(document["tuning"])] if document["tuning"] else [])
 
 
-def rows(document: dict[str, Any], purpose: str) -> list[dict[str, Any]]:
+def rows(document: dict[str, Any], phase: str) -> list[dict[str, Any]]:
     """The document's variants under one recipe, or retuned."""
-    return [row for row in document["variants"] if row["purpose"] == purpose]
+    return [row for row in document["variants"] if row["phase"] == phase]
 
 
 def seeds_needed(members: list[dict[str, Any]]) -> int | None:
@@ -58,7 +58,7 @@ def verdict(compared: dict[str, Any]) -> str:
 
 
 def flat(document: dict[str, Any]) -> "pd.DataFrame":
-    """One row per variant and purpose with everything that is known of it; each row says what it was measured on."""
+    """One row per variant and phase with everything that is known of it; each row says what it was measured on."""
     import pandas as pd
 
     about = ("experiment", "recipe", "budget", "data", "split", "train_images", "eval_images", "precision")
@@ -80,7 +80,7 @@ def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:
     return single
 
 
-def _comparison(purpose: str, members: list[dict[str, Any]]) -> Table:
+def _comparison(phase: str, members: list[dict[str, Any]]) -> Table:
     """Each variant beside the baseline."""
     reached = [level for level in members[0]["reached"] if any(row["reached"][level]["share"] for row in members)]
     failed = any(row["diverged"] or row["stuck"] for row in members)
@@ -107,11 +107,11 @@ def _comparison(purpose: str, members: list[dict[str, Any]]) -> Table:
             " / ".join(_first_epoch(row["reached"][level]) for level in reached) for row in members
         ]
         notes.append("Epochs: the median over the runs that got there; *: not all of them did.")
-    if purpose == "retuned":
+    if phase == "retuned":
         columns["learning\nrate"] = [f"{row['learning_rate']:.3g}" for row in members]
     told = {name: cells for name, cells in columns.items() if set(cells) != {NOTHING}}
     cells = [list(row) for row in zip(*told.values(), strict=True)]
-    return Table(f"{purpose}: {MEANING[purpose]}", list(told), cells, notes)
+    return Table(f"{phase}: {MEANING[phase]}", list(told), cells, notes)
 
 
 def _compared(compared: dict[str, Any] | None) -> dict[str, str]:
@@ -120,17 +120,19 @@ def _compared(compared: dict[str, Any] | None) -> dict[str, str]:
     return {
         "difference in points\n[95 % interval]": points(compared["mean"], compared["interval"], "\n"),
         "p\n(Holm)": p_value(compared["p_holm"]),
-        "P(variant >\nbaseline)": _share(compared["superiority"], compared["superiority_interval"]),
+        "P(variant >\nbaseline)": _share(
+            compared["probability_of_improvement"], compared["probability_of_improvement_interval"]
+        ),
         f"p of ±{MARGIN * 100:g}\n(Holm)": p_value(compared["equivalence_p_holm"]),
         "verdict": verdict(compared),
     }
 
 
-def _effects_of(document: dict[str, Any], purpose: str) -> list[dict[str, Any]]:
-    return [effect for effect in document["effects"] if effect["purpose"] == purpose]
+def _effects_of(document: dict[str, Any], phase: str) -> list[dict[str, Any]]:
+    return [effect for effect in document["effects"] if effect["phase"] == phase]
 
 
-def _effects(purpose: str, members: list[dict[str, Any]]) -> Table:
+def _effects(phase: str, members: list[dict[str, Any]]) -> Table:
     """Main effects and interactions of a factorial experiment."""
     header = ["effect of switching on", "n", "points\n[95 % interval]", "p\n(Holm)"]
     cells = [
@@ -138,7 +140,7 @@ def _effects(purpose: str, members: list[dict[str, Any]]) -> Table:
         for each in members
     ]
     note = "An interaction is half the difference between a factor's effect with the other on and with it off."
-    return Table(f"effects and interactions, {purpose}", header, cells, [note])
+    return Table(f"effects and interactions, {phase}", header, cells, [note])
 
 
 def _measured(members: list[dict[str, Any]]) -> list[str]:
@@ -150,14 +152,12 @@ def _measured(members: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _mechanism(purpose: str, members: list[dict[str, Any]]) -> Table:
+def _mechanism(phase: str, members: list[dict[str, Any]]) -> Table:
     """What was measured inside the network."""
     names = _measured(members)
     cells = [[row["variant"], *(_number(row["mechanism"][name]) for name in names)] for row in members]
     notes = [f"{name}: {INSIDE[name].meaning}." for name in names if name in INSIDE]
-    return Table(
-        f"inside the network, {purpose}: mean over layers, epochs and seeds", ["variant", *names], cells, notes
-    )
+    return Table(f"inside the network, {phase}: mean over layers, epochs and seeds", ["variant", *names], cells, notes)
 
 
 def _tuning(tuned: list[dict[str, Any]]) -> Table:
@@ -171,15 +171,20 @@ def _tuning(tuned: list[dict[str, Any]]) -> Table:
     return Table("tuning: validation accuracy by learning rate, one seed", header, cells, [])
 
 
-def _luck(winners: list[dict[str, Any]]) -> Table:
+def _selection_bias(winners: list[dict[str, Any]]) -> Table:
     """How much of what a search found is left on seeds that it never saw."""
     cells = [
         [each["variant"], points(each["searched"], None), points(each["confirmed"], each["interval"]),
-         points(each["luck"], None)]
+         points(each["selection_bias"], None)]
         for each in winners
     ]  # fmt: skip
-    header = ["variant", "gain in the search\n(validation, one seed)", "gain confirmed\n(test, fresh seeds)", "luck"]
-    return Table("how much of the search's gain was luck, in points", header, cells, [])
+    header = [
+        "variant",
+        "gain in the search\n(validation, one seed)",
+        "gain confirmed\n(test, fresh seeds)",
+        "selection_bias",
+    ]
+    return Table("how much of the search's gain was selection bias, in points", header, cells, [])
 
 
 def _accuracy(measured: dict[str, Any] | None) -> str:

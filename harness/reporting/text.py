@@ -127,8 +127,8 @@ def _runs(document: dict[str, Any]) -> Table:
     for run in document["runs"]:
         accuracy = NOTHING if run["accuracy"] is None else f"{run['accuracy']:.4f}"
         tracked = f"[{run['mlflow_run_id'][:8]}]({run['url']})" if run["url"] else NOTHING
-        rows.append([run["name"], run["purpose"], run["status"], accuracy, run["run_key"], tracked])
-    return Table("", ["run", "purpose", "ended", "accuracy", "run key", "in MLflow"], rows, [])
+        rows.append([run["name"], run["phase"], run["status"], accuracy, run["run_key"], tracked])
+    return Table("", ["run", "phase", "ended", "accuracy", "run key", "in MLflow"], rows, [])
 
 
 def origin(document: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """A run's record where there is no MLflow: a bundle, which `harness sync` imports later.
 
     DIR/runs/<key>/config.json, checkpoint.npz, result.json, artifacts/    as in any run folder (harness/runs)
-                  /cell.json          the names that the run goes by
+                  /spec.json          the names that the run goes by
                   /environment.json   tags: versions, hardware, commit; when it began
                   /metrics.jsonl      one line per finished epoch, with its time
                   /bundle.json        the seal, written last: the sha256 of each file, and when the run ended
@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from harness.common.errors import BadInput
+from harness.common.files import write_atomically
 from harness.config import from_json
-from harness.plan import Cell, cell_from_json
-from harness.runs.folder import History, Result, RunFolder, write_atomically
+from harness.plan import RunSpec, run_spec_from_json
+from harness.runs.folder import History, Result, RunFolder
 
 FORMAT = 1
 
@@ -33,18 +34,18 @@ FORMAT = 1
 CHECKPOINT = "checkpoint.npz"
 
 #: What every bundle has; its artifacts and its checkpoint come with them.
-ALWAYS = ("config.json", "cell.json", "environment.json", "metrics.jsonl", "result.json", "artifacts/history.json")
+ALWAYS = ("config.json", "spec.json", "environment.json", "metrics.jsonl", "result.json", "artifacts/history.json")
 
 
 class Bundle:
     """Observes a training and keeps the record, as `harness.tracking.Tracker` does where there is MLflow."""
 
-    def __init__(self, folder: RunFolder, cell: Cell, tags: dict[str, str], source: str) -> None:
-        self.folder, self.cell, self.tags, self.source = folder, cell, tags, source
+    def __init__(self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], source: str) -> None:
+        self.folder, self.spec, self.tags, self.source = folder, spec, tags, source
         self._metrics = folder.path / "metrics.jsonl"
 
     def __enter__(self) -> "Bundle":
-        write_atomically(self.folder.path / "cell.json", self.cell.to_json().encode())
+        write_atomically(self.folder.path / "spec.json", self.spec.to_json().encode())
         place = self.folder.path / "environment.json"
         begun = json.loads(place.read_text())["begun"] if place.exists() else int(time.time() * 1000)
         environment = {"begun": begun, "source": self.source, "tags": self.tags}
@@ -92,7 +93,7 @@ class Sealed:
     """A bundle that is whole. begun, ended: ms since 1970; files: relative to its path."""
 
     path: Path
-    cell: Cell
+    spec: RunSpec
     result: Result
     history: History
     tags: dict[str, str]
@@ -124,13 +125,13 @@ def read_bundle(path: Path) -> Sealed:
             if _sha256(file) != digest:
                 raise BadInput(f"{file} is not what it was when the bundle was sealed: copy the bundle again.")
         environment = json.loads((path / "environment.json").read_text())
-        cell = cell_from_json((path / "cell.json").read_text())
+        spec = run_spec_from_json((path / "spec.json").read_text())
         config = from_json((path / "config.json").read_text())
-        if config != cell.config or config.key != path.name:
+        if config != spec.config or config.key != path.name:
             raise BadInput(f"{path} holds the run {config.key} under another name: copy the bundle again.")
         return Sealed(
             path=path,
-            cell=cell,
+            spec=spec,
             result=Result(**json.loads((path / "result.json").read_text())),
             history=json.loads((path / "artifacts" / "history.json").read_text()),
             tags=environment["tags"],

@@ -23,6 +23,7 @@ import numpy as np
 
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
+from harness.common.files import atomic, write_atomically
 from harness.config import RunConfig, from_json
 
 #: One row per finished epoch: "epoch" (from 1), "timestamp" (ms since 1970), and the metrics of the epoch.
@@ -90,7 +91,7 @@ class RunFolder:
 
     def save(self, state: Mapping[str, Any], history: History) -> None:
         """Write state and history as one file that is either the old one or the new one, never half."""
-        with _atomic(self._checkpoint) as file:
+        with atomic(self._checkpoint) as file:
             arrays: dict[str, Any] = {name: np.asarray(value) for name, value in state.items()}
             names = np.array(json.dumps(sorted(arrays)))
             np.savez(file, history=np.array(json.dumps(history)), names=names, **arrays)
@@ -151,38 +152,3 @@ def all_runs() -> list[RunFolder]:
             folder.result()
             folders.append(folder)
     return folders
-
-
-@contextlib.contextmanager
-def _atomic(path: Path) -> Iterator[Any]:
-    """A file to write that takes the place of `path` only when complete and on the disk."""
-    # One name, so that a process killed while it writes leaves at most one file, and the next one overwrites it.
-    new = path.with_name(f"{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(new, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
-        os.replace(new, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise HarnessError(
-            f"{path} could not be written: {error.strerror or error}. What it held before is intact; free some "
-            f"space (or mend the folder's permissions) and give the same command again (without --fresh): it goes on "
-            f"from there."
-        ) from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file's content as a whole. Raises HarnessError when the disk will not take it."""
-    with _atomic(path) as file:
-        file.write(content)

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from harness.common.errors import BadInput
-from harness.runs.folder import write_atomically
+from harness.common.files import write_atomically
 
 #: What searches must have in common to be compared.
 COMMON = ("data", "data_fingerprint", "budget", "recipe", "precision", "engine", "source", "baseline", "space")

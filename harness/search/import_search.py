@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from harness.common.errors import HarnessError, first_line
 from harness.runs.folder import all_runs
-from harness.search.study import Terms, open_search, recorded_terms
+from harness.search.study import StudyConfig, open_search, recorded_config
 from harness.tracking.mlflow_trial import tag_trial
 
 
@@ -23,7 +23,7 @@ def take_in_searches(database: Path) -> list[dict[str, Any]]:
         storage = f"sqlite:///{database}"
         names = optuna.study.get_all_study_names(storage)
         theirs = [optuna.load_study(study_name=name, storage=storage) for name in sorted(names)]
-        searches = [(study, terms) for study in theirs if (terms := recorded_terms(study))]
+        searches = [(study, terms) for study in theirs if (terms := recorded_config(study))]
     except Exception as error:
         reason = f"it is no whole database of Optuna's ({first_line(error)}): copy it again from where it was made."
         return [{"search": str(database), "status": "refused", "reason": reason}]
@@ -38,7 +38,7 @@ def take_in_searches(database: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _take_in(theirs: optuna.Study, terms: Terms) -> int:
+def _take_in(theirs: optuna.Study, terms: StudyConfig) -> int:
     """Add the trials that this machine lacks, and return how many."""
     ours = open_search(theirs.study_name, terms)
     # One that still runs there, or was killed and not yet found dead, comes with the next import.

@@ -9,12 +9,12 @@ from harness.common import paths
 from harness.common.errors import BadInput
 from harness.data import Dataset
 from harness.experiment import BASELINE
-from harness.plan import TUNING_SEED, Cell
+from harness.plan import TUNING_SEED, RunSpec
 from harness.recipes import recipe_called
 from harness.runs.folder import Result, RunFolder
 from harness.search.space import sample
 from harness.search.spec import Search, load, step_of
-from harness.search.study import Terms, agree, terms_of
+from harness.search.study import StudyConfig, agree, study_config_of
 from harness.tracking.mlflow_trial import tell_trial
 
 #: The validation accuracy that a diverged trial is given: below any that a finished one has, chance (0.1) included, so
@@ -27,23 +27,23 @@ class Unfit(Exception):
 
 
 def join_search(
-    study: optuna.Study, terms: Terms, dataset: Dataset, train: Callable[[Cell], Result]
+    study: optuna.Study, terms: StudyConfig, dataset: Dataset, train: Callable[[RunSpec], Result]
 ) -> Callable[[optuna.Trial], float]:
     """What a worker does with a trial of a study. Raises BadInput where the study was begun on other terms than here.
 
-    train: brings a cell to its end.
+    train: brings a run to its end.
     """
     search = load(terms.search, terms.sampler, terms.pruner)
-    agree(study, terms_of(terms.search, search, dataset, terms.settings))
+    agree(study, study_config_of(terms.search, search, dataset, terms.settings))
     return lambda trial: objective(trial, search, terms, dataset, train)
 
 
 def objective(
-    trial: optuna.Trial, search: Search, terms: Terms, dataset: Dataset, train: Callable[[Cell], Result]
+    trial: optuna.Trial, search: Search, terms: StudyConfig, dataset: Dataset, train: Callable[[RunSpec], Result]
 ) -> float:
     """The validation accuracy of a sampled recipe. Raises TrialPruned where the pruner gives it up at a rung.
 
-    train: brings a cell to its end.
+    train: brings a run to its end.
     """
     (_, base), (_, shrunk) = recipe_called(terms.recipe), plan.shrunk_recipe(dataset, terms.settings)
     sampled = sample(search.space, trial)
@@ -54,18 +54,18 @@ def objective(
         variant = BASELINE if trial.user_attrs.get("is_baseline") else f"trial {trial.number}"
         try:
             changes = search.changes_at(base, shrunk, sampled) | {"epochs": epochs}
-            cell = plan.cell(terms.search, variant, changes, dataset, terms.settings, TUNING_SEED, "search")
+            spec = plan.run_spec(terms.search, variant, changes, dataset, terms.settings, TUNING_SEED, "search")
         except BadInput as error:
             raise Unfit(str(error)) from error
-        result = train(cell)
-        folder = RunFolder(cell.config)
+        result = train(spec)
+        folder = RunFolder(spec.config)
         history = folder.history()
         spent["pflop"] += history[-1]["pflop"] if history else 0.0
         spent["seconds"] += sum(row["epoch_seconds"] for row in history)
         accuracy = result.metrics.get("accuracy", DIVERGED)
         for name, value in spent.items():
             trial.set_user_attr(name, value)
-        trial.set_user_attr("run_key", cell.config.key)
+        trial.set_user_attr("run_key", spec.config.key)
         trial.set_user_attr("epochs", epochs)
         trial.report(accuracy, step_of(rung))
         last = epochs == terms.epochs[-1] or result.status == "diverged"

@@ -21,7 +21,7 @@ from harness.source_hash import source_hash
 
 
 @dataclass(frozen=True)
-class Terms:
+class StudyConfig:
     """What all trials of a study have in common; recorded in it, so that a worker which differs is refused.
 
     baseline: the run key of the baseline, which stands for the recipe, the images and the code that all trials start
@@ -44,14 +44,14 @@ class Terms:
 
     @property
     def settings(self) -> Settings:
-        """How a trial's cells are run."""
+        """How a trial's runs are run."""
         return Settings(self.budget, self.recipe, "tune", self.engine, self.precision)  # type: ignore[arg-type]
 
 
-def terms_of(name: str, search: Search, dataset: Dataset, settings: Settings) -> Terms:
+def study_config_of(name: str, search: Search, dataset: Dataset, settings: Settings) -> StudyConfig:
     """The terms under which the code and data here would search."""
-    baseline = plan.cell(name, BASELINE, {}, dataset, settings, plan.TUNING_SEED, "search")
-    return Terms(
+    baseline = plan.run_spec(name, BASELINE, {}, dataset, settings, plan.TUNING_SEED, "search")
+    return StudyConfig(
         search=name,
         recipe=settings.recipe,
         budget=settings.budget,
@@ -68,13 +68,13 @@ def terms_of(name: str, search: Search, dataset: Dataset, settings: Settings) ->
     )
 
 
-def study_name(terms: Terms, suffix: str = "") -> str:
+def study_name(terms: StudyConfig, suffix: str = "") -> str:
     """The name of the study in the database: the queue's and the dashboard's."""
     engine = queue.suffix(terms.engine)
     return " ".join(filter(None, [terms.search, terms.recipe, terms.budget, terms.data, suffix, *engine]))
 
 
-def open_search(name: str, terms: Terms) -> optuna.Study:
+def open_search(name: str, terms: StudyConfig) -> optuna.Study:
     """The study of that name under these terms, made if need be. Raises BadInput when it has others."""
     study = queue.open_study(name)
     with filelock.FileLock(paths.mlruns() / "optuna.lock"):
@@ -84,11 +84,11 @@ def open_search(name: str, terms: Terms) -> optuna.Study:
     return study
 
 
-def recorded_terms(study: optuna.Study) -> Terms | None:
-    """The terms of a study, or None where it is no search but a queue of cells."""
+def recorded_config(study: optuna.Study) -> StudyConfig | None:
+    """The terms of a study, or None where it is no search but a queue of specs."""
     known = study.user_attrs.get("terms")
     try:
-        return Terms(**known) if known else None
+        return StudyConfig(**known) if known else None
     except TypeError as error:
         raise BadInput(
             f"The study {study.study_name!r} was begun by another version of this harness ({error}): begin another one "
@@ -96,9 +96,9 @@ def recorded_terms(study: optuna.Study) -> Terms | None:
         ) from error
 
 
-def agree(study: optuna.Study, terms: Terms) -> None:
+def agree(study: optuna.Study, terms: StudyConfig) -> None:
     """Give the study its sampler and pruner. Raises BadInput that names what differs where it has other terms."""
-    theirs, ours = dataclasses.asdict(recorded_terms(study) or terms), dataclasses.asdict(terms)
+    theirs, ours = dataclasses.asdict(recorded_config(study) or terms), dataclasses.asdict(terms)
     flat = [{**each.pop("space"), **each} for each in (theirs, ours)]
     differences = [
         f"{name} was {_said(flat[0], name)} and is {_said(flat[1], name)} here"
@@ -118,7 +118,7 @@ def _said(values: dict[str, Any], name: str) -> str:
     return value[:12] if name in ("data_fingerprint", "source") else str(value)
 
 
-def plan_trials(study: optuna.Study, search: Search, terms: Terms, total: int) -> None:
+def plan_trials(study: optuna.Study, search: Search, terms: StudyConfig, total: int) -> None:
     """Let so many trials wait in a study as are missing to `total`; the first one of all is the baseline.
 
     A trial that was cut off waits again, as the same recipe.

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from harness.runs.folder import RunFolder, write_atomically
+from harness.common.files import write_atomically
+from harness.runs.folder import RunFolder
 from harness.tracking.mlflow_store import has_no_database, tracking_uri, ui_url
 
 

@@ -69,19 +69,19 @@ def _metrics(document: dict[str, Any]) -> Iterator[tuple[str, float]]:
     for row in document["variants"]:
         # What MLflow takes in the name of a metric is less than what may be in the name of a variant.
         variant = re.sub(r"[^\w. -]+", "-", row["variant"]).strip(". ")
-        purpose = "" if row["purpose"] == "same recipe" else f" {row['purpose']}"
+        phase = "" if row["phase"] == "same recipe" else f" {row['phase']}"
         if row["accuracy"]:
-            yield f"accuracy{purpose}/{variant}", row["accuracy"]["mean"]
+            yield f"accuracy{phase}/{variant}", row["accuracy"]["mean"]
         if row["against_baseline"]:
-            yield f"difference in points{purpose}/{variant}", 100 * row["against_baseline"]["mean"]
+            yield f"difference in points{phase}/{variant}", 100 * row["against_baseline"]["mean"]
 
 
 def _note(document: dict[str, Any]) -> str:
     """What came of the predictions, and a link to every run; where that is too long, not to those that come last."""
     links: dict[str, list[str]] = {}
-    for run in sorted(document["runs"], key=lambda run: run["purpose"] == "tuning"):
-        label = f"{run['learning_rate']:.3g}" if run["purpose"] == "tuning" else str(run["seed"])
-        links.setdefault(f"{run['variant']}, {run['purpose']}", []).append(_link(label, run["url"]))
+    for run in sorted(document["runs"], key=lambda run: run["phase"] == "tuning"):
+        label = f"{run['learning_rate']:.3g}" if run["phase"] == "tuning" else str(run["seed"])
+        links.setdefault(f"{run['variant']}, {run['phase']}", []).append(_link(label, run["url"]))
     lines = [f"**{document['question']}**", ""]
     lines += [f"- **{verdict}**: {because}" for verdict, because in findings(document)]
     lines += [

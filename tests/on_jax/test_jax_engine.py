@@ -268,9 +268,9 @@ def without(tmp_path: Path, *packages: str) -> dict[str, str]:
 
 def test_cells_are_planned_here_trained_there_and_synced(harness, mlruns: Path, tmp_path: Path) -> None:
     """There: without TensorFlow, MLflow and Optuna."""
-    cells, bundles = tmp_path / "cells.json", tmp_path / "bundles"
+    specs, bundles = tmp_path / "specs.json", tmp_path / "bundles"
     words = ("baseline", "--budget", "smoke", "--data", "digits", "--engine", "jax")
-    planned = harness("plan", *words, "--out", str(cells))
+    planned = harness("plan", *words, "--out", str(specs))
     assert planned.returncode == 0, planned.stderr
     there = os.environ | without(tmp_path, "tensorflow", "mlflow", "optuna")
 
@@ -280,11 +280,11 @@ def test_cells_are_planned_here_trained_there_and_synced(harness, mlruns: Path, 
         assert ran.returncode == 0, ran.stderr
         return json.loads(ran.stdout)["runs"][0]
 
-    first = run("--cells", str(cells))
+    first = run("--specs", str(specs))
     assert (first["status"], first["trained"]) == ("finished", True)
     # As an experiment the same command finds nothing left to train, and answers.
     assert not run(*words)["trained"]
-    # Here, where there is TensorFlow, the bundle is the cell's result, and its model can be used.
+    # Here, where there is TensorFlow, the bundle is the spec's result, and its model can be used.
     for status in ("imported", "known"):
         synced = harness("sync", str(bundles), "--json", KERAS_BACKEND="tensorflow")
         assert synced.returncode == 0, synced.stderr

@@ -25,12 +25,12 @@ from harness.commands.bench.contenders import Setup
 from harness.commands.bench.document import USUAL_BATCH, Measurements, derive
 from harness.common import paths
 from harness.common.errors import BadInput
+from harness.common.files import write_atomically
 from harness.common.hardware import sees_gpu
 from harness.data.validate import TRAIN_IMAGES
 from harness.engine.protocol import ENGINES
 from harness.recipes import named
 from harness.reporting.console import duration, log, out
-from harness.runs.folder import write_atomically
 
 #: Images that each contender trains in a round: on two cores about 7 s for this engine and 20 s for `fit`; on a GPU an
 #: epoch.
