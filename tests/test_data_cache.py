@@ -12,7 +12,7 @@ from harness import data
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.data import cache
-from harness.data import load as loading
+from harness.data import loader as loading
 
 pytest_plugins = "data_fixtures"
 pytestmark = pytest.mark.usefixtures("isolated", "small_counts")

@@ -28,7 +28,8 @@ def elsewhere(code: str) -> int:
 
     Not by a fork: that copies the locks which other threads hold at that moment, and waits for them for ever.
     """
-    imports = "import os\nfrom harness.execute import work_queue as queue\nfrom harness.plan import run_spec_from_json\n"
+    imports = "import os\n"
+    imports += "from harness.execute import work_queue as queue\nfrom harness.plan import run_spec_from_json\n"
     return subprocess.run([sys.executable, "-c", imports + code], timeout=120).returncode
 
 

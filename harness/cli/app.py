@@ -4,7 +4,8 @@ import sys
 
 from rich.markup import escape
 
-from harness.cli import run as experiments  # noqa: F401
+# Each registers its commands.
+from harness.cli import offline, run, search, tools  # noqa: F401
 from harness.cli.options import app
 from harness.common import paths
 from harness.common import signals as interrupts

@@ -8,11 +8,11 @@ from harness.common.errors import BadInput
 from harness.data import known, layouts
 from harness.data.cache import cached
 from harness.data.dataset import Dataset, fingerprint
-from harness.data.digits import digits
 from harness.data.download import Unavailable
 from harness.data.download import download as download_archive
 from harness.data.find import find, places
 from harness.data.layouts.source import Source, reading
+from harness.data.sklearn_digits import digits
 from harness.data.validate import validate
 from harness.data.ways import how_to_get_cifar10
 
