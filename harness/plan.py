@@ -1,23 +1,19 @@
 """From an experiment to its specs: which runs answer it, and which of them are done."""
 
 import dataclasses
-import json
 import statistics
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from harness.common.errors import BadInput
-from harness.config import Network, Precision, Recipe, RunConfig, SplitName, change, from_json
+from harness.config import Network, Precision, Recipe, RunConfig, SplitName, change
 from harness.data import Dataset, Split, split, subset
 from harness.experiment import Experiment
 from harness.recipes import BUDGETS, recipe_called
-from harness.runs.folder import History, Result, RunFolder, all_runs
+from harness.runs.folder import all_runs
+from harness.runs.spec import Phase, RunSpec
 from harness.source_hash import source_hash
-
-#: A variant is run under the baseline's recipe, and again with a learning rate of its own, tuned first; a search
-#: (harness/search) runs recipes that it samples.
-Phase = Literal["same recipe", "tuning", "retuned", "search"]
 
 #: The learning rates tried for every variant, as factors on the recipe's own. One grid and one seed for all.
 TUNING_FACTORS = (1 / 9, 1 / 3, 1.0, 3.0, 9.0)
@@ -37,64 +33,6 @@ class Settings:
     engine: str = "tensorflow"
     precision: Precision = "float32"
     changes: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """One run of one variant: what it is (`config`), and the names it goes by; `changes` are those of `--set`.
-
-    `factor` is on the learning rate of the recipe.
-    """
-
-    experiment: str
-    variant: str
-    budget: str
-    recipe: str
-    phase: Phase
-    config: RunConfig
-    changes: str = ""
-    factor: float = 1.0
-
-    @property
-    def name(self) -> str:
-        """As it appears in tables and in MLflow."""
-        usual = {"full", "final"}
-        unusual = [word for word in (self.budget, self.config.split) if word not in usual]
-        rate = [] if self.phase == "same recipe" else [f"rate {self.config.recipe.learning_rate:.3g}"]
-        # The rungs of a trial differ in nothing else.
-        rate += [f"{self.config.recipe.epochs} epochs"] if self.phase == "search" else []
-        variant = ", ".join(filter(None, [self.variant, self.changes]))
-        return " ".join([variant, self.recipe, *rate, *unusual, f"seed {self.config.seed}"])
-
-    @property
-    def keeps_model(self) -> bool:
-        """Whether figures and the model of this one run are kept: of small runs by the hundred nobody wants them."""
-        return self.experiment == "baseline" or self.budget == "full"
-
-    @property
-    def cost(self) -> int:
-        """Training images the run goes through."""
-        return self.config.train_images * self.config.recipe.epochs
-
-    def to_json(self) -> str:
-        """Text that `run_spec_from_json` reads."""
-        return json.dumps({**vars(self), "config": json.loads(self.config.to_json())}, sort_keys=True)
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A run that is over: what it was (`spec`), where it is kept, how it ended, and its rows, one an epoch."""
-
-    spec: RunSpec
-    folder: RunFolder
-    result: Result
-    history: History
-
-
-def run_spec_from_json(text: str) -> RunSpec:
-    """The inverse of `RunSpec.to_json`."""
-    values = json.loads(text)
-    return RunSpec(**values | {"config": from_json(json.dumps(values["config"]))})
 
 
 def run_specs(

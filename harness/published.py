@@ -5,8 +5,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.common.lazy import lazy_import
+
 if TYPE_CHECKING:
     import pandas as pd
+else:
+    pd = lazy_import("pandas")
 
 #: "Model is able to achieve an accuracy of 0.86, with crossentropy < 0.7 on the test set".
 ACCURACY_TARGET = 0.86
@@ -21,8 +25,6 @@ MILESTONES = (0.80, ACCURACY_TARGET)
 @cache
 def curve() -> "pd.DataFrame":
     """Columns epoch, train_accuracy, test_accuracy, train_loss, test_loss; 200 rows, NaN where off the figure."""
-    import pandas as pd
-
     return pd.read_csv(Path(__file__).with_name("published_curve.csv"))
 
 

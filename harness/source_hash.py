@@ -72,7 +72,17 @@ def _imported(tree: ast.Module) -> dict[str, str]:
                 module = ours and _is_module(node, alias.name)
                 dotted = alias.name if ours else f"{node.module}.{alias.name}"
                 names[alias.asname or alias.name] = "" if module else dotted
+        elif isinstance(node, ast.Assign) and (lazy := _lazily_imported(node)):
+            ours = lazy.partition(".")[0] == "harness"
+            names |= {target.id: "" if ours else lazy for target in node.targets if isinstance(target, ast.Name)}
     return names
+
+
+def _lazily_imported(node: ast.Assign) -> str:
+    """The module of `name = lazy_import("module")`; empty for any other assignment."""
+    call = node.value
+    is_lazy = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "lazy_import"
+    return call.args[0].value if is_lazy else ""  # type: ignore[attr-defined]
 
 
 def _is_module(node: ast.ImportFrom, name: str) -> bool:
@@ -92,6 +102,9 @@ class _Canonical(ast.NodeTransformer):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         return None
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        return None if _lazily_imported(node) else self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> ast.AST | None:
         is_typing = ast.unparse(node.test).endswith("TYPE_CHECKING")

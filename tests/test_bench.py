@@ -1,7 +1,6 @@
 """The bench's arithmetic and its pipes. What is fast is not tested: that is what the bench is for."""
 
 import dataclasses
-import inspect
 import json
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from harness.commands.bench import bench
 from harness.commands.bench.child import Child
 from harness.commands.bench.document import TARGETS, Measurements, Target, derive
 from harness.common.errors import HarnessError
-from harness.reporting.progress import RunDisplay
 
 MEASURED = Measurements(
     images_per_s={
@@ -138,11 +136,6 @@ def test_a_child_ends_when_its_parent_is_gone() -> None:
         assert json.loads(child.stdout.readline()) == {"ready": 1}  # and not what was printed
         child.stdin.close()
         assert child.wait(timeout=10) == 1
-
-
-def test_the_method_that_the_bench_listens_at_is_there() -> None:
-    """`harness.commands.bench.command` replaces it to hear of the first step."""
-    assert list(inspect.signature(RunDisplay.step).parameters) == ["self", "done", "steps_per_epoch"]
 
 
 def torch_alone() -> Any:

@@ -17,14 +17,15 @@ from conftest import Command, command, document, mlflow_runs
 from harness import data, experiment, plan
 from harness.cli.app import main
 from harness.commands import spec_list as spec_list
+from harness.commands.execution import in_the_terminal
 from harness.commands.sync import sync
-from harness.common import paths
 from harness.common.errors import BadInput
 from harness.execute import import_bundle as imported
 from harness.execute import run_one
 from harness.plan import RunSpec, Settings
 from harness.runs.bundle import Bundle, read_bundle
 from harness.runs.folder import Result, RunFolder
+from harness.tracking.recorder import MlflowRecorder
 
 BEGUN = 1_700_000_000_000
 Make = Callable[..., Path]
@@ -41,25 +42,28 @@ def make(mlruns: Path, tmp_path: Path, spec: RunSpec) -> Make:
     """Make the bundle of a run of three epochs that nobody trained, 0.5 accurate; returns its folder."""
 
     def make(spec: RunSpec = spec, *, seal: bool = True) -> Path:
-        paths.go_offline(tmp_path / "bundles")
-        folder = RunFolder(spec.config)
-        history: list[dict[str, float]] = []
-        with folder.locked(), Bundle(folder, spec, {"variant": spec.variant, "device": "abacus"}, "there") as bundle:
-            environment = json.loads((folder.path / "environment.json").read_text())
-            (folder.path / "environment.json").write_text(json.dumps(environment | {"begun": BEGUN}))
-            bundle.started(history)
-            for epoch in (1, 2, 3):
-                row = {"epoch": epoch, "timestamp": BEGUN + 1000 * epoch, "test_accuracy": epoch / 6, "pflop": 1e-6}
-                history = [*history, row]
-                folder.save({"model/weight": np.zeros(3)}, history)
-                bundle.epoch(row)
-            errors = dict.fromkeys("abcdefghij", 0.5)
-            result = Result("finished", "", {"accuracy": 0.5, "training_seconds": 3.0}, "ab" * 32, errors, [])
-            folder.finish(result, history)
-            if seal:
-                bundle.finish(result, history, None, np.zeros(0))
-        paths.go_offline(None)
-        return folder.path
+        with pytest.MonkeyPatch.context() as there:
+            there.setenv("HARNESS_MLRUNS", str(tmp_path / "bundles"))
+            folder = RunFolder(spec.config)
+            history: list[dict[str, float]] = []
+            with (
+                folder.locked(),
+                Bundle(folder, spec, {"variant": spec.variant, "device": "abacus"}, "there") as bundle,
+            ):
+                environment = json.loads((folder.path / "environment.json").read_text())
+                (folder.path / "environment.json").write_text(json.dumps(environment | {"begun": BEGUN}))
+                bundle.started(history)
+                for epoch in (1, 2, 3):
+                    row = {"epoch": epoch, "timestamp": BEGUN + 1000 * epoch, "test_accuracy": epoch / 6, "pflop": 1e-6}
+                    history = [*history, row]
+                    folder.save({"model/weight": np.zeros(3)}, history)
+                    bundle.epoch(row)
+                errors = dict.fromkeys("abcdefghij", 0.5)
+                result = Result("finished", "", {"accuracy": 0.5, "training_seconds": 3.0}, "ab" * 32, errors, [])
+                folder.finish(result, history)
+                if seal:
+                    bundle.finish(result, history, None, np.zeros(0))
+            return folder.path
 
     return make
 
@@ -183,7 +187,7 @@ def test_what_mlflow_was_not_told_of_a_bundle_is_told_and_not_computed(
         patched.setattr("harness.commands.sync.tell_mlflow", lambda *arguments: None)
         sync(tmp_path / "bundles")
     monkeypatch.setattr(run_one, "open_engine", lambda *arguments: pytest.fail("nothing is left to compute"))
-    result = run_one.run_one(unportrayed, data.load("digits"))
+    result = run_one.run_one(unportrayed, data.load("digits"), in_the_terminal(MlflowRecorder()))
     assert result.weights_sha256 == "ab" * 32
     (run,) = mlflow_runs(mlruns)
     assert (run.info.start_time, run.data.tags["device"]) == (BEGUN, "abacus")
@@ -268,7 +272,6 @@ def test_options_that_contradict_each_other_are_refused(
     monkeypatch.setattr("sys.argv", ["harness", "run", *words])
     with pytest.raises(SystemExit) as exit:
         main()
-    paths.go_offline(None)
     assert exit.value.code == 2
     assert says in " ".join(capsys.readouterr().err.split())
 

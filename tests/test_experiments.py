@@ -22,6 +22,7 @@ from harness.experiment import Experiment, Prediction, factorial
 from harness.metrics import INSIDE
 from harness.plan import Settings
 from harness.runs.folder import Result, RunFolder
+from harness.tracking.recorder import MlflowRecorder
 
 ALL = experiment.names()
 
@@ -74,7 +75,7 @@ def test_a_variant_that_is_the_baseline_under_a_recipe_is_left_out(
     mlruns: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def variants(name: str, recipe: str, **changes: str) -> set[str]:
-        job = Job(Request([name], "smoke", recipe, data="digits", changes=changes))
+        job = Job(Request([name], "smoke", recipe, data="digits", changes=changes), MlflowRecorder())
         keys = {spec.variant: spec.config.key for spec in job.specs[name]}
         assert len(set(keys.values())) == len(keys)
         assert {p.variant for p in job.experiments[name].predictions} <= set(keys)

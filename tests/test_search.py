@@ -27,7 +27,14 @@ from harness.search.objective import Unfit
 from harness.search.results import best_of, describe_study, finished
 from harness.search.space import describe, parameters_of, sample
 from harness.search.spec import PRUNERS, SAMPLERS, step_of
-from harness.search.study import agree, open_search, plan_trials, recorded_config, study_config_of, study_name
+from harness.search.study import (
+    check_compatible,
+    open_search,
+    plan_trials,
+    recorded_config,
+    study_config_of,
+    study_name,
+)
 
 FAST = RECIPES["fast"][1]
 
@@ -109,7 +116,7 @@ def study(mlruns: Path, dataset: Dataset, settings: plan.Settings):
 def test_a_study_keeps_its_terms_and_names_what_differs(study) -> None:
     opened, terms, _ = study
     assert recorded_config(opened) == terms
-    agree(opened, terms)
+    check_compatible(opened, terms)
     for differs, words in (
         ({"source": "b" * 12}, "source was .* and is bbbbbbbbbbbb here"),
         ({"data_fingerprint": "e" * 64}, "data_fingerprint was ffffffffffff and is eeeeeeeeeeee here"),
@@ -119,7 +126,7 @@ def test_a_study_keeps_its_terms_and_names_what_differs(study) -> None:
         ({"baseline": "d" * 16}, "baseline was .* and is dddddddddddddddd here"),
     ):
         with pytest.raises(BadInput, match=words):
-            agree(opened, dataclasses.replace(terms, **differs))
+            check_compatible(opened, dataclasses.replace(terms, **differs))
 
 
 def test_trials_are_planned_once_and_the_baseline_first(study) -> None:
@@ -246,9 +253,12 @@ def test_a_diverged_trial_counts_as_worse_than_chance(study, dataset: Dataset, m
 
     opened, terms, search = study
     plan_trials(opened, search, terms, 1)
-    monkeypatch.setattr(trials, "tell_trial", lambda folder, trial, why: None)
     diverged = Result("diverged", "the loss was nan in epoch 1 of 3", {}, "", {}, [])
-    queue.work([opened], lambda spec: 0.0, lambda t: trials.objective(t, search, terms, dataset, lambda spec: diverged))
+    queue.work(
+        [opened],
+        lambda spec: 0.0,
+        lambda t: trials.objective(t, search, terms, dataset, lambda spec: diverged, lambda *told: None),
+    )
     (only,) = describe_study(opened, "?")["trials"]
     assert (only["ended"], only["accuracy"], only["reason"]) == ("diverged", 0.0, diverged.reason)
     # It steers the sampler, but is nothing to compare with.

@@ -12,7 +12,6 @@ from optuna.distributions import FloatDistribution as Float
 from optuna.trial import TrialState
 
 from harness import plan
-from harness.common import paths
 from harness.data import Dataset
 from harness.execute import work_queue as queue
 from harness.search import Search
@@ -38,8 +37,8 @@ def there(mlruns: Path, tmp_path: Path, terms: StudyConfig) -> There:
     """Search on a machine without MLflow, up to so many trials; returns its database."""
 
     def search(total: int, objective: Callable[[optuna.Trial], float] | None = None, folder: str = "bundles") -> Path:
-        paths.go_offline(tmp_path / folder)
-        try:
+        with pytest.MonkeyPatch.context() as there:
+            there.setenv("HARNESS_MLRUNS", str(tmp_path / folder))
             study = open_search("a search", terms)
             plan_trials(study, SEARCH, terms, total)
 
@@ -52,8 +51,6 @@ def there(mlruns: Path, tmp_path: Path, terms: StudyConfig) -> There:
                 return rate
 
             queue.work([study], lambda spec: 0.0, objective or usual)
-        finally:
-            paths.go_offline(None)
         return tmp_path / folder / "optuna.db"
 
     return search

@@ -11,8 +11,8 @@ from harness import analysis as statistics
 from harness import published as notebook
 from harness import tracking
 from harness.experiment import BASELINE, Experiment, Prediction, factorial_name
-from harness.plan import Phase, RunResult
 from harness.runs.folder import History
+from harness.runs.spec import Phase, RunResult
 
 #: Test accuracies whose first epoch is told.
 LEVELS = (0.5, 0.7, 0.8, 0.86)

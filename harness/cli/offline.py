@@ -37,12 +37,13 @@ def plan(
     """
     from harness.commands import spec_list as spec_list
     from harness.commands.run import Job, Request
+    from harness.tracking.recorder import MlflowRecorder
 
     changes = dict(name_and_value(text) for text in setting or [])
     request = Request(
         experiments, budget, recipe, seeds, split, (), data, engine, precision, changes, retune
     )  # fmt: skip
-    count = spec_list.write(out, Job(request).planned())
+    count = spec_list.write(out, Job(request, MlflowRecorder()).planned())
     then = (
         f"Train them with harness run --specs {out} --offline DIR" if count else "All that is asked for is done here."
     )

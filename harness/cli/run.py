@@ -18,9 +18,9 @@ from harness.cli.options import (
     show,
     show_answers,
 )
-from harness.common import paths
+from harness.commands.execution import choose_recorder, in_the_terminal
 from harness.common.errors import BadInput
-from harness.reporting.console import log, print_runs
+from harness.reporting.console import log, preview, print_runs
 
 
 @app.command()
@@ -74,16 +74,15 @@ def run(
     harness run --specs specs.json --offline bundles
     ```
     """
-    if offline:
-        # For all of this process: there is no other place for runs then.
-        paths.go_offline(offline)
+    recorder = choose_recorder(offline)
     if bool(experiments) == bool(specs):
         raise BadInput("Give either experiments (`harness run ablate_bn`) or their list (`--specs specs.json`).")
     if specs:
         _refuse_all_but(context, "--specs", "--offline", "--workers", "--slurm", "--probe", "--json")
-        from harness.commands.spec_list import train
+        from harness.commands import spec_list
 
-        document = train(specs, workers=workers, probe=probe, slurm=slurm)
+        execution = in_the_terminal(recorder, probe=probe, workers=workers, slurm=slurm)
+        document = spec_list.train(specs, execution)
         show(document, json, print_runs)
         if any(run["status"] == "diverged" for run in document["runs"]):
             raise typer.Exit(1)
@@ -95,10 +94,8 @@ def run(
         experiments or [], budget, recipe, seeds, split, variant or [], data, engine, precision, changes, retune, probe,
         workers, slurm, fresh,
     )  # fmt: skip
-    job = Job(request)
+    job = Job(request, recorder)
     if dry_run:
-        from harness.reporting.console import preview
-
         show(job.preview(), json, preview)
         return
     try:
@@ -151,7 +148,7 @@ def compare(
 
     changes = dict(name_and_value(text) for text in setting or [])
     request = Request(what, budget, recipe, seeds, split, (), data, engine, precision, changes, retune)
-    show_answers(comparison.compare(request, to), json)
+    show_answers(comparison.compare(request, choose_recorder(None), to), json)
 
 
 @app.command()

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import Data, Engine, Json, Offline, Precision, Slurm, app, show
+from harness.commands.execution import choose_recorder
 from harness.common.errors import BadInput
-from harness.common.paths import go_offline
 from harness.reporting.console import log
 
 
@@ -48,14 +48,13 @@ def search(
     ```
     """
     from harness.commands.search import Request, SearchJob
-    from harness.execute.pool import explained
+    from harness.execute.work_queue import explained
     from harness.plan import parse_seeds
     from harness.recipes import new_name
     from harness.reporting.search_text import print_search
     from harness.reporting.text import print_answer
 
-    if offline:
-        go_offline(offline)
+    recorder = choose_recorder(offline)
     fresh_seeds = parse_seeds(seeds)
     if offline and to:
         raise BadInput("--to does not go with --offline: tables and figures are made where `harness sync` imports.")
@@ -69,7 +68,7 @@ def search(
     )  # fmt: skip
     try:
         with explained():
-            job = SearchJob(request)
+            job = SearchJob(request, recorder)
             if confirm:
                 document = job.confirm(fresh_seeds, to)
                 show(document, json, print_answer)
@@ -121,6 +120,6 @@ def worker(
         harness worker "search fast quick cifar10"
     ```
     """
-    from harness.execute.pool import join
+    from harness.commands.worker import work
 
-    join(studies, probe=probe)
+    work(studies, probe=probe)

@@ -4,39 +4,45 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import experiment
 from harness.analysis.report import answer
 from harness.commands.run import Job, Request
 from harness.common.errors import BadInput
+from harness.common.lazy import lazy_import
 from harness.config import RunConfig
 from harness.experiment import BASELINE, Experiment
-from harness.plan import RunResult, RunSpec
 from harness.runs.folder import RunFolder, all_runs
+from harness.runs.spec import RunResult, RunSpec
+from harness.tracking.recorder import Recorder
+
+if TYPE_CHECKING:
+    from harness.reporting import publish
+else:
+    # matplotlib takes seconds to import.
+    publish = lazy_import("harness.reporting.publish")
 
 #: What runs must have in common to be compared.
 COMMON = ("data", "data_fingerprint", "split", "train_images", "eval_images")
 
 
-def compare(what: Request, to: Path | None) -> list[dict[str, Any]]:
+def compare(what: Request, recorder: Recorder, to: Path | None) -> list[dict[str, Any]]:
     """The documents of experiments, or the one of some runs, whose keys then stand in the place of experiments.
 
     Tables and figures are written to `to`; None is mlruns/answers.
     """
     if all(name in experiment.names() for name in what.experiments):
-        documents = Job(what).publish(to)
+        documents = Job(what, recorder).publish(to)
         if not documents:
             raise BadInput(
                 f"Nothing of {', '.join(what.experiments)} is stored at the budget {what.budget}: `harness run "
                 f"{what.experiments[0]} --budget {what.budget}` trains it."
             )
         return documents
-    from harness.reporting.publish import publish
-
     compared, outcomes = _of_runs([_run(name) for name in what.experiments])
     document = answer(compared, outcomes) | {"missing": 0, "stale": 0}
-    publish(document, outcomes, to)
+    publish.publish(document, outcomes, to)
     return [document]
 
 

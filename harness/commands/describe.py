@@ -10,9 +10,10 @@ from harness import recipes
 from harness.common.errors import BadInput
 from harness.common.paths import mlruns
 from harness.config import change
-from harness.data import how_to_get_cifar10, load, sample_figure
+from harness.data import how_to_get_cifar10, load
 from harness.engine.backend import default_engine, import_keras
 from harness.reporting.console import log, out
+from harness.reporting.data_figure import sample_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

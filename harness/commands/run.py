@@ -1,25 +1,34 @@
-"""`harness run`: from the words of a command line to trained specs, and the documents that answer the questions."""
+"""`harness run`: from the words of a command line to trained runs, and the documents that answer the questions."""
 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from harness import experiment, plan
 from harness.analysis.report import answer, best_factors
-from harness.common import paths
+from harness.commands.execution import TERMINAL, advise, in_the_terminal
 from harness.common.errors import BadInput
-from harness.common.hardware import resolve_precision
+from harness.common.lazy import lazy_import
 from harness.config import SplitName, change
 from harness.data import Dataset, how_to_get_cifar10, load
-from harness.engine.protocol import ENGINES
-from harness.execute.run_one import forget, is_done, result_of
-from harness.execute.train_all import train_all
+from harness.engine.backend import ENGINES
+from harness.engine.devices import resolve_precision
+from harness.execute.pool import train_all
+from harness.execute.run_one import Displays, forget, is_done, result_of
 from harness.experiment import BASELINE, Experiment
-from harness.plan import RunSpec, Settings
+from harness.plan import Settings
 from harness.recipes import BUDGETS, named, recipe_called
 from harness.reporting.console import log
+from harness.runs.spec import RunSpec
+from harness.tracking.recorder import Recorder
+
+if TYPE_CHECKING:
+    from harness.reporting import publish
+else:
+    # matplotlib takes seconds to import.
+    publish = lazy_import("harness.reporting.publish")
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,8 @@ class Request:
 class Job:
     """A request whose words all fit, with its data and its specs. Raises BadInput for what does not fit."""
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    def __init__(self, request: Request, recorder: Recorder) -> None:
+        self.request, self.recorder = request, recorder
         self._trained: set[str] = set()
         # What is wrong with the command is said before any data is looked for, let alone downloaded.
         self.experiments = {name: _chosen(name, request) for name in request.experiments}
@@ -79,10 +88,11 @@ class Job:
             if retune and each.variants
         }
 
-    def train(self) -> None:
+    def train(self, displays: Displays = TERMINAL) -> None:
         """Bring every run to its end: under the one recipe and tuning first, then with the tuned learning rates."""
-        self._train([*_flat(self.specs), *_flat(self.tuning)])
-        self._train(_flat(self._retuned()))
+        advise(self.request.engine)
+        self._train([*_flat(self.specs), *_flat(self.tuning)], displays)
+        self._train(_flat(self._retuned()), displays)
 
     def publish(self, to: Path | None = None) -> list[dict[str, Any]]:
         """Each experiment's document, from the runs that are done; with its tables, figures and MLflow run.
@@ -99,17 +109,14 @@ class Job:
                 document = answer(each, done, self._trained) | {"missing": missing, "stale": plan.stale(planned)}
                 documents.append(document)
                 # Some of its variants are no answer to an experiment, and must not take the place of one.
-                if each.variants and not self.request.variants and not paths.is_offline():
-                    # Only now: matplotlib and MLflow take seconds to import.
-                    from harness.reporting.publish import publish
-
-                    publish(document, done, to)
+                if each.variants and not self.request.variants and not self.recorder.offline:
+                    publish.publish(document, done, to)
         return documents
 
     def planned(self) -> list[RunSpec]:
         """The runs that are not done: those at the tuned learning rates only where the tuning is."""
         every = [*_flat(self.specs), *_flat(self.tuning), *_flat(self._retuned())]
-        return [spec for spec in every if not is_done(spec)]
+        return [spec for spec in every if not is_done(spec, self.recorder)]
 
     def _retuned(self) -> dict[str, list[RunSpec]]:
         """The runs at the tuned learning rates, of the experiments whose tuning is done."""
@@ -122,16 +129,17 @@ class Job:
                 retuned[name] = plan.retuned_specs(name, each, factors, self.dataset, self.settings, self.seeds[name])
         return retuned
 
-    def _train(self, wanted: list[RunSpec]) -> None:
+    def _train(self, wanted: list[RunSpec], displays: Displays) -> None:
         if self.request.fresh:
             # A retuned run whose best rate is the recipe's own has been trained anew already.
             for spec in wanted:
                 if spec.config.key not in self._trained:
-                    forget(spec)
+                    forget(spec, self.recorder)
         request = self.request
-        self._trained |= train_all(
-            wanted, self.dataset, workers=request.workers, probe=request.probe, slurm=request.slurm
+        execution = in_the_terminal(
+            self.recorder, probe=request.probe, workers=request.workers, slurm=request.slurm, displays=displays
         )
+        self._trained |= train_all(wanted, self.dataset, execution)
 
     def preview(self) -> dict[str, Any]:
         """What `harness run --dry-run` tells: the specs, and which of them are done."""
@@ -142,7 +150,7 @@ class Job:
                 "run_key": key,
                 "name": spec.name,
                 "phase": spec.phase,
-                "done": is_done(spec),
+                "done": is_done(spec, self.recorder),
                 "images": spec.cost,
             }
             for key, spec in planned.items()

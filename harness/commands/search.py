@@ -2,33 +2,49 @@
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 
 from harness import plan
 from harness.analysis.report import answer
+from harness.commands.execution import advise, in_the_terminal
 from harness.commands.run import find_data
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
-from harness.common.hardware import resolve_precision
+from harness.common.lazy import lazy_import
+from harness.common.signals import allowed
 from harness.config import change
 from harness.data import Dataset
-from harness.engine.protocol import ENGINES
-from harness.execute import work_queue as queue
-from harness.execute.run_one import result_of
-from harness.execute.train_all import train_all, warn_of_slow_engine
+from harness.engine.backend import ENGINES
+from harness.engine.devices import resolve_precision
+from harness.execute import work_queue
+from harness.execute.pool import accuracy_of, train_all
+from harness.execute.run_one import result_of, run_one
+from harness.execute.workers import start_workers
 from harness.experiment import BASELINE, Experiment
 from harness.plan import Settings
 from harness.recipes import BUDGETS, named, recipe_called, save
 from harness.reporting.console import log
+from harness.reporting.search_progress import SearchDisplay
+from harness.runs.folder import Result
+from harness.runs.spec import RunSpec
+from harness.search.objective import join_search
 from harness.search.results import baseline_of, complete, describe_study, finished
 from harness.search.space import parameters_of
 from harness.search.spec import load
 from harness.search.study import open_search, plan_trials, study_config_of, study_name
+from harness.tracking.recorder import Recorder
+
+if TYPE_CHECKING:
+    from harness.reporting import publish, publish_search
+else:
+    # matplotlib and plotly take seconds to import.
+    publish = lazy_import("harness.reporting.publish")
+    publish_search = lazy_import("harness.reporting.publish_search")
 
 #: How many of the best trials are confirmed.
 WINNERS = 3
@@ -55,13 +71,13 @@ class Request:
 class SearchJob:
     """A request whose words all fit, with its data and its study. Raises BadInput for what does not fit."""
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    def __init__(self, request: Request, recorder: Recorder) -> None:
+        self.request, self.recorder = request, recorder
         if request.trials < 1:
             raise BadInput(f"--trials {request.trials} asks for no trial at all; give at least 1.")
         if request.workers < 1:
             raise BadInput(f"--workers {request.workers} does not fit: at least one process has to do the work.")
-        if paths.is_offline() and (request.workers > 1 or request.slurm is not None):
+        if recorder.offline and (request.workers > 1 or request.slurm is not None):
             raise BadInput("--offline does not go with --workers or --slurm: one process does all the work then.")
         self.search = load(request.search, request.sampler, request.pruner)
         named("budget", BUDGETS, request.budget)
@@ -72,29 +88,25 @@ class SearchJob:
         precision = resolve_precision(request.precision, request.engine)
         self.settings = Settings(request.budget, request.recipe, "tune", request.engine, precision)
         self.dataset: Dataset = find_data(request.data, may_fall_back=request.budget == "smoke")
-        self.terms = study_config_of(request.search, self.search, self.dataset, self.settings)
-        self.study: optuna.Study = open_search(study_name(self.terms, request.study), self.terms)
+        self.study_config = study_config_of(request.search, self.search, self.dataset, self.settings)
+        self.study: optuna.Study = open_search(study_name(self.study_config, request.study), self.study_config)
 
     def run(self) -> None:
         """Bring the study to as many trials as were asked for, counting those that are done."""
-        warn_of_slow_engine(self.request.engine)
-        # Only now: the workers' module imports what they train with.
-        from harness.execute.pool import search_here, start_workers
-        from harness.reporting.search_progress import SearchDisplay
-
+        advise(self.request.engine)
         done = -1
-        plan_trials(self.study, self.search, self.terms, self.request.trials)
+        plan_trials(self.study, self.search, self.study_config, self.request.trials)
         # More than once where a worker elsewhere was stopped: what it was at is found only when nothing waits.
-        while not queue.is_empty(self.study):
+        while not work_queue.is_empty(self.study):
             if len(finished(self.study)) == done:
                 raise HarnessError(
                     f"The workers ended before the trials did; their last words are in {paths.mlruns() / 'workers'}. "
                     f"What is done is kept, and the same command goes on from there."
                 )
             done = len(finished(self.study))
-            with SearchDisplay(self.study, self.request.workers) as display:
-                if paths.is_offline():
-                    search_here(self.study, self.dataset, display.update)
+            with SearchDisplay(self.study, 0 if self.recorder.offline else self.request.workers) as display:
+                if self.recorder.offline:
+                    self._search_here(display.update)
                 else:
                     start_workers(
                         [self.study.study_name],
@@ -103,17 +115,26 @@ class SearchJob:
                         probe=False,
                         slurm=self.request.slurm,
                     )
-            plan_trials(self.study, self.search, self.terms, self.request.trials)
+            plan_trials(self.study, self.search, self.study_config, self.request.trials)
         log.print(f"{self.study.study_name}: all {len(finished(self.study))} trials are done.", soft_wrap=True)
+
+    def _search_here(self, watch: Callable[[], None]) -> None:
+        """Work through the study in this process. watch: called before every run."""
+        execution = in_the_terminal(self.recorder, probe=False)
+
+        def run(spec: RunSpec) -> Result:
+            watch()
+            with allowed():
+                return run_one(spec, self.dataset, execution)
+
+        search = join_search(self.study, self.study_config, self.dataset, run, lambda folder, trial, pruned: None)
+        work_queue.work([self.study], lambda spec: accuracy_of(run(spec)), search)
 
     def publish(self, to: Path | None = None) -> dict[str, Any]:
         """The document of the study, published unless offline: tables and figures in `to` (None: mlruns/answers)."""
         document = describe_study(self.study, self.search.question) | {"command": self._command()}
-        if not paths.is_offline():
-            # Only now: matplotlib, plotly and MLflow take seconds to import.
-            from harness.reporting.publish_search import publish
-
-            publish(document, self.study, to)
+        if not self.recorder.offline:
+            publish_search.publish(document, self.study, to)
         return document
 
     def confirm(self, seeds: Sequence[int], to: Path | None = None) -> dict[str, Any]:
@@ -143,8 +164,9 @@ class SearchJob:
         )
         name = " ".join(filter(None, [self.request.search, self.request.study, "confirmed"]))
         planned = plan.run_specs(name, experiment, self.dataset, settings, list(seeds))
-        workers = None if paths.is_offline() else self.request.workers
-        trained = train_all(planned, self.dataset, workers=workers, probe=False, slurm=self.request.slurm)
+        workers = None if self.recorder.offline else self.request.workers
+        execution = in_the_terminal(self.recorder, probe=False, workers=workers, slurm=self.request.slurm)
+        trained = train_all(planned, self.dataset, execution)
         done = [outcome for spec in planned if (outcome := result_of(spec))]
         document = answer(experiment, done, trained) | {
             "missing": len(planned) - len(done),
@@ -154,10 +176,8 @@ class SearchJob:
         document["selection_bias"] = _selection_bias(
             document, {f"trial {t.number}": (t.value or 0.0) - (baseline.value or 0.0) for t in winners}
         )
-        if not paths.is_offline():
-            from harness.reporting.publish import publish
-
-            publish(document, done, to)
+        if not self.recorder.offline:
+            publish.publish(document, done, to)
         return document
 
     def save(self, name: str, document: dict[str, Any]) -> Path:

@@ -9,9 +9,9 @@ from harness.common import paths
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.data import load
-from harness.execute.run_one import result_of
-from harness.execute.train_all import train_all
-from harness.plan import RunSpec, run_spec_from_json
+from harness.execute.pool import train_all
+from harness.execute.run_one import Execution, result_of
+from harness.runs.spec import RunSpec, run_spec_from_json
 
 FORMAT = 1
 
@@ -46,7 +46,7 @@ def read(file: Path) -> list[RunSpec]:
     return specs
 
 
-def train(file: Path, *, workers: int | None, probe: bool, slurm: str | None) -> dict[str, Any]:
+def train(file: Path, execution: Execution) -> dict[str, Any]:
     """Bring the runs of a file to their end; the document of how they ended.
 
     Raises BadInput for a file that does not fit, and HarnessError for a run that cannot be brought to its end.
@@ -61,7 +61,7 @@ def train(file: Path, *, workers: int | None, probe: bool, slurm: str | None) ->
         if len(names) > 1:
             raise BadInput(f"{file} has runs of {len(names)} {what} ({', '.join(sorted(names))}): plan them apart.")
     dataset = load("digits" if specs[0].config.data == "digits" else None)
-    trained = train_all(specs, dataset, workers=workers, probe=probe, slurm=slurm)
+    trained = train_all(specs, dataset, execution)
     ended = [found for spec in specs if (found := result_of(spec))]
     return {
         "specs": str(file),

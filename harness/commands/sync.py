@@ -1,13 +1,14 @@
 """`harness sync`: bundles that were made elsewhere become runs here, with their times, and their runs are done."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from harness import data, tracking
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
+from harness.common.lazy import lazy_import
 from harness.data import Dataset
 from harness.execute.import_bundle import take_in, tell_mlflow
 from harness.execute.run_one import check
@@ -15,6 +16,12 @@ from harness.reporting.console import log, out
 from harness.runs.bundle import Sealed, is_sealed, read_bundle
 from harness.runs.folder import RunFolder
 from harness.tracking import is_tracked
+
+if TYPE_CHECKING:
+    from harness.search import import_search
+else:
+    # Optuna takes seconds to import, and most bundles come without a search.
+    import_search = lazy_import("harness.search.import_search")
 
 #: A folder with one of these is a bundle, or what is left of one.
 SIGNS = ("bundle.json", "spec.json", "config.json")
@@ -61,10 +68,7 @@ def sync(directory: Path) -> dict[str, Any]:
 
 
 def _searches_in(database: Path) -> list[dict[str, Any]]:
-    # Only now: Optuna takes seconds to import, and most bundles come without a search.
-    from harness.search.import_search import take_in_searches
-
-    rows = take_in_searches(database)
+    rows = import_search.take_in_searches(database)
     for row in rows:
         log.print(f"search {row['search']}: {row['status']}", soft_wrap=True)
     return rows

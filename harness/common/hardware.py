@@ -2,10 +2,6 @@
 
 import os
 import platform
-from typing import cast, get_args
-
-from harness.common.errors import BadInput
-from harness.config import Precision
 
 
 def _cpuinfo(field: str) -> str:
@@ -22,41 +18,14 @@ def cpu_name() -> str:
     return f"{_cpuinfo('model name') or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
-def resolve_precision(asked: str, engine: str) -> Precision:
-    """`auto` is bfloat16 where the hardware multiplies it: a GPU, or a CPU with avx512_bf16 or amx_bf16.
-
-    Elsewhere bfloat16 is emulated and several times slower than float32, so `auto` is float32; and so it is for JAX on
-    any CPU.
-    """
-    if asked in get_args(Precision):
-        return cast(Precision, asked)
-    if asked != "auto":
-        raise BadInput(f"--precision {asked} does not fit: it is auto, float32 or bfloat16.")
-    return "bfloat16" if _multiplies_bfloat16(engine) else "float32"
+def cpu_flags() -> set[str]:
+    """The instruction sets that the processor says it has; empty where the system does not tell."""
+    return set(_cpuinfo("flags").split())
 
 
-def _multiplies_bfloat16(engine: str) -> bool:
-    if sees_gpu(engine):
-        return True
-    flags = _cpuinfo("flags").split()
-    return engine == "tensorflow" and ("avx512_bf16" in flags or "amx_bf16" in flags)
-
-
-def sees_gpu(engine: str) -> bool:
-    """Whether the engine's framework finds a GPU."""
-    # Importing it takes seconds: it is asked only where a driver says that there may be one.
-    if not has_gpu():
-        return False
-    from harness.engine.backend import import_keras
-
-    import_keras(engine)
-    if engine == "jax":
-        import jax
-
-        return jax.default_backend() == "gpu"
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
+def cores() -> list[int]:
+    """The processor cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def gpus() -> list[str]:

@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING
 
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
+from harness.common.lazy import lazy_import
 from harness.data.layouts.official import BINARY, defect
 from harness.data.lock import locked
 
 if TYPE_CHECKING:
+    import requests
+    import rich.console as rich_console
+    import rich.progress as rich_progress
     from rich.progress import Progress
+    from urllib3 import exceptions as urllib3_errors
+else:
+    requests = lazy_import("requests")
+    rich_console = lazy_import("rich.console")
+    rich_progress = lazy_import("rich.progress")
+    urllib3_errors = lazy_import("urllib3.exceptions")
 
 OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 TIMEOUT = (5, 60)  # seconds to connect: a machine without network must know soon; seconds between two pieces
@@ -69,21 +79,24 @@ def _verify(part: Path) -> None:
 
 def _receive(part: Path) -> None:
     """Fill `part` to its end, going on after a broken connection as long as each new one brings something."""
-    from requests import RequestException
-    from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-    from urllib3.exceptions import HTTPError
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.DownloadColumn(),
+        rich_progress.TransferSpeedColumn(),
+    )
+    with rich_progress.Progress(*columns, console=rich_console.Console(stderr=True)) as progress:
         while True:
             before = _size(part)
             try:
                 return _continue(part, progress)
-            except (InvalidSchema, InvalidURL, MissingSchema) as error:
+            except (
+                requests.exceptions.InvalidSchema,
+                requests.exceptions.InvalidURL,
+                requests.exceptions.MissingSchema,
+            ) as error:
                 raise BadInput(f"$CIFAR10_URL is {url()}, which is no http(s) address. Correct or unset it.") from error
-            except (RequestException, HTTPError) as error:
+            except (requests.RequestException, urllib3_errors.HTTPError) as error:
                 if _size(part) <= before:
                     raise Unavailable(_reason(error, part)) from error
                 log.info("the download broke off after %s bytes: %s", f"{_size(part):,}", error)
@@ -91,8 +104,6 @@ def _receive(part: Path) -> None:
 
 def _continue(part: Path, progress: "Progress") -> None:
     """One request for what `part` still lacks. Raises requests' or urllib3's error where it breaks off."""
-    import requests
-
     have = _size(part)
     # As it is stored: a server that wraps the .gz in another encoding would count Range in other bytes.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
@@ -115,9 +126,7 @@ def _continue(part: Path, progress: "Progress") -> None:
 
 
 def _reason(error: Exception, part: Path) -> str:
-    from requests import HTTPError
-
-    if isinstance(error, HTTPError):
+    if isinstance(error, requests.HTTPError):
         return f"{url()} answers {error.response.status_code} {error.response.reason}"
     if _size(part):
         return f"{url()} broke off after {_size(part):,} bytes, which are kept: the next try goes on from there"

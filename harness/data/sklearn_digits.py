@@ -2,7 +2,11 @@
 
 import numpy as np
 
+from harness.common.lazy import lazy_import
 from harness.data.dataset import Dataset, fingerprint
+
+datasets = lazy_import("sklearn.datasets")
+model_selection = lazy_import("sklearn.model_selection")
 
 TEST_SHARE = 0.2
 SPLIT_SEED = 0  # fixed: which digits are test images is part of what `digits` means
@@ -14,15 +18,12 @@ def digits() -> Dataset:
     8x8 pixels of 0..16 become 32x32x3 of 0..255, each pixel a block of 4x4. For seeing the machinery work where
     there is no CIFAR-10: a result on them says nothing about CIFAR-10 and is never compared with one.
     """
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    bunch = load_digits()
+    bunch = datasets.load_digits()
     pixels = np.rint(bunch.images * 255 / 16).astype(np.uint8)
     large = pixels.repeat(4, axis=1).repeat(4, axis=2)
     images = np.repeat(large[..., np.newaxis], 3, axis=3)
     labels = bunch.target.astype(np.int32)
-    train, test = train_test_split(
+    train, test = model_selection.train_test_split(
         np.arange(len(labels)), test_size=TEST_SHARE, stratify=labels, random_state=SPLIT_SEED
     )
     train.sort()

@@ -6,7 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.common.errors import BadInput
+from harness.common.lazy import lazy_import
 from harness.data.dataset import Dataset, Images
+
+model_selection = lazy_import("sklearn.model_selection")
 
 VALIDATION_SHARE = 0.1
 SPLIT_SEED = 0  # fixed, whatever the run's seed: every search judges by the same images
@@ -35,10 +38,8 @@ def split(dataset: Dataset, name: str) -> Split:
         train, test = (dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)
         return Split(name, *train, *test, "test", dataset.class_names)
     if name == "tune":
-        from sklearn.model_selection import train_test_split
-
         labels = dataset.train_labels
-        train, held_out = train_test_split(
+        train, held_out = model_selection.train_test_split(
             np.arange(len(labels)), test_size=VALIDATION_SHARE, stratify=labels, random_state=SPLIT_SEED
         )
         train.sort()

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import importlib
 import os
 import sys
 import tempfile
@@ -52,10 +53,8 @@ def _import_tensorflow() -> None:
         # TensorFlow would import JAX, for a converter, where it finds it: 1.5 of the 7.4 seconds that it takes (three
         # starts each way in turn, 2-core Xeon 2.30 GHz, 2026-11-26).
         with _quietly((*NOT_NEEDED, "scipy", "jax")):
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()
-            import keras  # noqa: F401
+            importlib.import_module("tensorflow").config.list_physical_devices()
+            importlib.import_module("keras")
     except ImportError as error:
         raise HarnessError(
             f"TensorFlow cannot be imported ({error}). `make install` installs what requirements.lock names; on a "
@@ -74,12 +73,11 @@ def _import_jax() -> None:
     try:
         # Keras on JAX would import TensorFlow for its input pipelines where it finds it.
         with _quietly((*NOT_NEEDED, "tensorflow")):
-            import jax
-
+            jax = importlib.import_module("jax")
             jax.config.update("jax_compilation_cache_dir", str(paths.cache() / "jax"))
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
             jax.devices()
-            import keras  # noqa: F401
+            importlib.import_module("keras")
     except ImportError as error:
         raise HarnessError(
             f"JAX cannot be imported ({error}). `.venv/bin/python -m pip install jax` gets it for the CPU, "

@@ -17,7 +17,7 @@ from harness.runs.folder import History, Result, RunFolder
 
 
 @dataclass(frozen=True)
-class Ended:
+class TrainedRun:
     """A run at its end. probabilities: float32 [N, 10] of the evaluation images, by the final model."""
 
     result: Result
@@ -26,8 +26,8 @@ class Ended:
     probabilities: np.ndarray
 
 
-class Observer(Protocol):
-    """Who watches a run: the terminal, the tracker."""
+class Callback(Protocol):
+    """Who watches a training: the terminal, the tracker, a benchmark."""
 
     def started(self, history: History) -> None:
         """The run starts or goes on, with these epochs done."""
@@ -44,25 +44,25 @@ def train(
     engine: Engine,
     split: Split,
     folder: RunFolder,
-    observers: Sequence[Observer],
+    callbacks: Sequence[Callback],
     *,
     probe: bool = False,
-) -> Ended:
+) -> TrainedRun:
     """Train to the end; the caller holds the folder's lock. `probe` looks inside the network after every epoch.
 
     Each finished epoch is on the disk before anybody hears of it,
     so a kill at any moment loses the running epoch and nothing else.
     """
     state, history = folder.load() or (engine.initial_state(), [])
-    for observer in observers:
-        observer.started(history)
+    for callback in callbacks:
+        callback.started(history)
     steps = config.train_images // config.recipe.batch_size
     for epoch in range(len(history), config.recipe.epochs):
         begin = time.perf_counter()
 
         def on_step(done: int) -> None:
-            for observer in observers:
-                observer.step(done, steps)
+            for callback in callbacks:
+                callback.step(done, steps)
 
         before = state
         state, trained = engine.train_epoch(before, epoch, on_step)
@@ -73,7 +73,7 @@ def train(
         if broken or not (math.isfinite(trained.loss) and np.isfinite(probabilities).all()):
             where = f"; {len(broken)} of {len(state)} arrays of the state are not finite" if broken else ""
             reason = f"the loss was {trained.loss} in epoch {epoch + 1} of {config.recipe.epochs}{where}"
-            return Ended(Result("diverged", reason, {}, "", {}, []), state, history, probabilities)
+            return TrainedRun(Result("diverged", reason, {}, "", {}, []), state, history, probabilities)
         row: dict[str, float] = {
             "epoch": epoch + 1,
             "timestamp": int(time.time() * 1000),
@@ -92,12 +92,12 @@ def train(
             row["probe_seconds"] = time.perf_counter() - begin
         history = [*history, row]
         folder.save(state, history)
-        for observer in observers:
-            observer.epoch(row)
-    return _conclude(engine, state, history, split)
+        for callback in callbacks:
+            callback.epoch(row)
+    return _evaluate_at_the_end(engine, state, history, split)
 
 
-def _conclude(engine: Engine, state: State, history: History, split: Split) -> Ended:
+def _evaluate_at_the_end(engine: Engine, state: State, history: History, split: Split) -> TrainedRun:
     probabilities = engine.evaluate(state, split.eval_images)
     classes = len(split.class_names)
     pairs = split.eval_labels * classes + probabilities.argmax(axis=1)
@@ -115,7 +115,7 @@ def _conclude(engine: Engine, state: State, history: History, split: Split) -> E
         error_per_class={name: float(e) for name, e in zip(split.class_names, errors, strict=True)},
         confusion=confusion.tolist(),
     )
-    return Ended(result, state, history, probabilities)
+    return TrainedRun(result, state, history, probabilities)
 
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -11,11 +11,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from harness.common.errors import BadInput
-from harness.config import RunConfig
-from harness.data import Split
-from harness.engine.backend import ENGINES, import_keras
-
 #: name -> array; anything `numpy.asarray` takes, so an accelerator's arrays may stay where they are.
 State = Mapping[str, Any]
 
@@ -60,17 +55,3 @@ class Engine(Protocol):
 
     def export(self, state: State) -> Any:
         """The trained network as a plain `keras.Model` (raw pixels in, probabilities out), free of this package."""
-
-
-def open_engine(config: RunConfig, split: Split) -> Engine:
-    """The engine that a configuration names."""
-    if config.engine not in ENGINES:
-        raise BadInput(f"There is no engine called {config.engine!r}; there is {', '.join(ENGINES)}.")
-    import_keras(config.engine)
-    if config.engine == "jax":
-        from harness.engine.jax.engine import JaxEngine
-
-        return JaxEngine(config, split)
-    from harness.engine.tensorflow.engine import TensorFlowEngine
-
-    return TensorFlowEngine(config, split)

@@ -3,16 +3,25 @@
 import os
 import shutil
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.common.lazy import lazy_import
 from harness.data import Dataset
 from harness.engine.backend import ENGINES, import_keras
 from harness.plan import images_of
 from harness.runs.bundle import CHECKPOINT, Sealed
 from harness.runs.folder import RunFolder
 from harness.tracking import Tracker, supersede
+
+if TYPE_CHECKING:
+    from harness.engine import network
+    from harness.engine import state as engine_state
+else:
+    # Both import Keras.
+    network = lazy_import("harness.engine.network")
+    engine_state = lazy_import("harness.engine.state")
 
 
 def take_in(sealed: Sealed, folder: RunFolder) -> None:
@@ -49,8 +58,5 @@ def _model(sealed: Sealed, dataset: Dataset) -> Any:
     if not wanted or engine is None:
         return None
     import_keras(engine)
-    from harness.engine.network import pixel_statistics
-    from harness.engine.state import export
-
     with np.load(sealed.path / CHECKPOINT) as state:
-        return export(config, pixel_statistics(images_of(config, dataset).train_images), state)
+        return engine_state.export(config, network.pixel_statistics(images_of(config, dataset).train_images), state)

@@ -1,233 +1,134 @@
-"""Work from the queue, done by this process or by workers of it: runs of experiments, and trials of searches."""
+"""Brings runs to their end: what is done is left alone, one run is trained here, several go through the queue.
 
-import contextlib
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+Offline there is no queue: this process trains one after the other.
+"""
 
-import optuna
-import psutil
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from harness.common import paths
-from harness.common.errors import HarnessError, first_line
-from harness.common.hardware import gpus, has_gpu
+from harness.common.errors import BadInput, HarnessError, first_line
+from harness.common.files import write_atomically
+from harness.common.lazy import lazy_import
 from harness.common.signals import allowed
-from harness.data import Dataset, load
-from harness.execute import work_queue as queue
-from harness.execute.run_one import run_one
-from harness.execute.slurm import work_through
-from harness.execute.train_all import incomplete
-from harness.plan import RunSpec
-from harness.recipes import named
-from harness.reporting.progress import RunDisplay, RunsDisplay
+from harness.data import Dataset
+from harness.execute.run_one import Execution, is_done, run_one
 from harness.runs.folder import Result, RunFolder
-from harness.search.objective import join_search
-from harness.search.study import recorded_config
+from harness.runs.spec import RunSpec
 
-#: Memory of one worker, in bytes, with room to spare: what `make bench` measures is under 3 GB.
-WORKER_MEMORY = 3 * 1024**3
+if TYPE_CHECKING:
+    import optuna
 
-#: Seconds that a worker gets to end its run in good order.
-PATIENCE = 60
+    from harness.execute import work_queue, workers
+else:
+    # Optuna takes seconds to import, and one run needs no queue.
+    work_queue = lazy_import("harness.execute.work_queue")
+    workers = lazy_import("harness.execute.workers")
 
 
 class Diverged(Exception):
     """A run that ended without an accuracy: its reason goes into the queue."""
 
 
-def through_the_queue(
-    specs: Sequence[RunSpec], dataset: Dataset, workers: int | None, *, probe: bool, slurm: str | None = None
-) -> None:
+def train_all(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) -> set[str]:
+    """Train what is not done yet; return, when every run has a result, the keys of those that had none before.
+
+    Raises BadInput where workers are asked for offline, and HarnessError for a run that cannot be brought to its end.
+    """
+    if execution.recorder.offline and (execution.workers or execution.slurm is not None):
+        raise BadInput("--offline does not go with --workers or --slurm: workers meet in Optuna's database.")
+    # Of several experiments that share a run the first one trains it: reversed, as in a dict the last one stays.
+    distinct = {spec.config.key: spec for spec in reversed(specs)}
+    todo = [spec for spec in specs if distinct[spec.config.key] is spec and not is_done(spec, execution.recorder)]
+    if len(todo) == 1 and execution.slurm is None:
+        with execution.displays.run(todo[0].name, todo[0].config) as display:
+            run_one(todo[0], dataset, execution, [display])
+    elif todo and execution.recorder.offline:
+        _in_turn(todo, dataset, execution)
+    elif todo:
+        _through_the_queue(todo, dataset, execution)
+    return {spec.config.key for spec in todo}
+
+
+def accuracy_of(result: Result) -> float:
+    """The accuracy of a run. Raises Diverged where it has none."""
+    if result.status == "diverged":
+        raise Diverged(f"diverged: {result.reason}")
+    return result.metrics["accuracy"]
+
+
+def _in_turn(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) -> None:
+    """Train runs one after the other; one that fails does not stop the others, the HarnessError at the end names it.
+
+    Those that share a compiled program come in a row, as an engine keeps few of them.
+    """
+    failed: dict[str, str] = {}
+    with execution.displays.runs(specs, 0) as display:
+        for spec in sorted(specs, key=lambda spec: repr((spec.config.network, spec.config.recipe.optimizer))):
+            try:
+                run_one(spec, dataset, execution)
+            except Exception as error:
+                failed[spec.name] = first_line(error)
+                # Nobody watches there, and one line is little to go by.
+                file = RunFolder(spec.config).path / "error.txt"
+                write_atomically(file, "".join(traceback.format_exception(error)).encode())
+            display.update()
+    if failed:
+        raise _incomplete(failed, len(specs))
+
+
+def _through_the_queue(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) -> None:
     """Bring runs to their end. One that fails does not stop the others; the HarnessError at the end names it."""
     names = list(dict.fromkeys(study_name(spec) for spec in specs))
-    with explained():
-        studies = {name: queue.open_study(name) for name in names}
+    with work_queue.explained():
+        studies = {name: work_queue.open_study(name) for name in names}
         for name, study in studies.items():
-            queue.enqueue(study, [spec for spec in specs if study_name(spec) == name])
-        count = min(workers or default_workers(len(specs)), len(specs))
-        if count == 1 and slurm is None:
-            _work_here(list(studies.values()), dataset, specs, probe=probe)
+            work_queue.enqueue(study, [spec for spec in specs if study_name(spec) == name])
+        count = min(execution.workers or workers.default_workers(len(specs)), len(specs))
+        if count == 1 and execution.slurm is None:
+            _work_here(list(studies.values()), dataset, specs, execution)
         else:
-            with RunsDisplay(specs, count) as display:
-                start_workers(names, count, display.update, probe=probe, slurm=slurm)
+            with execution.displays.runs(specs, count) as display:
+                workers.start_workers(names, count, display.update, probe=execution.probe, slurm=execution.slurm)
         missing = [spec for spec in specs if RunFolder(spec.config).result() is None]
-        failed = queue.failures(list(studies.values()), missing) if missing else {}
+        failed = work_queue.failures(list(studies.values()), missing) if missing else {}
     if missing:
-        raise incomplete({spec.name: failed.get(spec.config.key, "its worker died") for spec in missing}, len(specs))
+        raise _incomplete({spec.name: failed.get(spec.config.key, "its worker died") for spec in missing}, len(specs))
 
 
 def study_name(spec: RunSpec) -> str:
     """Where a run waits."""
     tuning = ["tuning"] if spec.phase == "tuning" else []
     return " ".join(
-        [spec.experiment, spec.recipe, spec.budget, spec.config.data, *tuning, *queue.suffix(spec.config.engine)]
+        [spec.experiment, spec.recipe, spec.budget, spec.config.data, *tuning, *work_queue.suffix(spec.config.engine)]
     )
 
 
-def default_workers(count: int) -> int:
-    """One worker on a GPU, and for a few runs; else one per core, as small steps leave two cores half idle."""
-    cores = len(_cores())
-    if has_gpu() or count < 2 * cores:
-        return 1
-    return max(1, min(cores, int(psutil.virtual_memory().available // WORKER_MEMORY)))
-
-
-def _work_here(studies: Sequence[optuna.Study], dataset: Dataset, specs: Sequence[RunSpec], *, probe: bool) -> None:
+def _work_here(
+    studies: Sequence["optuna.Study"], dataset: Dataset, specs: Sequence[RunSpec], execution: Execution
+) -> None:
     """Work through the queue in this process, showing each run."""
     place = {spec.config.key: number for number, spec in enumerate(specs, start=1)}
 
     def train(spec: RunSpec) -> float:
         number = place.get(spec.config.key)
         suffix = f" ({number} of {len(specs)})" if number and len(specs) > 1 else ""
-        with RunDisplay(spec.name + suffix, spec.config) as display:
-            return _accuracy(_run(spec, dataset, display, probe))
+        return accuracy_of(run_shown(spec, dataset, execution, suffix))
 
-    queue.work(studies, train)
-
-
-def join(names: Sequence[str], *, probe: bool) -> None:
-    """`harness worker`: work through some studies, until nothing waits in them.
-
-    Raises BadInput where a search was begun with other code or data than those here.
-    """
-    datasets: dict[str, Dataset] = {}
-
-    def data(name: str) -> Dataset:
-        if name not in datasets:
-            datasets[name] = load("digits" if name == "digits" else None)
-        return datasets[name]
-
-    def run(spec: RunSpec) -> Result:
-        with RunDisplay(spec.name, spec.config) as display:
-            return _run(spec, data(spec.config.data), display, probe)
-
-    searches: dict[str, Callable[[optuna.Trial], float]] = {}
-    with explained():
-        known = {name: name for name in queue.known_studies()}
-        studies = [queue.open_study(named("study", known, name)) for name in names]
-        for study in studies:
-            terms = recorded_config(study)
-            if terms:
-                searches[study.study_name] = join_search(study, terms, data(terms.data), run)
-        queue.work(studies, lambda spec: _accuracy(run(spec)), lambda trial: searches[trial.study.study_name](trial))
+    work_queue.work(studies, train)
 
 
-def search_here(study: optuna.Study, dataset: Dataset, watch: Callable[[], None]) -> None:
-    """Work through a search in this process. watch: called before every run."""
-    terms = recorded_config(study)
-    assert terms
-
-    def run(spec: RunSpec) -> Result:
-        watch()
-        with allowed():
-            return run_one(spec, dataset, probe=False)
-
-    queue.work([study], lambda spec: _accuracy(run(spec)), join_search(study, terms, dataset, run))
+def run_shown(spec: RunSpec, dataset: Dataset, execution: Execution, suffix: str = "") -> Result:
+    """Bring a run of the queue to its end, and show it; signals may interrupt it."""
+    with execution.displays.run(spec.name + suffix, spec.config) as display, allowed():
+        # Another experiment may have the same run, in another worker's hands: that one's result will serve.
+        return run_one(spec, dataset, execution, [display], wait=True)
 
 
-def _accuracy(result: Result) -> float:
-    if result.status == "diverged":
-        raise Diverged(f"diverged: {result.reason}")
-    return result.metrics["accuracy"]
-
-
-def _run(spec: RunSpec, dataset: Dataset, display: RunDisplay, probe: bool) -> Result:
-    # It may be another experiment's run too, and in another worker's hands: its result will serve.
-    with allowed():
-        return run_one(spec, dataset, display, wait=True, probe=probe)
-
-
-def start_workers(
-    names: Sequence[str], count: int, watch: Callable[[], None], *, probe: bool, slurm: str | None = None
-) -> None:
-    """Let so many workers, each on its share of the cores or with a GPU of its own, work through some studies.
-
-    watch: called every now and then. slurm: options of Slurm jobs, which the workers then are. Raises HarnessError with
-    the last words of a worker when all of them failed.
-    """
-    folder = paths.mlruns() / "workers"
-    command = [sys.executable, "-m", "harness", "worker", *names, *([] if probe else ["--no-probe"])]
-    if slurm is not None:
-        work_through(command, count, slurm, folder, watch)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    logs = [folder / f"{os.getpid()}-{number}.log" for number in range(1, count + 1)]
-    workers: list[subprocess.Popen[bytes]] = []
-    try:
-        for number, log in enumerate(logs):
-            workers.append(_start(command, log, number, count))
-        while [worker for worker in workers if worker.poll() is None]:
-            watch()
-            time.sleep(0.5)
-        watch()
-    finally:
-        _end(workers)
-    if all(worker.returncode for worker in workers):
-        raise HarnessError(
-            f"All {count} workers died (exit codes {', '.join(str(worker.returncode) for worker in workers)}); the "
-            f"last words of the first: {_last_line(logs[0])!r} ({logs[0]}). What they finished is kept; the "
-            f"same command goes on from there."
-        )
-
-
-def _start(command: Sequence[str], log: Path, number: int, count: int) -> subprocess.Popen[bytes]:
-    own = gpus()
-    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": own[number % len(own)]} if own else {})
-    with open(log, "wb") as file:
-        # A session of its own: Ctrl-C would reach it from the terminal, and then once more from here.
-        worker = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
-    if len(_cores()) >= count:
-        # TensorFlow makes as many threads as it has cores: without a share of its own, each worker would take them all.
-        with contextlib.suppress(psutil.Error):
-            psutil.Process(worker.pid).cpu_affinity(_cores()[number::count])
-    return worker
-
-
-def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Let them end their runs in good order, all at once."""
-    for worker in workers:
-        worker.terminate()
-    deadline = time.monotonic() + PATIENCE
-    for worker in workers:
-        try:
-            worker.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()
-
-
-def _cores() -> list[int]:
-    """The processor cores that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
-
-
-@contextlib.contextmanager
-def explained() -> Iterator[None]:
-    """Say of a queue that does not answer, or of a worker that cannot go on, what is safe and what to do."""
-    try:
-        yield
-    except (*queue.DATABASE_ERRORS, queue.CannotGoOn) as error:
-        cause: BaseException = (isinstance(error, queue.CannotGoOn) and error.__cause__) or error
-        if isinstance(cause, HarnessError):
-            raise cause from None
-        if not isinstance(cause, queue.DATABASE_ERRORS):
-            raise HarnessError(
-                f"This worker cannot go on ({type(cause).__name__}: {first_line(cause)}). What it finished is kept and "
-                f"what it was at waits again: mend what is wrong here, and give the same command again."
-            ) from error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise HarnessError(
-            f"The queue at {queue.shown_url()} did not answer ({first_line(cause)}). Every finished "
-            f"epoch is safe in {paths.mlruns() / 'runs'}: give the same command again."
-        ) from error
+def _incomplete(failed: Mapping[str, str], count: int) -> HarnessError:
+    """The error of so many runs of which some have no result; failed: name -> reason."""
+    reasons = "\n".join(f"  {name}: {reason}" for name, reason in list(failed.items())[:10])
+    return HarnessError(
+        f"{len(failed)} of {count} runs have no result:\n{reasons}\nThe others are kept. When the reason is mended, "
+        f"the same command (without --fresh) trains what is missing."
+    )

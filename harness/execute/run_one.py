@@ -1,28 +1,68 @@
-"""Runs one spec: the lock, the engine, the training, its record and the figures, in that order."""
+"""Trains one run: the lock, the engine, the training, its record and its figures, in that order."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from harness.common import paths
 from harness.common.errors import HarnessError
+from harness.config import RunConfig
 from harness.data import Dataset
-from harness.engine.loop import Observer, train
-from harness.engine.protocol import open_engine
+from harness.engine.factory import open_engine
+from harness.engine.loop import Callback, train
 from harness.execute.import_bundle import tell_mlflow
-from harness.plan import RunResult, RunSpec, images_of
-from harness.runs.bundle import Bundle, is_sealed, read_bundle
-from harness.runs.folder import Result, RunFolder
+from harness.plan import images_of
+from harness.runs.bundle import is_sealed, read_bundle
+from harness.runs.folder import History, Result, RunFolder
+from harness.runs.spec import RunResult, RunSpec
 from harness.source_hash import source_hash
-from harness.tracking import Tracker, is_tracked, supersede
 from harness.tracking.provenance import provenance
+from harness.tracking.recorder import Recorder
+
+#: Draws the figures of a run into its folder: (folder, name, result, history).
+Draw = Callable[[RunFolder, str, Result, History], None]
 
 
-def is_done(spec: RunSpec) -> bool:
-    """Whether a spec is over and MLflow, or offline its bundle, has all of it."""
-    return _is_done(RunFolder(spec.config))
+class Watcher(Protocol):
+    """Shows how many runs go on while workers train them."""
+
+    def update(self) -> None:
+        """Look which runs have ended since the last time."""
 
 
-def _is_done(folder: RunFolder) -> bool:
-    return folder.result() is not None and (is_sealed if paths.is_offline() else is_tracked)(folder)
+@dataclass(frozen=True)
+class Displays:
+    """What is shown while runs are trained: one of them (name, config), or many (specs, number of workers)."""
+
+    run: Callable[[str, RunConfig], AbstractContextManager[Callback]]
+    runs: Callable[[Sequence[RunSpec], int], AbstractContextManager[Watcher]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How runs are trained, whatever they are.
+
+    probe: look inside the network after every epoch. workers: processes that train; None is one for a few runs and one
+    per core, memory permitting, for many. slurm: options of Slurm jobs, where the workers shall be such.
+    """
+
+    recorder: Recorder
+    displays: Displays
+    draw: Draw
+    probe: bool = True
+    workers: int | None = None
+    slurm: str | None = None
+
+
+def is_done(spec: RunSpec, recorder: Recorder) -> bool:
+    """Whether a run is over, and all of it recorded."""
+    return _is_done(RunFolder(spec.config), recorder)
+
+
+def _is_done(folder: RunFolder, recorder: Recorder) -> bool:
+    return folder.result() is not None and recorder.is_complete(folder)
 
 
 def result_of(spec: RunSpec) -> RunResult | None:
@@ -32,12 +72,11 @@ def result_of(spec: RunSpec) -> RunResult | None:
     return RunResult(spec, folder, result, folder.history()) if result else None
 
 
-def forget(spec: RunSpec) -> None:
-    """Let a run start over (`--fresh`); what MLflow has of it is marked as superseded."""
+def forget(spec: RunSpec, recorder: Recorder) -> None:
+    """Let a run start over (`--fresh`); what is recorded of it is marked as superseded."""
     folder = RunFolder(spec.config)
     with folder.locked():
-        if not paths.is_offline():
-            supersede(folder)
+        recorder.supersede(folder)
         folder.clear()
 
 
@@ -47,28 +86,33 @@ def check(spec: RunSpec, dataset: Dataset) -> None:
     if dataset.fingerprint != config.data_fingerprint:
         raise HarnessError(
             f"The data here ({dataset.name}, {dataset.fingerprint[:12]}, from {dataset.source}) are not those "
-            f"of the spec {spec.name} ({config.data}, {config.data_fingerprint[:12]}); set $CIFAR10_DIR to the same."
+            f"of the run {spec.name} ({config.data}, {config.data_fingerprint[:12]}); set $CIFAR10_DIR to the same."
         )
     if config.source != source_hash(config.engine):
         raise HarnessError(
-            f"The code here ({source_hash(config.engine)}) is not the code that planned the spec {spec.name} "
+            f"The code here ({source_hash(config.engine)}) is not the code that planned the run {spec.name} "
             f"({config.source}): they would not give the same numbers. Use the same commit."
         )
 
 
 def run_one(
-    spec: RunSpec, dataset: Dataset, observer: Observer | None = None, *, wait: bool = False, probe: bool = True
+    spec: RunSpec,
+    dataset: Dataset,
+    execution: Execution,
+    callbacks: Sequence[Callback] = (),
+    *,
+    wait: bool = False,
 ) -> Result:
     """Bring a run to its end from wherever it stands.
 
-    Raises HarnessError where the run was planned with other data or code (`check`), or when another process has it;
-    with `wait`, waits for that one instead.
+    Raises HarnessError where it was planned with other data or code (`check`), or when another process has it; with
+    `wait`, waits for that one instead.
     """
     check(spec, dataset)
-    folder = RunFolder(spec.config)
+    folder, recorder = RunFolder(spec.config), execution.recorder
     with folder.locked(wait=wait):
         result = folder.result()
-        if result and _is_done(folder):
+        if result and _is_done(folder, recorder):
             return result
         if result and is_sealed(folder):
             tell_mlflow(read_bundle(folder.path), folder, dataset)
@@ -77,33 +121,14 @@ def run_one(
         (folder.path / "bundle.json").unlink(missing_ok=True)
         split = images_of(spec.config, dataset)
         engine = open_engine(spec.config, split)
-        tags = provenance() | {
-            "experiment": spec.experiment,
-            "variant": spec.variant,
-            "recipe": spec.recipe,
-            "phase": spec.phase,
-            "seed": str(spec.config.seed),
-            "budget": spec.budget,
-            "data": spec.config.data,
-            "split": spec.config.split,
-            "device": engine.device,
-            "precision": spec.config.precision,
-        }
-        record = (
-            Bundle(folder, spec, tags, dataset.source)
-            if paths.is_offline()
-            else Tracker(folder, spec.name, tags, dataset.source)
-        )
-        with record:
-            observers = [observer, record] if observer else [record]
-            ended = train(spec.config, engine, split, folder, observers, probe=probe)
+        with recorder.record(
+            folder, spec, provenance() | spec.tags | {"device": engine.device}, dataset.source
+        ) as record:
+            ended = train(spec.config, engine, split, folder, [*callbacks, record], probe=execution.probe)
             folder.finish(ended.result, ended.history)
             with record.timed():
                 if spec.keeps_model:
-                    # Only now: importing matplotlib takes seconds, and training need not wait for it.
-                    from harness.reporting.run_figures import draw_run
-
-                    draw_run(folder, spec.name, ended.result, ended.history)
+                    execution.draw(folder, spec.name, ended.result, ended.history)
                 if ended.result.status == "finished":
                     probabilities = ended.probabilities.astype(np.float16)
                     np.savez_compressed(folder.artifacts / "probabilities.npz", probabilities=probabilities)

@@ -4,10 +4,14 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from harness.common.errors import BadInput, HarnessError, first_line
+from harness.common.lazy import lazy_import
+
+submitit = lazy_import("submitit")
 
 
 def work_through(command: Sequence[str], count: int, options: str, folder: Path, watch: Callable[[], None]) -> None:
@@ -17,10 +21,8 @@ def work_through(command: Sequence[str], count: int, options: str, folder: Path,
     the jobs' logs, on a disk that all nodes see. watch: called every two seconds. Whatever ends the wait early cancels
     the jobs. Raises BadInput for an unknown option, HarnessError where there is no Slurm.
     """
-    try:
-        import submitit
-    except ImportError:
-        raise HarnessError("--slurm needs submitit: .venv/bin/python -m pip install submitit") from None
+    if not find_spec("submitit"):
+        raise HarnessError("--slurm needs submitit: .venv/bin/python -m pip install submitit")
     jobs: list[Any] = []
     try:
         try:

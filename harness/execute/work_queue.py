@@ -24,7 +24,7 @@ from harness.common import paths
 from harness.common.errors import HarnessError, first_line
 from harness.common.process import identity, is_alive
 from harness.common.signals import allowed, deferred
-from harness.plan import RunSpec, run_spec_from_json
+from harness.runs.spec import RunSpec, run_spec_from_json
 
 #: In seconds.
 HEARTBEAT = 10
@@ -260,3 +260,25 @@ def failures(studies: Sequence[optuna.Study], specs: Sequence[RunSpec]) -> dict[
             if key in missing and "reason" in trial.user_attrs:
                 reasons[key] = trial.user_attrs["reason"]
     return reasons
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Say of a queue that does not answer, or of a worker that cannot go on, what is safe and what to do."""
+    try:
+        yield
+    except (*DATABASE_ERRORS, CannotGoOn) as error:
+        cause: BaseException = (isinstance(error, CannotGoOn) and error.__cause__) or error
+        if isinstance(cause, HarnessError):
+            raise cause from None
+        if not isinstance(cause, DATABASE_ERRORS):
+            raise HarnessError(
+                f"This worker cannot go on ({type(cause).__name__}: {first_line(cause)}). What it finished is kept and "
+                f"what it was at waits again: mend what is wrong here, and give the same command again."
+            ) from error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise HarnessError(
+            f"The queue at {shown_url()} did not answer ({first_line(cause)}). Every finished "
+            f"epoch is safe in {paths.mlruns() / 'runs'}: give the same command again."
+        ) from error

@@ -13,9 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from harness import published as notebook
 from harness.analysis.report import grouped
 from harness.experiment import BASELINE
-from harness.plan import RunResult
 from harness.reporting.run_figures import PUBLISHED, TARGET
 from harness.reporting.sentences import judged, setting
+from harness.runs.spec import RunResult
 
 #: How the lines of a panel are told from each other: colour, line, and what they are.
 OWN = ("#0072B2", "-", "same recipe")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from harness.config import RunConfig
-from harness.plan import RunSpec
 from harness.reporting.console import duration, log
 from harness.runs.folder import History, RunFolder
+from harness.runs.spec import RunSpec
 
 
 class RunDisplay:

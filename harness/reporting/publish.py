@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.common import paths
-from harness.plan import RunResult
 from harness.reporting.report_files import write_answer
+from harness.runs.spec import RunResult
 from harness.tracking.mlflow_report import log_answer
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.common.files import write_atomically
-from harness.plan import RunResult
 from harness.reporting import curves as courses
 from harness.reporting import forest
 from harness.reporting.tuning import tuning
+from harness.runs.spec import RunResult
 
 
 def draw_answer(document: dict[str, Any], outcomes: Sequence[RunResult], folder: Path) -> list[Path]:

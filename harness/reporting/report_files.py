@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.common.files import write_atomically
-from harness.plan import RunResult
 from harness.reporting.report_figures import draw_answer
 from harness.reporting.tables import flat
 from harness.reporting.text import markdown
+from harness.runs.spec import RunResult
 
 
 def write_answer(document: dict[str, Any], outcomes: Sequence[RunResult], folder: Path) -> Path:

@@ -7,7 +7,6 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from harness.common import paths
 from harness.reporting.console import duration, log
 from harness.search.results import baseline_of, best_of, finished
 
@@ -33,7 +32,7 @@ class SearchDisplay:
             f"{self._study.study_name}: {self._total()} trials{going_on}"
             + (
                 ""
-                if paths.is_offline()
+                if not self._workers
                 else f", {self._workers} workers; their logs are in mlruns/workers/, `make dashboard` shows the study"
             ),
             soft_wrap=True,

@@ -25,8 +25,8 @@ import numpy as np
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.config import from_json
-from harness.plan import RunSpec, run_spec_from_json
 from harness.runs.folder import History, Result, RunFolder
+from harness.runs.spec import RunSpec, run_spec_from_json
 
 FORMAT = 1
 

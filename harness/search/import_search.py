@@ -23,24 +23,24 @@ def take_in_searches(database: Path) -> list[dict[str, Any]]:
         storage = f"sqlite:///{database}"
         names = optuna.study.get_all_study_names(storage)
         theirs = [optuna.load_study(study_name=name, storage=storage) for name in sorted(names)]
-        searches = [(study, terms) for study in theirs if (terms := recorded_config(study))]
+        searches = [(study, study_config) for study in theirs if (study_config := recorded_config(study))]
     except Exception as error:
         reason = f"it is no whole database of Optuna's ({first_line(error)}): copy it again from where it was made."
         return [{"search": str(database), "status": "refused", "reason": reason}]
     rows = []
-    for study, terms in searches:
+    for study, study_config in searches:
         row = {"search": study.study_name, "status": "", "reason": ""}
         try:
-            row["status"] = "imported" if _take_in(study, terms) else "known"
+            row["status"] = "imported" if _take_in(study, study_config) else "known"
         except HarnessError as error:
             row["status"], row["reason"] = "refused", str(error)
         rows.append(row)
     return rows
 
 
-def _take_in(theirs: optuna.Study, terms: StudyConfig) -> int:
+def _take_in(theirs: optuna.Study, study_config: StudyConfig) -> int:
     """Add the trials that this machine lacks, and return how many."""
-    ours = open_search(theirs.study_name, terms)
+    ours = open_search(theirs.study_name, study_config)
     # One that still runs there, or was killed and not yet found dead, comes with the next import.
     told = list(takewhile(lambda trial: trial.state.is_finished(), theirs.trials))
     known = ours.get_trials(deepcopy=False)

@@ -5,21 +5,26 @@ from collections.abc import Callable
 import optuna
 
 from harness import plan
-from harness.common import paths
 from harness.common.errors import BadInput
 from harness.data import Dataset
 from harness.experiment import BASELINE
-from harness.plan import TUNING_SEED, RunSpec
+from harness.plan import TUNING_SEED
 from harness.recipes import recipe_called
 from harness.runs.folder import Result, RunFolder
+from harness.runs.spec import RunSpec
 from harness.search.space import sample
 from harness.search.spec import Search, load, step_of
-from harness.search.study import StudyConfig, agree, study_config_of
-from harness.tracking.mlflow_trial import tell_trial
+from harness.search.study import StudyConfig, check_compatible, study_config_of
 
 #: The validation accuracy that a diverged trial is given: below any that a finished one has, chance (0.1) included, so
 #: that the sampler keeps away.
 DIVERGED = 0.0
+
+
+#: Brings a run to its end.
+Train = Callable[[RunSpec], Result]
+#: Hears of each run of a trial: its folder, the trial, and why it was pruned after this run (or nothing).
+Tell = Callable[[RunFolder, optuna.Trial, str], None]
 
 
 class Unfit(Exception):
@@ -27,34 +32,36 @@ class Unfit(Exception):
 
 
 def join_search(
-    study: optuna.Study, terms: StudyConfig, dataset: Dataset, train: Callable[[RunSpec], Result]
+    study: optuna.Study, study_config: StudyConfig, dataset: Dataset, train: Train, tell: Tell
 ) -> Callable[[optuna.Trial], float]:
-    """What a worker does with a trial of a study. Raises BadInput where the study was begun on other terms than here.
+    """What a worker does with a trial of a study. Raises BadInput where the study was begun with other settings.
 
-    train: brings a run to its end.
+    train: brings a run to its end; tell: hears of each.
     """
-    search = load(terms.search, terms.sampler, terms.pruner)
-    agree(study, study_config_of(terms.search, search, dataset, terms.settings))
-    return lambda trial: objective(trial, search, terms, dataset, train)
+    search = load(study_config.search, study_config.sampler, study_config.pruner)
+    check_compatible(study, study_config_of(study_config.search, search, dataset, study_config.settings))
+    return lambda trial: objective(trial, search, study_config, dataset, train, tell)
 
 
 def objective(
-    trial: optuna.Trial, search: Search, terms: StudyConfig, dataset: Dataset, train: Callable[[RunSpec], Result]
+    trial: optuna.Trial, search: Search, study_config: StudyConfig, dataset: Dataset, train: Train, tell: Tell
 ) -> float:
     """The validation accuracy of a sampled recipe. Raises TrialPruned where the pruner gives it up at a rung.
 
-    train: brings a run to its end.
+    train: brings a run to its end; tell: hears of each.
     """
-    (_, base), (_, shrunk) = recipe_called(terms.recipe), plan.shrunk_recipe(dataset, terms.settings)
+    (_, base), (_, shrunk) = recipe_called(study_config.recipe), plan.shrunk_recipe(dataset, study_config.settings)
     sampled = sample(search.space, trial)
     trial.set_user_attr("recipe", sampled)
     spent = {"pflop": 0.0, "seconds": 0.0}
     accuracy = DIVERGED
-    for rung, epochs in enumerate(terms.epochs):
+    for rung, epochs in enumerate(study_config.epochs):
         variant = BASELINE if trial.user_attrs.get("is_baseline") else f"trial {trial.number}"
         try:
             changes = search.changes_at(base, shrunk, sampled) | {"epochs": epochs}
-            spec = plan.run_spec(terms.search, variant, changes, dataset, terms.settings, TUNING_SEED, "search")
+            spec = plan.run_spec(
+                study_config.search, variant, changes, dataset, study_config.settings, TUNING_SEED, "search"
+            )
         except BadInput as error:
             raise Unfit(str(error)) from error
         result = train(spec)
@@ -68,14 +75,13 @@ def objective(
         trial.set_user_attr("run_key", spec.config.key)
         trial.set_user_attr("epochs", epochs)
         trial.report(accuracy, step_of(rung))
-        last = epochs == terms.epochs[-1] or result.status == "diverged"
+        last = epochs == study_config.epochs[-1] or result.status == "diverged"
         # The baseline is what the others have to beat, so it is never given up.
         pruned = not last and not trial.user_attrs.get("is_baseline") and trial.should_prune()
         why = f"pruned: {accuracy:.4f} after a run of {epochs} epochs is not among the best" if pruned else ""
         if result.status == "diverged":
             trial.set_user_attr("diverged", result.reason)
-        if not paths.is_offline():
-            tell_trial(folder, trial, why)
+        tell(folder, trial, why)
         if pruned:
             trial.set_user_attr("pruned", why)
             raise optuna.TrialPruned(why)

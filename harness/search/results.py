@@ -6,13 +6,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.execute import work_queue as queue
+from harness.execute import work_queue
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that are over: finished, pruned, or failed for good. One that a stop or a death cut off is not."""
     trials = study.get_trials(deepcopy=False)
-    return [t for t in trials if "slot" in t.user_attrs and t.state.is_finished() and not queue.is_cut_off(t)]
+    return [t for t in trials if "slot" in t.user_attrs and t.state.is_finished() and not work_queue.is_cut_off(t)]
 
 
 def complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -38,7 +38,7 @@ def describe_study(study: optuna.Study, question: str) -> dict[str, Any]:
     return {
         "question": question,
         "study": study.study_name,
-        **study.user_attrs["terms"],
+        **study.user_attrs["study_config"],
         "trials": [_trial(trial) for trial in ended],
         "waiting": len(study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))),
         "best": best.number if best else None,

@@ -49,7 +49,7 @@ class StudyConfig:
 
 
 def study_config_of(name: str, search: Search, dataset: Dataset, settings: Settings) -> StudyConfig:
-    """The terms under which the code and data here would search."""
+    """The study_config under which the code and data here would search."""
     baseline = plan.run_spec(name, BASELINE, {}, dataset, settings, plan.TUNING_SEED, "search")
     return StudyConfig(
         search=name,
@@ -68,25 +68,29 @@ def study_config_of(name: str, search: Search, dataset: Dataset, settings: Setti
     )
 
 
-def study_name(terms: StudyConfig, suffix: str = "") -> str:
+def study_name(study_config: StudyConfig, suffix: str = "") -> str:
     """The name of the study in the database: the queue's and the dashboard's."""
-    engine = queue.suffix(terms.engine)
-    return " ".join(filter(None, [terms.search, terms.recipe, terms.budget, terms.data, suffix, *engine]))
+    engine = queue.suffix(study_config.engine)
+    return " ".join(
+        filter(
+            None, [study_config.search, study_config.recipe, study_config.budget, study_config.data, suffix, *engine]
+        )
+    )
 
 
-def open_search(name: str, terms: StudyConfig) -> optuna.Study:
-    """The study of that name under these terms, made if need be. Raises BadInput when it has others."""
+def open_search(name: str, study_config: StudyConfig) -> optuna.Study:
+    """The study of that name under these settings, made if need be. Raises BadInput when it has others."""
     study = queue.open_study(name)
     with filelock.FileLock(paths.mlruns() / "optuna.lock"):
-        if "terms" not in study.user_attrs:
-            study.set_user_attr("terms", dataclasses.asdict(terms))
-    agree(study, terms)
+        if "study_config" not in study.user_attrs:
+            study.set_user_attr("study_config", dataclasses.asdict(study_config))
+    check_compatible(study, study_config)
     return study
 
 
 def recorded_config(study: optuna.Study) -> StudyConfig | None:
-    """The terms of a study, or None where it is no search but a queue of specs."""
-    known = study.user_attrs.get("terms")
+    """The settings of a study, or None where it is no search but a queue of specs."""
+    known = study.user_attrs.get("study_config")
     try:
         return StudyConfig(**known) if known else None
     except TypeError as error:
@@ -96,9 +100,9 @@ def recorded_config(study: optuna.Study) -> StudyConfig | None:
         ) from error
 
 
-def agree(study: optuna.Study, terms: StudyConfig) -> None:
-    """Give the study its sampler and pruner. Raises BadInput that names what differs where it has other terms."""
-    theirs, ours = dataclasses.asdict(recorded_config(study) or terms), dataclasses.asdict(terms)
+def check_compatible(study: optuna.Study, study_config: StudyConfig) -> None:
+    """Give the study its sampler and pruner. Raises BadInput that names what differs where it has other settings."""
+    theirs, ours = dataclasses.asdict(recorded_config(study) or study_config), dataclasses.asdict(study_config)
     flat = [{**each.pop("space"), **each} for each in (theirs, ours)]
     differences = [
         f"{name} was {_said(flat[0], name)} and is {_said(flat[1], name)} here"
@@ -107,10 +111,11 @@ def agree(study: optuna.Study, terms: StudyConfig) -> None:
     ]
     if differences:
         raise BadInput(
-            f"The study {study.study_name!r} was begun on other terms: {'; '.join(differences)}. Its trials are kept, "
-            f"but would not compare with new ones: begin another study with --study NAME, or go back to what it was."
+            f"The study {study.study_name!r} was begun with other settings: {'; '.join(differences)}. Its trials are "
+            f"kept, but would not compare with new ones: begin another study with --study NAME, or go back to what it "
+            f"was."
         )
-    study.sampler, study.pruner = SAMPLERS[terms.sampler](), PRUNERS[terms.pruner]()
+    study.sampler, study.pruner = SAMPLERS[study_config.sampler](), PRUNERS[study_config.pruner]()
 
 
 def _said(values: dict[str, Any], name: str) -> str:
@@ -118,7 +123,7 @@ def _said(values: dict[str, Any], name: str) -> str:
     return value[:12] if name in ("data_fingerprint", "source") else str(value)
 
 
-def plan_trials(study: optuna.Study, search: Search, terms: StudyConfig, total: int) -> None:
+def plan_trials(study: optuna.Study, search: Search, study_config: StudyConfig, total: int) -> None:
     """Let so many trials wait in a study as are missing to `total`; the first one of all is the baseline.
 
     A trial that was cut off waits again, as the same recipe.
@@ -129,7 +134,7 @@ def plan_trials(study: optuna.Study, search: Search, terms: StudyConfig, total: 
         for trial in latest.values():
             if queue.is_cut_off(trial):
                 queue.again(study, trial)
-        _, recipe = recipe_called(terms.recipe)
+        _, recipe = recipe_called(study_config.recipe)
         for slot in range(len(latest), total):
             baseline = parameters_of(search.space, recipe) if slot == 0 else {}
             study.enqueue_trial(baseline, user_attrs={"slot": slot, "is_baseline": slot == 0})

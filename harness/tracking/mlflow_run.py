@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.common.lazy import lazy_import
 from harness.common.process import signs_of_life
 from harness.common.signals import deferred
 from harness.metrics import FINAL, INSIDE, PER_EPOCH
@@ -22,6 +23,8 @@ from harness.runs.folder import History, Result, RunFolder
 from harness.tracking.dead_runs import mark_dead_runs
 from harness.tracking.mlflow_ids import remember
 from harness.tracking.mlflow_store import choose_experiment, explained, import_mlflow, open_mlflow
+
+keras = lazy_import("keras")
 
 
 class Tracker:
@@ -165,9 +168,6 @@ class Tracker:
         self.mlflow.log_input(dataset, context=config.split)
 
     def _log_model(self, model: Any, images: np.ndarray) -> None:
-        from keras.backend import backend
-        from mlflow.models import infer_signature
-
         if self.mlflow.get_run(self.run_id).outputs.model_outputs:
             return
         pixels = images[:2].astype(np.float32)
@@ -175,8 +175,8 @@ class Tracker:
         self.mlflow.keras.log_model(
             model,
             name="model",
-            signature=infer_signature(pixels, np.asarray(model(pixels))),
-            pip_requirements=[f"{name}=={metadata.version(name)}" for name in (backend(), "keras")],
+            signature=self.mlflow.models.infer_signature(pixels, np.asarray(model(pixels))),
+            pip_requirements=[f"{name}=={metadata.version(name)}" for name in (keras.backend.backend(), "keras")],
         )
 
 

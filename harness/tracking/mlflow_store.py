@@ -1,6 +1,7 @@
 """Where MLflow keeps its data: the database in `mlruns/`, or the server of `$MLFLOW_TRACKING_URI`."""
 
 import contextlib
+import importlib
 import logging
 import os
 from collections.abc import Iterator
@@ -12,7 +13,11 @@ import filelock
 from harness import published as notebook
 from harness.common import paths
 from harness.common.errors import HarnessError, first_line
+from harness.common.lazy import lazy_import
 from harness.common.signals import deferred
+
+entities = lazy_import("mlflow.entities")
+sqlalchemy_store = lazy_import("mlflow.store.tracking.sqlalchemy_store")
 
 
 def _database() -> Path:
@@ -37,11 +42,10 @@ def import_mlflow() -> Any:
     # A server that does not answer is an error after seconds, not after MLflow's default of many minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    import mlflow
-
+    mlflow = importlib.import_module("mlflow")
     if not is_server():
         # MLflow would import it when the database is opened.
-        import mlflow.store.tracking.sqlalchemy_store
+        importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return mlflow
@@ -66,11 +70,9 @@ def _create_database(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
             new = path.with_suffix(".new")
             new.unlink(missing_ok=True)
-            SqlAlchemyStore(f"sqlite:///{new}", str(path.parent / "artifacts"))
+            sqlalchemy_store.SqlAlchemyStore(f"sqlite:///{new}", str(path.parent / "artifacts"))
             # Where there was another one, this one knows nothing of what that was told.
             for memory in path.parent.glob("runs/*/mlflow.json"):
                 memory.unlink()
@@ -126,8 +128,6 @@ def choose_experiment(mlflow: Any, data: str) -> str:
 
 
 def _import_published(mlflow: Any, experiment_id: str) -> None:
-    from mlflow.entities import Metric
-
     client = mlflow.MlflowClient()
     known = client.search_runs([experiment_id], "tags.variant = 'published'")
     if any(run.info.status == "FINISHED" for run in known):
@@ -136,13 +136,13 @@ def _import_published(mlflow: Any, experiment_id: str) -> None:
     # One that a kill left half imported is gone on with: the same metric at the same time counts once.
     run = known[0] if known else client.create_run(experiment_id, run_name="published", tags=tags)
     metrics = [
-        Metric(str(name), float(value), 0, int(row["epoch"]))
+        entities.Metric(str(name), float(value), 0, int(row["epoch"]))
         for _, row in notebook.curve().iterrows()
         for name, value in row.items()
         if name != "epoch" and value == value
     ]
     for name, value in {"accuracy": "test_accuracy", "cross_entropy": "test_loss"}.items():
-        metrics.append(Metric(name, notebook.final()[value], 0, 0))
+        metrics.append(entities.Metric(name, notebook.final()[value], 0, 0))
     for start in range(0, len(metrics), 1000):  # as many as one request may carry
         client.log_batch(run.info.run_id, metrics=metrics[start : start + 1000])
     client.set_terminated(run.info.run_id)

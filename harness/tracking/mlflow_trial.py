@@ -2,18 +2,20 @@
 
 import optuna
 
+from harness.common.lazy import lazy_import
 from harness.runs.folder import RunFolder
 from harness.tracking.mlflow_ids import run_id, run_url
 from harness.tracking.mlflow_store import explained, open_mlflow
 
+optuna_dashboard = lazy_import("optuna_dashboard")
+
 
 def tell_trial(folder: RunFolder, trial: optuna.Trial, pruned: str) -> None:
     """Tag the run of a trial's last rung, and link it from the trial. pruned: why, or empty."""
-    # Only now: it takes seconds to import.
-    from optuna_dashboard import save_note
-
     trial.set_user_attr("mlflow_run_id", tag_trial(folder, trial.study.study_name, trial.number, pruned))
-    save_note(trial, f"[The run in MLflow]({run_url(folder)}), run key {folder.config.key}\n\n{pruned}")
+    optuna_dashboard.save_note(
+        trial, f"[The run in MLflow]({run_url(folder)}), run key {folder.config.key}\n\n{pruned}"
+    )
 
 
 def tag_trial(folder: RunFolder, study: str, number: int, pruned: str) -> str:

@@ -15,7 +15,7 @@ import pytest
 from agreement import CONFIG, STEPS, WITH_DROPOUT, images
 
 from harness.engine.backend import import_keras
-from harness.engine.protocol import open_engine
+from harness.engine.factory import open_engine
 
 import_keras("jax")
 

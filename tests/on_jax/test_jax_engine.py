@@ -19,8 +19,8 @@ from harness.config import Network, RunConfig
 from harness.data import Split
 from harness.engine import augment
 from harness.engine.backend import import_keras
+from harness.engine.factory import open_engine
 from harness.engine.loop import weights_sha256
-from harness.engine.protocol import open_engine
 
 import_keras("jax")
 

@@ -8,7 +8,7 @@ from agreement import CONFIG, STEPS, WITH_DROPOUT, images
 
 from harness.data import Split
 from harness.engine.backend import import_keras
-from harness.engine.protocol import open_engine
+from harness.engine.factory import open_engine
 
 
 def main(folder: Path) -> None:

@@ -26,9 +26,9 @@ from harness.commands.bench.document import USUAL_BATCH, Measurements, derive
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
-from harness.common.hardware import sees_gpu
 from harness.data.validate import TRAIN_IMAGES
-from harness.engine.protocol import ENGINES
+from harness.engine.backend import ENGINES
+from harness.engine.devices import sees_gpu
 from harness.recipes import named
 from harness.reporting.console import duration, log, out
 
@@ -194,7 +194,7 @@ def _starts(engine: str, display: "_Display") -> tuple[list[float], float]:
         for start in range(STARTS + 1):
             display.now("from command to first step" if start else "filling the caches")
             begin = time.perf_counter()
-            with Child("harness.commands.bench.command", engine, environment=environment) as command:
+            with Child("harness.cli.bench_start", engine, environment=environment) as command:
                 command.answer()
                 seconds.append(time.perf_counter() - begin)
                 memory = max(memory, command.answer()["peak_memory_gb"])

@@ -11,19 +11,36 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness import data
 from harness.commands.bench.child import Parent, peak_memory_gb
 from harness.commands.bench.document import USUAL_BATCH
-from harness.common.hardware import resolve_precision
+from harness.common.lazy import lazy_import
 from harness.config import Network, Precision, Recipe, RunConfig
 from harness.engine.backend import import_keras
-from harness.engine.protocol import open_engine
+from harness.engine.devices import resolve_precision
+from harness.engine.factory import open_engine
 from harness.recipes import FAST
 from harness.source_hash import source_hash
+
+if TYPE_CHECKING:
+    import jax
+    import keras
+    import tensorflow as tf
+
+    from harness.commands.bench import pytorch
+    from harness.engine import network, optimizers
+else:
+    # A contender imports its own framework, and no other.
+    jax = lazy_import("jax")
+    keras = lazy_import("keras")
+    tf = lazy_import("tensorflow")
+    pytorch = lazy_import("harness.commands.bench.pytorch")
+    network = lazy_import("harness.engine.network")
+    optimizers = lazy_import("harness.engine.optimizers")
 
 #: What a contender says about itself, and its round.
 Contender = tuple[dict[str, Any], Callable[[], dict[str, float]]]
@@ -114,8 +131,6 @@ def keras_fit_128(setup: Setup) -> Contender:
 def keras_fit_no_autotune(setup: Setup) -> Contender:
     """The same over a tf.data pipeline whose autotuner, which can stall the end of an epoch, is off."""
     model, x, y, precision = _plain_keras(setup)
-    import tensorflow as tf
-
     options = tf.data.Options()
     options.autotune.enabled = False
     batches = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x)).batch(setup.batch_size).prefetch(2)
@@ -141,9 +156,7 @@ def torch_compile(setup: Setup) -> Contender:
 
 
 def _torch(setup: Setup, *, compiled: bool) -> Contender:
-    from harness.commands.bench.pytorch import Trainer
-
-    trainer = Trainer(setup.recipe, *_arrays(setup), compiled=compiled)
+    trainer = pytorch.Trainer(setup.recipe, *_arrays(setup), compiled=compiled)
     trial = {}
     for precision in ("bfloat16", "float32"):
         trainer.precision = precision
@@ -177,13 +190,10 @@ def machine(setup: Setup) -> Contender:
     work: dict[str, tuple[Callable[[], Any], float]] = {
         name: (partial(product, factor, factor), 2 * MATRIX_SIZE**3) for name, factor in factors.items()
     }
-    if setup.engine == "jax":
-        import jax
-
-        if jax.default_backend() != "cpu":
-            array = jax.numpy.zeros(COPIED, jax.numpy.bfloat16)
-            copy = jax.jit(lambda values: values + 1)
-            work["copy"] = (partial(copy, array), 2 * array.nbytes)  # read and written
+    if setup.engine == "jax" and jax.default_backend() != "cpu":
+        array = jax.numpy.zeros(COPIED, jax.numpy.bfloat16)
+        copy = jax.jit(lambda values: values + 1)
+        work["copy"] = (partial(copy, array), 2 * array.nbytes)  # read and written
     repeats = {}
     for name, (call, _) in work.items():
         seconds(call, 1)
@@ -199,13 +209,9 @@ def machine(setup: Setup) -> Contender:
 def _matrices(engine: str) -> tuple[Callable[[Any, Any], Any], dict[str, Any], Callable[[Any], object]]:
     """A compiled matrix product, a matrix of each precision, and what waits for a result."""
     if engine == "jax":
-        import jax
-
         matrix = jax.random.normal(jax.random.key(0), (MATRIX_SIZE, MATRIX_SIZE))
         factors = {"float32": matrix, "bfloat16": matrix.astype("bfloat16")}
         return jax.jit(jax.numpy.matmul), factors, jax.block_until_ready
-    import tensorflow as tf
-
     matrix = tf.random.normal((MATRIX_SIZE, MATRIX_SIZE), seed=0)
     factors = {"float32": matrix, "bfloat16": tf.cast(matrix, tf.bfloat16)}
     return tf.function(tf.matmul), factors, lambda result: result[0, 0].numpy()
@@ -218,26 +224,19 @@ def _plain_keras(setup: Setup) -> tuple[Any, np.ndarray, np.ndarray, Precision]:
     engine's own precision.
     """
     import_keras(setup.engine)
-    import keras
-
-    from harness.engine.network import build
-    from harness.engine.optimizers import build_optimizer
-
     precision: Precision = setup.precision if setup.engine == "jax" else "float32"
     if precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
-    model = build(Network(input_scaling="raw"), setup.recipe, output="softmax")
-    model.compile(build_optimizer(setup.recipe), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model = network.build(Network(input_scaling="raw"), setup.recipe, output="softmax")
+    model.compile(
+        optimizers.build_optimizer(setup.recipe), loss="sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     return model, *_arrays(setup), precision
 
 
 def _convolved() -> int:
     """Numbers that the convolutions write for one image: most of what a step moves through memory are these."""
-    import keras
-
-    from harness.engine.network import build
-
-    layers = build(Network(), FAST).layers
+    layers = network.build(Network(), FAST).layers
     return sum(int(np.prod(layer.output.shape[1:])) for layer in layers if isinstance(layer, keras.layers.Conv2D))
 
 

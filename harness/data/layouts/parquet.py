@@ -11,9 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from harness.common.errors import BadInput
+from harness.common.lazy import lazy_import
 from harness.data.dataset import IMAGE_SHAPE, Decoded, Images, Labels
 from harness.data.layouts.picture import decode_picture
 from harness.data.layouts.source import ANOTHER_COPY, content_key
+
+pa = lazy_import("pyarrow")
+pq = lazy_import("pyarrow.parquet")
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,6 @@ def _read(shards: list[Path]) -> tuple[Images, Labels]:
 
 
 def _read_shard(shard: Path) -> tuple[Images, Labels]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         # Through a plain file handle: pyarrow's own opens lose the name and the reason of a refused read.
         with shard.open("rb") as stream:

@@ -5,7 +5,10 @@ import io
 import numpy as np
 
 from harness.common.errors import BadInput
+from harness.common.lazy import lazy_import
 from harness.data.dataset import IMAGE_SHAPE, Images
+
+Image = lazy_import("PIL.Image")
 
 # Modes that become RGB without loss. Transparency, CMYK and 16-bit pictures would need a choice that changes the
 # pixels, and no copy of CIFAR-10 has them: refused rather than guessed.
@@ -15,8 +18,6 @@ FIX = "Replace it by a good copy, or point $CIFAR10_DIR at another data set."
 
 def decode_picture(content: bytes, where: str) -> Images:
     """uint8 [32, 32, 3], RGB. Raises BadInput, naming `where`, on a damaged picture, another size or mode."""
-    from PIL import Image
-
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
             size, mode = picture.size, picture.mode

@@ -1,0 +1,52 @@
+"""How the commands have runs trained: the recorder, what the terminal shows, and the figures of a run."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.common.lazy import lazy_import
+from harness.engine.devices import slow_engine_advice
+from harness.execute.run_one import Displays, Execution
+from harness.reporting.console import log
+from harness.reporting.progress import RunDisplay, RunsDisplay
+from harness.runs.folder import History, Result, RunFolder
+from harness.tracking.recorder import BundleRecorder, MlflowRecorder, Recorder
+
+if TYPE_CHECKING:
+    from harness.reporting import run_figures
+else:
+    # matplotlib takes seconds to import, and training need not wait for it.
+    run_figures = lazy_import("harness.reporting.run_figures")
+
+TERMINAL = Displays(run=RunDisplay, runs=RunsDisplay)
+
+
+def choose_recorder(offline: Path | None) -> Recorder:
+    """Bundles in a folder, which this process then keeps all its runs in; or MLflow."""
+    if offline is None:
+        return MlflowRecorder()
+    # There is no other place for runs then, neither here nor in a process that this one starts.
+    os.environ["HARNESS_MLRUNS"] = str(offline.resolve())
+    return BundleRecorder()
+
+
+def in_the_terminal(
+    recorder: Recorder,
+    *,
+    probe: bool = True,
+    workers: int | None = None,
+    slurm: str | None = None,
+    displays: Displays = TERMINAL,
+) -> Execution:
+    """Runs that are shown in the terminal."""
+    return Execution(recorder=recorder, displays=displays, draw=_draw, probe=probe, workers=workers, slurm=slurm)
+
+
+def advise(engine: str) -> None:
+    """Say of an engine that is slow here which one would be faster."""
+    if advice := slow_engine_advice(engine):
+        log.print(advice)
+
+
+def _draw(folder: RunFolder, name: str, result: Result, history: History) -> None:
+    run_figures.draw_run(folder, name, result, history)

@@ -1,0 +1,42 @@
+"""`harness worker`: takes work from some studies, runs of experiments and trials of searches, until none waits."""
+
+from collections.abc import Callable, Sequence
+
+import optuna
+
+from harness.commands.execution import in_the_terminal
+from harness.data import Dataset, load
+from harness.execute import work_queue
+from harness.execute.pool import accuracy_of, run_shown
+from harness.recipes import named
+from harness.runs.folder import Result
+from harness.runs.spec import RunSpec
+from harness.search.objective import join_search
+from harness.search.study import recorded_config
+from harness.tracking.mlflow_trial import tell_trial
+from harness.tracking.recorder import MlflowRecorder
+
+
+def work(names: Sequence[str], *, probe: bool) -> None:
+    """Work through some studies. Raises BadInput where a search was begun with other code or data than those here."""
+    execution = in_the_terminal(MlflowRecorder(), probe=probe)
+    datasets: dict[str, Dataset] = {}
+
+    def data(name: str) -> Dataset:
+        if name not in datasets:
+            datasets[name] = load("digits" if name == "digits" else None)
+        return datasets[name]
+
+    def run(spec: RunSpec) -> Result:
+        return run_shown(spec, data(spec.config.data), execution)
+
+    searches: dict[str, Callable[[optuna.Trial], float]] = {}
+    with work_queue.explained():
+        known = {name: name for name in work_queue.known_studies()}
+        studies = [work_queue.open_study(named("study", known, name)) for name in names]
+        for study in studies:
+            if config := recorded_config(study):
+                searches[study.study_name] = join_search(study, config, data(config.data), run, tell_trial)
+        work_queue.work(
+            studies, lambda spec: accuracy_of(run(spec)), lambda trial: searches[trial.study.study_name](trial)
+        )

@@ -1,0 +1,96 @@
+"""Workers: processes that take runs and trials from the queue, here or as Slurm jobs."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+
+from harness.common import paths
+from harness.common.errors import HarnessError
+from harness.common.hardware import cores, gpus, has_gpu
+from harness.execute.slurm import work_through
+
+#: Memory of one worker, in bytes, with room to spare: what `make bench` measures is under 3 GB.
+WORKER_MEMORY = 3 * 1024**3
+
+#: Seconds that a worker gets to end its run in good order.
+PATIENCE = 60
+
+
+def default_workers(count: int) -> int:
+    """One worker on a GPU, and for a few runs; else one per core, as small steps leave two cores half idle."""
+    processors = len(cores())
+    if has_gpu() or count < 2 * processors:
+        return 1
+    return max(1, min(processors, int(psutil.virtual_memory().available // WORKER_MEMORY)))
+
+
+def start_workers(
+    names: Sequence[str], count: int, watch: Callable[[], None], *, probe: bool, slurm: str | None = None
+) -> None:
+    """Let so many workers, each on its share of the cores or with a GPU of its own, work through some studies.
+
+    watch: called every now and then. slurm: options of Slurm jobs, which the workers then are. Raises HarnessError with
+    the last words of a worker when all of them failed.
+    """
+    folder = paths.mlruns() / "workers"
+    command = [sys.executable, "-m", "harness", "worker", *names, *([] if probe else ["--no-probe"])]
+    if slurm is not None:
+        work_through(command, count, slurm, folder, watch)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    logs = [folder / f"{os.getpid()}-{number}.log" for number in range(1, count + 1)]
+    workers: list[subprocess.Popen[bytes]] = []
+    try:
+        for number, log in enumerate(logs):
+            workers.append(_start(command, log, number, count))
+        while [worker for worker in workers if worker.poll() is None]:
+            watch()
+            time.sleep(0.5)
+        watch()
+    finally:
+        _end(workers)
+    if all(worker.returncode for worker in workers):
+        raise HarnessError(
+            f"All {count} workers died (exit codes {', '.join(str(worker.returncode) for worker in workers)}); the "
+            f"last words of the first: {_last_line(logs[0])!r} ({logs[0]}). What they finished is kept; the "
+            f"same command goes on from there."
+        )
+
+
+def _start(command: Sequence[str], log: Path, number: int, count: int) -> subprocess.Popen[bytes]:
+    own = gpus()
+    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": own[number % len(own)]} if own else {})
+    with open(log, "wb") as file:
+        # A session of its own: Ctrl-C would reach it from the terminal, and then once more from here.
+        worker = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+    if len(cores()) >= count:
+        # TensorFlow makes as many threads as it has cores: without a share of its own, each worker would take them all.
+        with contextlib.suppress(psutil.Error):
+            psutil.Process(worker.pid).cpu_affinity(cores()[number::count])
+    return worker
+
+
+def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Let them end their runs in good order, all at once."""
+    for worker in workers:
+        worker.terminate()
+    deadline = time.monotonic() + PATIENCE
+    for worker in workers:
+        try:
+            worker.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
