@@ -9,9 +9,10 @@ import numpy as np
 
 from harness.config import Network, RunConfig, change
 from harness.experiment import Experiment
-from harness.plan import TUNING_FACTORS, TUNING_SEED, Phase, RunResult, RunSpec
+from harness.plan import TUNING_FACTORS, TUNING_SEED
 from harness.recipes import BUDGETS, FAST
 from harness.runs.folder import Result, RunFolder
+from harness.runs.spec import Phase, RunResult, RunSpec
 
 LAYERS = [*(f"block{b}_conv{c}" for b in (1, 2, 3) for c in (1, 2, 3)), "dense", "output"]
 

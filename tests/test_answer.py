@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from harness.analysis.report import CHANCE, answer, best_factors, score
 from harness.experiment import Experiment, Prediction, factorial
-from harness.plan import Phase, RunResult, RunSpec
 from harness.runs.folder import Result, RunFolder
+from harness.runs.spec import Phase, RunResult, RunSpec
 
 
 def outcome(

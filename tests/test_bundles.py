@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -22,9 +22,10 @@ from harness.commands.sync import sync
 from harness.common.errors import BadInput
 from harness.execute import import_bundle as imported
 from harness.execute import run_one
-from harness.plan import RunSpec, Settings
+from harness.plan import Settings
 from harness.runs.bundle import Bundle, read_bundle
 from harness.runs.folder import Result, RunFolder
+from harness.runs.spec import RunSpec
 from harness.tracking.recorder import MlflowRecorder
 
 BEGUN = 1_700_000_000_000
@@ -164,14 +165,14 @@ def test_an_import_that_is_cut_off_anywhere_is_made_whole_by_the_next(
     for after in range(files):
         copied = iter(range(files))
 
-        def copy(source: Path, target: Path, after: int = after, copied: Any = copied) -> None:
+        def copy(source: IO[bytes], target: IO[bytes], after: int = after, copied: Any = copied) -> None:
             if next(copied) == after:
-                target.write_bytes(source.read_bytes()[:7])
+                target.write(source.read()[:7])
                 raise KeyboardInterrupt
-            target.write_bytes(source.read_bytes())
+            target.write(source.read())
 
         with monkeypatch.context() as patched:
-            patched.setattr(imported.shutil, "copyfile", copy)
+            patched.setattr(imported.shutil, "copyfileobj", copy)
             with pytest.raises(KeyboardInterrupt):
                 sync(tmp_path / "bundles")
         assert folder.result() is None

@@ -145,7 +145,7 @@ def test_a_write_that_fails_leaves_nothing_and_the_data_is_used(folder, monkeypa
     def full_disk(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache.os, "fsync", full_disk)
+    monkeypatch.setattr("harness.common.files.os.fsync", full_disk)
     with caplog.at_level(logging.WARNING, "harness"):
         dataset = data.load()
     assert len(dataset.train_images) == 100
@@ -165,7 +165,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(folder, decodings, monke
 
 def test_left_overs_of_a_killed_writer_are_swept(folder) -> None:
     data.load()
-    left_over = entry().with_name(f"{entry().name}.abc.tmp")
+    left_over = entry().with_name(f"{entry().name}.abc.new")
     entry().rename(left_over)
     data.load()
     assert not left_over.exists()

@@ -14,8 +14,8 @@ from harness.common.hardware import has_gpu
 def on_jax(file: str) -> None:
     command = [sys.executable, "-m", "pytest", "-n", "0", "-m", "", str(Path(__file__).parent / "on_jax" / file)]
     # Programs that run for a moment: at its usual level the compiler takes twice as long, most of the time here.
-    quickly = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"} | quickly
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     if ran.returncode != 0:
         pytest.fail(ran.stdout + ran.stderr, pytrace=False)

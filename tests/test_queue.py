@@ -9,7 +9,7 @@ from conftest import small_config
 from optuna.trial import TrialState
 
 from harness.execute import work_queue as queue
-from harness.plan import RunSpec
+from harness.runs.spec import RunSpec
 
 
 def spec(seed: int) -> RunSpec:
@@ -29,12 +29,12 @@ def elsewhere(code: str) -> int:
     Not by a fork: that copies the locks which other threads hold at that moment, and waits for them for ever.
     """
     imports = "import os\n"
-    imports += "from harness.execute import work_queue as queue\nfrom harness.plan import run_spec_from_json\n"
+    imports += "from harness.execute import work_queue as queue\nfrom harness.runs.spec import run_spec_from_json\n"
     return subprocess.run([sys.executable, "-c", imports + code], timeout=120).returncode
 
 
 def test_a_cell_survives_its_way_through_the_queue() -> None:
-    from harness.plan import run_spec_from_json
+    from harness.runs.spec import run_spec_from_json
 
     assert run_spec_from_json(spec(3).to_json()) == spec(3)
 

@@ -16,13 +16,14 @@ from rich.console import Console
 from harness import experiment
 from harness.analysis.report import answer
 from harness.experiment import Experiment, Prediction, factorial
-from harness.plan import TUNING_SEED, RunResult
+from harness.plan import TUNING_SEED
 from harness.reporting import sentences
 from harness.reporting import text as answer_text
 from harness.reporting.report_figures import draw_answer
 from harness.reporting.report_files import write_answer
 from harness.reporting.tables import NOTHING, flat, tables
 from harness.runs.folder import RunFolder
+from harness.runs.spec import RunResult
 from harness.tracking.mlflow_ids import remember
 from harness.tracking.mlflow_report import LONGEST_NOTE, log_answer
 

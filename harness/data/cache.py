@@ -8,16 +8,14 @@ the header at every start (0.2 s), so a damaged entry is rebuilt instead of trai
 import json
 import logging
 import math
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from harness.common import paths
+from harness.common.files import locked, remove_unfinished, replacing
 from harness.data.dataset import Dataset, fingerprint
-from harness.data.lock import locked
 
 FORMAT = 1  # part of every entry's name: raise it when decoding or naming changes, and old entries are left alone
 HEADER_BYTES = 1 << 16  # whole memory pages, with room for any ten class names
@@ -89,9 +87,8 @@ def _read(entry: Path, source: Path) -> Dataset | None:
 
 
 def _write(entry: Path, dataset: Dataset) -> None:
-    """Write under a temporary name and rename: a reader sees all of it or none. The caller holds the lock."""
-    for left_over in entry.parent.glob(f"{entry.name}.*.tmp"):  # of a process killed while writing
-        left_over.unlink()
+    """Write the entry as a whole: a reader sees all of it or none. The caller holds the lock."""
+    remove_unfinished(entry.parent, entry.name)
     arrays = {name: getattr(dataset, name) for name in ARRAYS}
     header = {
         "name": dataset.name,
@@ -100,16 +97,7 @@ def _write(entry: Path, dataset: Dataset) -> None:
         "class_names": dataset.class_names,
         "shapes": {name: array.shape for name, array in arrays.items()},
     }
-    descriptor, name = tempfile.mkstemp(prefix=f"{entry.name}.", suffix=".tmp", dir=entry.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(json.dumps(header).encode().ljust(HEADER_BYTES))
-            for array in arrays.values():
-                stream.write(np.ascontiguousarray(array, np.uint8).data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(entry)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(entry) as stream:
+        stream.write(json.dumps(header).encode().ljust(HEADER_BYTES))
+        for array in arrays.values():
+            stream.write(np.ascontiguousarray(array, np.uint8).data)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
+from harness.common.files import locked
 from harness.common.lazy import lazy_import
 from harness.data.layouts.official import BINARY, defect
-from harness.data.lock import locked
 
 if TYPE_CHECKING:
     import requests

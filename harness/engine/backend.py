@@ -45,6 +45,15 @@ def import_keras(engine: str) -> None:
         _import_tensorflow()
     else:
         _import_jax()
+    _as_shipped()
+
+
+def _as_shipped() -> None:
+    """Let Keras have the settings that it ships with, whatever the user's keras.json says: they change numbers."""
+    config = importlib.import_module("keras").config
+    config.set_floatx("float32")
+    config.set_epsilon(1e-7)
+    config.set_image_data_format("channels_last")
 
 
 def _import_tensorflow() -> None:

@@ -1,12 +1,12 @@
 """A bundle made elsewhere as a run of this machine: its files, and what MLflow is told of it."""
 
-import os
 import shutil
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.common.files import atomic
 from harness.common.lazy import lazy_import
 from harness.data import Dataset
 from harness.engine.backend import ENGINES, import_keras
@@ -33,11 +33,8 @@ def take_in(sealed: Sealed, folder: RunFolder) -> None:
     # The result last: with it the run is over here, and the seal beside it says that it was made elsewhere.
     last = ["bundle.json", "result.json"]
     for name in [*(name for name in sealed.files if name not in last), *last]:
-        target = folder.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        new = target.with_name(f"{target.name}.new")
-        shutil.copyfile(sealed.path / name, new)
-        os.replace(new, target)
+        with open(sealed.path / name, "rb") as theirs, atomic(folder.path / name) as ours:
+            shutil.copyfileobj(theirs, ours)
 
 
 def tell_mlflow(sealed: Sealed, folder: RunFolder, dataset: Dataset) -> None:

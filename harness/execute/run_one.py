@@ -121,9 +121,9 @@ def run_one(
         (folder.path / "bundle.json").unlink(missing_ok=True)
         split = images_of(spec.config, dataset)
         engine = open_engine(spec.config, split)
-        with recorder.record(
-            folder, spec, provenance() | spec.tags | {"device": engine.device}, dataset.source
-        ) as record:
+        tags = provenance() | spec.tags | {"device": engine.device}
+        folder.begin(tags, dataset.source)
+        with recorder.record(folder, spec, tags, dataset.source) as record:
             ended = train(spec.config, engine, split, folder, [*callbacks, record], probe=execution.probe)
             folder.finish(ended.result, ended.history)
             with record.timed():

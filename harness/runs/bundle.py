@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from harness.common.errors import BadInput
-from harness.common.files import write_atomically
+from harness.common.files import UNFINISHED, write_atomically
 from harness.config import from_json
-from harness.runs.folder import History, Result, RunFolder
+from harness.runs.folder import ENVIRONMENT, History, Result, RunFolder
 from harness.runs.spec import RunSpec, run_spec_from_json
 
 FORMAT = 1
@@ -34,7 +34,7 @@ FORMAT = 1
 CHECKPOINT = "checkpoint.npz"
 
 #: What every bundle has; its artifacts and its checkpoint come with them.
-ALWAYS = ("config.json", "spec.json", "environment.json", "metrics.jsonl", "result.json", "artifacts/history.json")
+ALWAYS = ("config.json", "spec.json", ENVIRONMENT, "metrics.jsonl", "result.json", "artifacts/history.json")
 
 
 class Bundle:
@@ -46,10 +46,8 @@ class Bundle:
 
     def __enter__(self) -> "Bundle":
         write_atomically(self.folder.path / "spec.json", self.spec.to_json().encode())
-        place = self.folder.path / "environment.json"
-        begun = json.loads(place.read_text())["begun"] if place.exists() else int(time.time() * 1000)
-        environment = {"begun": begun, "source": self.source, "tags": self.tags}
-        write_atomically(place, json.dumps(environment, indent=1).encode())
+        if not (self.folder.path / ENVIRONMENT).exists():
+            self.folder.begin(self.tags, self.source)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -78,7 +76,7 @@ class Bundle:
         """Seal the bundle. The model is in the checkpoint."""
         path = self.folder.path
         # Nothing else of the folder, where a kill may have left a file half written, or a system a file of its own.
-        artifacts = (file for file in self.folder.artifacts.rglob("*") if file.is_file() and file.suffix != ".new")
+        artifacts = (file for file in self.folder.artifacts.rglob("*") if file.is_file() and file.suffix != UNFINISHED)
         files = {path / name for name in (*ALWAYS, CHECKPOINT) if (path / name).exists()} | set(artifacts)
         seal = {
             "format": FORMAT,
@@ -124,7 +122,7 @@ def read_bundle(path: Path) -> Sealed:
                 continue
             if _sha256(file) != digest:
                 raise BadInput(f"{file} is not what it was when the bundle was sealed: copy the bundle again.")
-        environment = json.loads((path / "environment.json").read_text())
+        environment = json.loads((path / ENVIRONMENT).read_text())
         spec = run_spec_from_json((path / "spec.json").read_text())
         config = from_json((path / "config.json").read_text())
         if config != spec.config or config.key != path.name:

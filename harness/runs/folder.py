@@ -1,6 +1,7 @@
 """A run on disk: one folder per run key, valid after a kill at any moment.
 
     mlruns/runs/<key>/config.json       what the run is
+                     /environment.json  where it is trained: versions, hardware, commit; when it began
                      /checkpoint.npz    state and history after the last finished epoch
                      /result.json       there once the run is over
                      /artifacts/        what the report draws and the tracker uploads
@@ -12,6 +13,7 @@ import contextlib
 import json
 import os
 import shutil
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -23,11 +25,31 @@ import numpy as np
 
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
-from harness.common.files import atomic, write_atomically
+from harness.common.files import atomic, remove_unfinished, write_atomically
 from harness.config import RunConfig, from_json
 
 #: One row per finished epoch: "epoch" (from 1), "timestamp" (ms since 1970), and the metrics of the epoch.
 History = list[dict[str, float]]
+
+
+ENVIRONMENT = "environment.json"
+
+#: Of what is recorded of a run's environment, that which may change the last bits of its numbers.
+DECISIVE = (
+    "cpu",
+    "device",
+    "threads",
+    "switches",
+    "version_jax",
+    "version_keras",
+    "version_numpy",
+    "version_tensorflow",
+)
+
+
+def decisive(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags that may change the last bits of a run's numbers: runs with the same are equal bit for bit."""
+    return {name: tags[name] for name in DECISIVE if name in tags}
 
 
 @dataclass(frozen=True)
@@ -75,6 +97,7 @@ class RunFolder:
                 f"another place with $HARNESS_MLRUNS."
             ) from error
         try:
+            remove_unfinished(self.path)
             write_atomically(holder, f"process {os.getpid()} on {os.uname().nodename}".encode())
             if not (self.path / "config.json").exists():
                 write_atomically(self.path / "config.json", self.config.to_json().encode())
@@ -82,10 +105,34 @@ class RunFolder:
         finally:
             lock.release()
 
+    def begin(self, tags: dict[str, str], data_source: str) -> None:
+        """Record where the run is trained, before its first epoch or when it goes on. data_source: of its images."""
+        known = self._read_environment()
+        earlier = known.get("earlier", [])
+        if known and decisive(known["tags"]) != decisive(tags):
+            earlier = [*earlier, known["tags"]]
+        environment = {
+            "begun": known.get("begun", int(time.time() * 1000)),
+            "source": data_source,
+            "tags": tags,
+            "earlier": earlier,
+        }
+        write_atomically(self.path / ENVIRONMENT, json.dumps(environment, indent=1).encode())
+
+    def environments(self) -> list[dict[str, str]]:
+        """What decided the last bits of the run's numbers beside its config; more than one where it was continued."""
+        known = self._read_environment()
+        return [decisive(tags) for tags in (*known.get("earlier", []), known["tags"])] if known else []
+
+    def _read_environment(self) -> dict[str, Any]:
+        file = self.path / ENVIRONMENT
+        with self._readable(file):
+            return json.loads(file.read_text()) if file.exists() else {}
+
     def clear(self) -> None:
         """Forget all that the run has done (`--fresh`)."""
         # The result first: without it, a kill in the middle leaves a run that is not over.
-        for name in ("result.json", "bundle.json", "environment.json", "mlflow.json", "checkpoint.npz"):
+        for name in ("result.json", "bundle.json", ENVIRONMENT, "mlflow.json", "checkpoint.npz"):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.artifacts, ignore_errors=True)
 

@@ -1,15 +1,24 @@
 """Where a run was made: versions, hardware, commit."""
 
+import os
 import platform
 import subprocess
 from importlib import metadata
 from importlib.util import find_spec
 
 from harness.common import paths
-from harness.common.hardware import cpu_name
+from harness.common.hardware import cores, cpu_name
 
 #: Those of these that are installed are told with their versions.
 PACKAGES = ("jax", "keras", "mlflow", "numpy", "tensorflow")
+
+
+#: Variables that change the numbers which a framework computes, or their last bits.
+SWITCHES = (
+    "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS", "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA",
+    "TF_CUDNN_DETERMINISTIC", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS",
+    "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "TF_XLA_FLAGS", "XLA_FLAGS",
+)  # fmt: skip
 
 
 def provenance() -> dict[str, str]:
@@ -18,8 +27,16 @@ def provenance() -> dict[str, str]:
         **{f"version_{name}": metadata.version(name) for name in PACKAGES if find_spec(name)},
         "version_python": platform.python_version(),
         "cpu": cpu_name(),
+        "threads": str(len(cores())),
+        **_switches(),
         **_commit(),
     }
+
+
+def _switches() -> dict[str, str]:
+    """The variables of the environment that change how a framework computes, where any is set."""
+    found = " ".join(f"{name}={os.environ[name]}" for name in SWITCHES if os.environ.get(name))
+    return {"switches": found} if found else {}
 
 
 def _commit() -> dict[str, str]:

@@ -33,7 +33,10 @@ from harness.engine.optimizers import build_optimizer  # noqa: E402
 
 
 def config_of(**changes: object) -> RunConfig:
-    network = Network(input_scaling=changes.pop("input_scaling", "standardised"))  # type: ignore[arg-type]
+    network = Network(
+        input_scaling=changes.pop("input_scaling", "standardised"),  # type: ignore[arg-type]
+        activation=changes.pop("activation", "relu"),  # type: ignore[arg-type]
+    )
     seed = changes.pop("seed", 0)
     recipe = dataclasses.replace(SMALL_RECIPE, **changes)  # type: ignore[arg-type]
     return dataclasses.replace(small_config(recipe, network, seed), engine="jax")  # type: ignore[arg-type]
@@ -178,8 +181,12 @@ def test_a_decay_of_weights_spares_biases_and_normalization(small_split: Split) 
 
 
 def test_one_program_for_the_epoch_is_its_steps_one_by_one(small_split: Split) -> None:
-    """What a GPU runs; here, where a loop of XLA's is slow, on two steps of four images."""
-    engine = open_engine(config_of(batch_size=4), small_split)
+    """What a GPU runs; here, where a loop of XLA's is slow, on two steps of four images.
+
+    With a smooth activation: a ReLU whose input is 0 but for rounding is open in one of the two and closed in the
+    other, and Muon makes a direction of the update that is all rounding as long as any other.
+    """
+    engine = open_engine(config_of(batch_size=4, activation="gelu"), small_split)
     program, data = engine._program, (small_split.train_images, small_split.train_labels)
     steps = Steps(*(values[:2] for values in steps_of(engine.config, 0, 64)))
     start = engine.initial_state()
@@ -190,11 +197,11 @@ def test_one_program_for_the_epoch_is_its_steps_one_by_one(small_split: Split) -
         given = variables
         variables, (loss, _) = program._one_step(given, data, now, engine._settings)
         assert all(array.is_deleted() for array in given.trainable), "the state is donated"
-        assert float(loss) == pytest.approx(float(losses[number]), rel=1e-3)
+        assert float(loss) == pytest.approx(float(losses[number]), rel=1e-4)
     for part, other, before in zip(looped, variables, first, strict=True):
         for one, two, origin in zip(part, other, before, strict=True):
             moved = np.linalg.norm(np.asarray(two, np.float64) - np.asarray(origin, np.float64))
-            assert np.linalg.norm(np.asarray(one, np.float64) - np.asarray(two, np.float64)) <= 0.02 * moved + 1e-6
+            assert np.linalg.norm(np.asarray(one, np.float64) - np.asarray(two, np.float64)) <= 1e-3 * moved + 1e-6
 
 
 def test_bfloat16_computes_in_it_and_keeps_its_weights_in_float32(small_split: Split) -> None:
