@@ -21,6 +21,7 @@ Normalization = Literal["batch", "none", "layer", "group"]
 Place = Literal["before", "after"]
 Activation = Literal["relu", "sigmoid", "tanh", "linear", "gelu", "silu"]
 InputScaling = Literal["raw", "unit", "standardised"]
+Pooling = Literal["max", "average"]
 Initializer = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform"]
 Optimizer = Literal["muon", "sgd", "adam", "adamw"]
 Schedule = Literal["one-cycle", "constant"]
@@ -39,6 +40,7 @@ class Network:
     normalization: Normalization = "batch"
     normalization_place: Place = "before"
     activation: Activation = "relu"
+    pooling: Pooling = "max"
     input_scaling: InputScaling = "standardised"
     initializer: Initializer = "he_normal"
 
@@ -198,6 +200,7 @@ def _fit(name: str, kind: Any, value: Any) -> Any:
 NUMERICS = (
     *("augment.py", "schedule.py", "data/splits.py"),
     *("engine/network.py", "engine/dropout.py", "engine/muon.py", "engine/optimizers.py", "engine/state.py"),
+    "engine/pooling.py",
 )
 ENGINE_NUMERICS = {
     "tensorflow": ("engine/tensorflow/batch_norm.py", "engine/tensorflow/program.py"),

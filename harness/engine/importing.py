@@ -54,7 +54,9 @@ def _import_tensorflow() -> None:
         with _quietly((*NOT_NEEDED, "scipy", "jax")):
             import tensorflow as tf
 
-            tf.config.list_physical_devices()
+            # A GPU may be shared: TensorFlow would take all of its memory for the first process that comes.
+            for gpu in tf.config.list_physical_devices("GPU"):
+                tf.config.experimental.set_memory_growth(gpu, True)
             import keras  # noqa: F401
     except ImportError as error:
         raise HarnessError(
