@@ -212,8 +212,12 @@ def test_a_decay_of_weights_spares_biases_and_normalization(small_split: Split) 
 
 
 def test_one_program_for_the_epoch_is_its_steps_one_by_one(small_split: Split) -> None:
-    """What a GPU runs; here, where a loop of XLA's is slow, on two steps of four images."""
-    engine = open_engine(config_of(batch_size=4), small_split)
+    """What a GPU runs; here, where a loop of XLA's is slow, on two steps of four images.
+
+    With a smooth activation: a ReLU is open in one and closed in the other where its input is 0 but for rounding.
+    """
+    config = dataclasses.replace(config_of(batch_size=4), network=Network(activation="gelu"))
+    engine = open_engine(config, small_split)
     program, data = engine._program, (small_split.train_images, small_split.train_labels)
     steps = Steps(*(values[:2] for values in steps_of(engine.config, 0, 64)))
     start = engine.initial_state()
@@ -228,7 +232,7 @@ def test_one_program_for_the_epoch_is_its_steps_one_by_one(small_split: Split) -
     for part, other, before in zip(looped, variables, first, strict=True):
         for one, two, origin in zip(part, other, before, strict=True):
             moved = np.linalg.norm(np.asarray(two, np.float64) - np.asarray(origin, np.float64))
-            assert np.linalg.norm(np.asarray(one, np.float64) - np.asarray(two, np.float64)) <= 0.02 * moved + 1e-6
+            assert np.linalg.norm(np.asarray(one, np.float64) - np.asarray(two, np.float64)) <= 0.001 * moved + 1e-6
 
 
 def test_bfloat16_computes_in_it_and_keeps_its_weights_in_float32(small_split: Split) -> None:
@@ -258,8 +262,9 @@ def test_too_small_a_memory_is_said_with_the_batch_that_fits(
     program = engine._program
     data = (small_split.train_images, small_split.train_labels)
     taken = {size: program._bytes_taken(size, data, engine._settings) for size in (4, 8)}
-    # The outputs of every layer, and no less: they grow with the batch.
-    outputs = sum(np.prod(layer.output.shape[1:]) for layer in program.model.layers)
+    # The outputs of the convolutions and of what normalizes them, and no less: they grow with the batch.
+    kept = (keras.layers.Conv2D, keras.layers.BatchNormalization)
+    outputs = sum(np.prod(layer.output.shape[1:]) for layer in program.model.layers if isinstance(layer, kept))
     assert taken[8] - taken[4] > 4 * 4 * outputs
     monkeypatch.setattr(program, "_bytes_taken", lambda size, *rest: taken[size])
     for function in ("_one_step", "_probabilities"):
