@@ -80,3 +80,29 @@ def test_keras_max_pooling_would_be_refused(monkeypatch: pytest.MonkeyPatch) -> 
     program = Program(structure_of(small_config(FAST)))
     with pytest.raises(ValueError, match="do not yet have a deterministic XLA implementation"):
         program._train_step.experimental_get_compiler_ir(*given())(stage="hlo", platform_name="CPU")
+
+
+@pytest.mark.slow
+def test_what_is_compiled_for_a_gpu_does_as_what_is_compiled_for_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here both run on the CPU. A smooth activation: rounding opens and closes ReLUs."""
+    config = small_config(FAST, Network(activation="gelu"))
+    settings = settings_of(config, PIXELS)
+    images = tf.constant(np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8))
+    labels = tf.constant(np.arange(16, dtype=np.int32) % 10)
+    states, losses, probabilities = [], [], []
+    for is_gpu in (False, True):
+        monkeypatch.setattr("harness.engine.tensorflow.program.on_gpu", lambda is_gpu=is_gpu: is_gpu)
+        program = Program(structure_of(config))
+        first = program.initial_state(0)
+        for name, variable in program.variables.items():
+            variable.assign(first[name])
+        program._set_precision()
+        steps = [program._train_step(images, labels, tf.constant(0.001), tf.zeros(4), settings) for _ in range(2)]
+        losses.append([float(loss) for loss, _ in steps])
+        probabilities.append(program._predict_step(images, settings).numpy())
+        states.append({name: variable.numpy().astype(np.float64) for name, variable in program.variables.items()})
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    np.testing.assert_allclose(probabilities[1], probabilities[0], atol=1e-5)
+    for name, value in states[0].items():
+        moved = np.linalg.norm(value - first[name])
+        assert np.linalg.norm(states[1][name] - value) <= 1e-3 * moved, name
