@@ -48,6 +48,8 @@ STRUCTURES = asked_for()
 @pytest.fixture
 def as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.engine.tensorflow.program.on_gpu", lambda: True)
+    # TensorFlow draws a number to find out which device it would compile for.
+    tf.random.set_seed(0)
 
 
 def given() -> tuple:
