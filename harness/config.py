@@ -18,6 +18,7 @@ Normalization = Literal["batch", "none", "layer", "group"]
 Place = Literal["before", "after"]
 Activation = Literal["relu", "sigmoid", "tanh", "linear", "gelu", "silu"]
 InputScaling = Literal["raw", "unit", "standardised"]
+Pooling = Literal["max", "average"]
 Initializer = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform"]
 Optimizer = Literal["muon", "sgd", "adam", "adamw"]
 Schedule = Literal["one-cycle", "constant"]
@@ -36,6 +37,7 @@ class Network:
     normalization: Normalization = "batch"
     normalization_place: Place = "before"
     activation: Activation = "relu"
+    pooling: Pooling = "max"
     input_scaling: InputScaling = "standardised"
     initializer: Initializer = "he_normal"
 

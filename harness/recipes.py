@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.paths import PROJECT
-from harness.config import Network, Recipe, change
+from harness.config import Network, Optimizer, Recipe, change
 
 T = TypeVar("T")
 
@@ -34,6 +35,9 @@ FAST = Recipe(
     shift=2,
 )
 
+#: `classic`: the same training without Muon, whose steps hide how large the gradients are.
+CLASSIC = dataclasses.replace(FAST, optimizer="sgd", learning_rate=0.1, weight_decay=0.005)
+
 #: `published`: what the curve of the notebook implies. Its optimizer, batch size, rate and the order of activation and
 #: normalization are unknown; these follow its first 30 epochs, flat start included (README.md says how closely).
 PUBLISHED = Recipe(
@@ -46,7 +50,11 @@ PUBLISHED = Recipe(
 )
 
 #: Each with the network that it trains.
-RECIPES = {"fast": (Network(), FAST), "published": (Network(normalization_place="after"), PUBLISHED)}
+RECIPES = {
+    "fast": (Network(), FAST),
+    "classic": (Network(), CLASSIC),
+    "published": (Network(normalization_place="after"), PUBLISHED),
+}
 
 
 def recipe_called(name: str) -> tuple[Network, Recipe]:
@@ -82,6 +90,18 @@ def _read(file: Path) -> tuple[Network, Recipe]:
         raise BadInput(f"{file} holds no recipe ({error}): mend it, or delete it and save it again.") from error
 
 
+def rate_for_batch(optimizer: Optimizer, rate: float, from_batch: int, to_batch: int) -> float:
+    """The learning rate at one batch size that does what `rate` does at another.
+
+    SGD's goes with the batch size (Goyal et al. 2017, "Accurate, large minibatch SGD"). Steps of Muon and Adam are as
+    long whatever the size of the gradient, and theirs goes with the square root (Malladi et al. 2022, "On the SDEs and
+    scaling rules for adaptive gradient algorithms").
+    """
+    if optimizer == "sgd":
+        return rate * to_batch / from_batch
+    return rate * math.sqrt(to_batch / from_batch)
+
+
 @dataclass(frozen=True)
 class Budget:
     """How much of the data and of the recipe's epochs a run gets; None is all of it.
@@ -100,14 +120,14 @@ class Budget:
     def shrink(self, recipe: Recipe, train_images: int) -> Recipe:
         """The recipe for this many training images; its schedule is annealed over the epochs that are left.
 
-        The learning rate shrinks with the batch size (Goyal et al. 2017).
+        The learning rate shrinks with the batch size, as the optimizer asks for.
         """
         batch_size = min(recipe.batch_size, max(train_images // self.fewest_steps, 2))
         return dataclasses.replace(
             recipe,
             epochs=min(recipe.epochs, self.epochs or recipe.epochs),
             batch_size=batch_size,
-            learning_rate=recipe.learning_rate * batch_size / recipe.batch_size,
+            learning_rate=rate_for_batch(recipe.optimizer, recipe.learning_rate, recipe.batch_size, batch_size),
         )
 
 
@@ -115,7 +135,7 @@ BUDGETS = {
     "smoke": Budget(
         "seconds: does it work at all", epochs=3, train_images=128, eval_images=100, fewest_steps=8, most_seeds=1
     ),
-    "quick": Budget("half a minute on a core", epochs=3, train_images=500, eval_images=500),
+    "quick": Budget("a minute or two: the least at which the questions have answers", epochs=8, train_images=5_000),
     "full": Budget("the whole data set and recipe"),
 }
 

@@ -56,7 +56,7 @@ def test_every_field_is_in_the_key(field: str) -> None:
 
 def test_key_of_a_known_config_stays_what_it_was() -> None:
     # A change here orphans every run that users have on disk: it must be meant.
-    assert small_config().key == "a4589487f274f265"
+    assert small_config().key == "b798178e3e074f18"
 
 
 def test_flat_names_every_setting_once() -> None:
@@ -108,6 +108,32 @@ def test_budgets_only_shrink() -> None:
     assert recipes.BUDGETS["full"].shrink(recipes.FAST, 50_000) == recipes.FAST
     assert recipes.BUDGETS["full"].shrink(recipes.FAST, 45_000) == recipes.FAST
     assert recipes.BUDGETS["full"].shrink(recipes.FAST, 1_437).batch_size == 44
+
+
+def test_quick_is_5000_images_at_the_batch_size_of_the_recipe() -> None:
+    for _, recipe in recipes.RECIPES.values():
+        small = recipes.BUDGETS["quick"].shrink(recipe, 5_000)
+        assert small == dataclasses.replace(recipe, epochs=8)
+    assert recipes.BUDGETS["quick"].train_images == 5_000
+    assert recipes.BUDGETS["quick"].eval_images is None
+
+
+def test_the_rate_goes_with_the_batch_as_the_optimizer_asks_for() -> None:
+    assert recipes.rate_for_batch("sgd", 0.1, 128, 32) == pytest.approx(0.025)
+    for optimizer in ("muon", "adam", "adamw"):
+        assert recipes.rate_for_batch(optimizer, 0.1, 128, 32) == pytest.approx(0.05)
+        assert recipes.rate_for_batch(optimizer, 0.1, 128, 128) == 0.1
+    smoke = recipes.BUDGETS["smoke"]
+    assert smoke.shrink(recipes.FAST, 128).learning_rate == pytest.approx(0.04 * (16 / 128) ** 0.5)
+    assert smoke.shrink(recipes.CLASSIC, 128).learning_rate == pytest.approx(0.1 * 16 / 128)
+
+
+def test_classic_is_fast_with_another_optimizer() -> None:
+    differs = {
+        name for name, value in dataclasses.asdict(recipes.CLASSIC).items() if value != getattr(recipes.FAST, name)
+    }
+    assert differs == {"optimizer", "learning_rate", "weight_decay"}
+    assert recipes.CLASSIC.optimizer == "sgd"
 
 
 def test_an_unknown_name_gets_the_nearest_ones() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import SMALL_RECIPE, small_config
 
-from harness.config import Network
+from harness.config import Network, Recipe
 from harness.data import Split
 from harness.engine.backend import import_keras
 from harness.engine.factory import open_engine
@@ -19,9 +19,18 @@ import tensorflow as tf  # noqa: E402
 
 from harness.engine.dropout import TracedDropout  # noqa: E402
 from harness.engine.loop import weights_sha256  # noqa: E402
-from harness.engine.muon import orthogonalize  # noqa: E402
+from harness.engine.muon import (  # noqa: E402
+    Muon,
+    orthogonalize,
+    orthogonalize_together,
+)
 from harness.engine.network import build, forward_flops, pixel_statistics, training_flops  # noqa: E402
+from harness.engine.optimizers import Told, build_optimizer, told  # noqa: E402
+from harness.engine.pooling import FirstMaxPooling2D  # noqa: E402
 from harness.engine.tensorflow.batch_norm import FusedBatchNormalization  # noqa: E402
+from harness.engine.tensorflow.engine import TensorFlowEngine  # noqa: E402
+from harness.engine.tensorflow.engine import _program as programs  # noqa: E402
+from harness.engine.tensorflow.program import scaled, settings_of  # noqa: E402
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -56,6 +65,45 @@ def test_normalization_stands_where_it_is_asked_for(normalization: str, place: s
     else:
         first = ["block1_conv1_norm", "block1_conv1_relu"]
         assert names[3:5] == (first if place == "before" else first[::-1])
+
+
+@pytest.mark.parametrize(("pooling", "kind"), [("max", "MaxPooling2D"), ("average", "AveragePooling2D")])
+def test_pooling_is_what_is_asked_for(small_split: Split, pooling: str, kind: str) -> None:
+    config = small_config(dataclasses.replace(SMALL_RECIPE, dropout=(0.0,) * 4), Network(pooling=pooling))
+    engine = open_engine(config, small_split)
+    state, metrics = engine.train_epoch(engine.initial_state(), 0)
+    assert np.isfinite(metrics.loss)
+    plain = engine.export(state)
+    assert [type(plain.get_layer(f"block{block}_pool")).__name__ for block in (1, 2, 3)] == [kind] * 3
+    found = engine.evaluate(state, small_split.eval_images)
+    np.testing.assert_allclose(plain(small_split.eval_images), found, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", [(3, 32, 32, 32), (5, 8, 8, 128), (1, 2, 2, 1)])
+def test_our_max_pooling_is_keras_max_pooling(shape: tuple[int, ...], dtype: str, compiled: bool) -> None:
+    rng = np.random.default_rng(0)
+    # As a ReLU leaves them: most windows hold the same number twice, many nothing but zeros.
+    x = tf.cast(np.maximum(rng.normal(size=shape).round(1), 0), dtype)
+    upstream = tf.cast(rng.normal(size=(shape[0], shape[1] // 2, shape[2] // 2, shape[3])), dtype)
+    seen = []
+    for kind in (keras.layers.MaxPooling2D, FirstMaxPooling2D):
+        layer = kind(dtype=dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            out = tf.function(layer, jit_compile=compiled and kind is FirstMaxPooling2D)(x)
+        seen.append([value.numpy().tobytes() for value in (out, tape.gradient(out, x, upstream))])
+    assert seen[0] == seen[1]
+
+
+def test_the_first_of_equal_maxima_takes_the_gradient() -> None:
+    windows = tf.constant([[3, 3, 3, 3], [1, 3, 3, 0], [1, 2, 3, 3], [0, 1, 2, 3]], tf.float32)
+    x = tf.reshape(windows, (4, 2, 2, 1))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        out = FirstMaxPooling2D()(x)
+    assert np.argmax(tf.reshape(tape.gradient(out, x), (4, 4)), axis=1).tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(("scaling", "mean"), [("raw", 127.5), ("unit", 0.5), ("standardised", 0.0)])
@@ -134,7 +182,95 @@ def test_training_learns_and_its_state_is_all_there_is(small_split: Split) -> No
     layers = (type(layer) for layer in plain.layers)
     assert all(layer.__module__.startswith("keras.") for layer in layers)
     np.testing.assert_allclose(plain(small_split.eval_images), probabilities, rtol=1e-3, atol=1e-5)
-    assert weights_sha256(other, states[3]) != weights_sha256(other, states[2])
+    assert weights_sha256(states[3]) != weights_sha256(states[2])
+
+
+def test_the_hash_of_the_weights_is_of_the_networks_weights_alone(small_split: Split) -> None:
+    engine = open_engine(small_config(), small_split)
+    state = dict(engine.initial_state())
+    expected = weights_sha256(state)
+    of_network = {f"model/{weight.path}" for weight in engine.export(state).weights}
+    for name, value in state.items():
+        changed = weights_sha256({**state, name: value + np.ones_like(value)})
+        assert (changed != expected) == (name in of_network), name
+    assert weights_sha256(dict(reversed(state.items()))) == expected
+
+
+def test_what_a_program_is_told_traces_nothing_anew(small_split: Split) -> None:
+    programs.cache_clear()
+
+    def engine_of(**changes: object) -> TensorFlowEngine:
+        network = Network(input_scaling=changes.pop("input_scaling", "standardised"))  # type: ignore[arg-type]
+        seed = changes.pop("seed", 0)
+        recipe = dataclasses.replace(SMALL_RECIPE, **changes)  # type: ignore[arg-type]
+        return TensorFlowEngine(small_config(recipe, network, seed), small_split)  # type: ignore[arg-type]
+
+    settings = (
+        {},
+        {"seed": 1},
+        {"dropout": (0.5, 0.1, 0.1, 0.25), "dropout_ramp": False},
+        {"input_scaling": "raw"},
+        {"input_scaling": "unit", "learning_rate": 0.001, "schedule": "constant"},
+        {"weight_decay": 0.0},
+        {"label_smoothing": 0.0, "flip": False, "shift": 0},
+        {"momentum": 0.5},
+    )
+    ends = []
+    for changes in settings:
+        engine = engine_of(**changes)
+        state, metrics = engine.train_epoch(engine.initial_state(), 0)
+        engine.evaluate(state, small_split.eval_images)
+        assert np.isfinite(metrics.loss)
+        ends.append(np.asarray(state["model/dense/kernel"]))
+    assert programs.cache_info().currsize == 1
+    assert engine._program._train_step.experimental_get_tracing_count() == 1
+    assert engine._program._predict_step.experimental_get_tracing_count() == 1
+    assert all(not np.array_equal(ends[i], ends[j]) for i in range(len(ends)) for j in range(i))
+
+
+@pytest.mark.parametrize("scaling", ["raw", "unit", "standardised"])
+def test_the_program_scales_pixels_as_the_network_does(small_split: Split, scaling: str) -> None:
+    config = small_config(network=Network(input_scaling=scaling))
+    pixels = pixel_statistics(small_split.train_images)
+    layer = build(config.network, config.recipe, 0, *pixels).get_layer("scaling")
+    images = small_split.train_images[:4]
+    assert np.array_equal(scaled(images, settings_of(config, pixels)), layer(images.astype(np.float32)))
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adam", "adamw"])
+def test_an_optimizer_that_is_told_its_settings_does_as_one_that_has_them(optimizer: str) -> None:
+    config = small_config(
+        dataclasses.replace(SMALL_RECIPE, optimizer=optimizer, momentum=0.7, weight_decay=0.02, learning_rate=0.1)
+    )
+    settings = settings_of(config, ((0.0,) * 3, (1.0,) * 3))
+    rng = np.random.default_rng(0)
+    first = [rng.normal(size=shape).astype(np.float32) for shape in ((9, 4), (4,))]
+    gradients = [tf.constant(rng.normal(size=value.shape), tf.float32) for value in first]
+
+    def after_two_steps(recipe: Recipe, is_told: bool) -> list[np.ndarray]:
+        variables = [keras.Variable(value, name=name) for value, name in zip(first, ("kernel", "bias"), strict=True)]
+        itself = build_optimizer(recipe)
+        itself.build(variables)
+        own = (itself.weight_decay, getattr(itself, "momentum", None), getattr(itself, "beta_1", None))
+
+        def step(given):
+            if not is_told:
+                itself.apply(gradients, variables)
+                return
+            with told(itself, given.weight_decay, Told(given.momentum, given.momentum_complement)):
+                itself.apply(gradients, variables)
+
+        compiled = tf.function(step, autograph=False)
+        for _ in range(2):
+            compiled(settings)
+        assert own == (itself.weight_decay, getattr(itself, "momentum", None), getattr(itself, "beta_1", None))
+        return [np.asarray(variable) for variable in variables]
+
+    other_recipe = dataclasses.replace(config.recipe, momentum=0.5, weight_decay=1.0)
+    ends = after_two_steps(config.recipe, False), after_two_steps(other_recipe, True)
+    for one, other, origin in zip(*ends, first, strict=True):
+        assert np.array_equal(one, other)
+        assert not np.array_equal(one, origin)
 
 
 def test_runs_that_share_a_compiled_program_are_the_runs_they_are_alone(small_split: Split) -> None:
@@ -163,6 +299,57 @@ def test_muon_makes_an_update_orthogonal(shape: tuple[int, int]) -> None:
     # Nearest to the orthogonal factor of the update itself: same singular vectors.
     u, _, v = np.linalg.svd(matrix, full_matrices=False)
     assert np.sum(made * (u @ v)) / min(shape) == pytest.approx(values.mean(), rel=1e-3)
+
+
+def with_spectrum(shape: tuple[int, int], values: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    u, _, v = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
+    return (u * values @ v).astype(np.float32)
+
+
+def test_muon_leaves_small_what_is_far_below_the_rest() -> None:
+    """A spectrum that falls by four powers of ten: what is over a 500th of the norm is brought near 1, no more."""
+    values = np.geomspace(1, 1e-4, 32)
+    made = np.linalg.svd(np.asarray(orthogonalize(tf.constant(with_spectrum((288, 32), values)))), compute_uv=False)
+    over = (values > np.linalg.norm(values) / 500).sum()
+    assert over == 20
+    assert (np.sort(made)[-over:] > 0.6).all()
+    assert made.max() < 1.3
+    assert 0.02 < made.min() < 0.06
+    assert made.min() <= 3.4445**5 * values.min() / np.linalg.norm(values) * 1.01
+
+
+#: Those of the network's hidden kernels, and some that are wide, or small.
+MATRICES = [(27, 32), *[(288, 32)] * 2, (288, 64), *[(576, 64)] * 2, (576, 128), *[(1152, 128)] * 2, (2048, 32), (5, 9)]
+
+
+# Small singular values are multiplied by hundreds, and so is the rounding in them.
+@pytest.mark.parametrize(("spectrum", "within"), [("flat", 1e-6), ("decaying", 3e-6)])
+def test_matrices_are_orthogonalized_together_as_one_by_one(spectrum: str, within: float) -> None:
+    rng = np.random.default_rng(0)
+    values = {"flat": lambda n: rng.uniform(0.5, 1, n), "decaying": lambda n: np.geomspace(1, 1e-4, n)}[spectrum]
+    matrices = [tf.constant(with_spectrum(shape, values(min(shape)))) for shape in MATRICES]
+    for one, matrix in zip(orthogonalize_together(matrices), matrices, strict=True):
+        assert one.shape == matrix.shape
+        np.testing.assert_allclose(one, orthogonalize(matrix), rtol=0, atol=within)
+
+
+def test_muon_steps_together_as_one_by_one() -> None:
+    ends = []
+    for grouped in (False, True):
+        rng = np.random.default_rng(0)
+        keras.backend.clear_session()
+        model = build(Network(), SMALL_RECIPE)
+        optimizer = Muon(0.1, momentum=0.9, grouped=grouped)
+        optimizer.build(model.trainable_variables)
+        for _ in range(2):
+            gradients = [tf.constant(rng.normal(size=v.shape), tf.float32) for v in model.trainable_variables]
+            optimizer.apply(gradients, model.trainable_variables)
+        variables = [*model.trainable_variables, *optimizer.variables]
+        ends.append({variable.path: np.asarray(variable) for variable in variables})
+    assert ends[0].keys() == ends[1].keys()
+    for name, value in ends[0].items():
+        np.testing.assert_allclose(ends[1][name], value, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adam", "adamw"])

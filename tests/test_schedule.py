@@ -76,7 +76,7 @@ def test_a_batch_is_a_shifted_or_flipped_view_of_its_image(shift: int, flip: boo
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
     plan = augment.epoch_plan(recipe, 3, 1, len(images))
     rows = slice(4, 9)
-    got = augment.batch(images, plan, rows, shift)
+    got = augment.batch(augment.padded(images, shift), plan, rows, shift)
     for i, (index, flipped, (down, right)) in enumerate(
         zip(plan.order[rows], plan.flip[rows], plan.shift[rows], strict=True)
     ):
@@ -89,4 +89,4 @@ def test_without_augmentation_a_batch_is_its_images() -> None:
     recipe = dataclasses.replace(SMALL_RECIPE, shift=0, flip=False)
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
     plan = augment.epoch_plan(recipe, 0, 0, len(images))
-    assert np.array_equal(augment.batch(images, plan, slice(0, 12), 0), images[plan.order])
+    assert np.array_equal(augment.batch(augment.padded(images, 0), plan, slice(0, 12), 0), images[plan.order])

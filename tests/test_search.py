@@ -20,7 +20,7 @@ from harness.common.errors import BadInput, HarnessError
 from harness.config import Network, change
 from harness.data import Dataset
 from harness.execute import work_queue as queue
-from harness.recipes import BUDGETS, RECIPES, recipe_called, save
+from harness.recipes import BUDGETS, RECIPES, rate_for_batch, recipe_called, save
 from harness.runs.folder import Result
 from harness.search import Case, Search, load
 from harness.search.objective import Unfit
@@ -78,13 +78,18 @@ def test_the_baseline_comes_first_and_is_the_run_of_the_ablations(dataset: Datas
     assert searched.config.key == ablated.config.key
 
 
-@given(st.sampled_from([64, 128, 256]), st.floats(0.001, 1.0), st.integers(20, 50_000))
-def test_a_budget_shrinks_every_recipe_as_the_baseline(batch_size: int, rate: float, images: int) -> None:
+@given(
+    st.sampled_from(["muon", "sgd", "adamw"]), st.sampled_from([64, 128, 256]), st.floats(0.001, 1.0),
+    st.integers(20, 50_000),
+)  # fmt: skip
+def test_a_budget_shrinks_every_recipe_as_the_baseline(
+    optimizer: str, batch_size: int, rate: float, images: int
+) -> None:
     shrunk = BUDGETS["quick"].shrink(FAST, images)
-    sampled = {"batch_size": batch_size, "learning_rate": rate}
+    sampled = {"optimizer": optimizer, "batch_size": batch_size, "learning_rate": rate}
     changes = load("search").changes_at(FAST, shrunk, sampled)
     assert changes["batch_size"] == max(2, round(batch_size * shrunk.batch_size / 128))
-    assert changes["learning_rate"] / changes["batch_size"] == pytest.approx(rate / batch_size)
+    assert changes["learning_rate"] == rate_for_batch(optimizer, rate, batch_size, changes["batch_size"])
 
 
 def test_a_space_that_does_not_hold_the_baseline_is_refused() -> None:

@@ -34,13 +34,18 @@ def epoch_plan(recipe: Recipe, seed: int, epoch: int, images: int) -> EpochPlan:
     )
 
 
+def padded(images: np.ndarray, shift: int) -> np.ndarray:
+    """The images uint8 [N, H, W, 3] with so many pixels more on each side, reflected: [N, H + 2 shift, ...]."""
+    return np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode="reflect") if shift else images
+
+
 def batch(images: np.ndarray, plan: EpochPlan, rows: slice, shift: int) -> np.ndarray:
-    """The augmented batch uint8 [B, 32, 32, 3] of some rows of the plan: reflect-pad, crop, flip."""
-    picked = images[plan.order[rows]]
-    size = picked.shape[1]
-    if shift:
-        padded = np.pad(picked, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode="reflect")
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))
-        down, right = plan.shift[rows].T
-        picked = windows[np.arange(len(picked)), down, right].transpose(0, 2, 3, 1)
-    return np.where(plan.flip[rows, None, None, None], picked[:, :, ::-1], picked)
+    """The augmented batch uint8 [B, 32, 32, 3] of some rows of the plan, out of `padded` images: crop, flip."""
+    order, flip, shifts = plan.order[rows], plan.flip[rows], plan.shift[rows]
+    size = images.shape[1] - 2 * shift
+    made = np.empty((len(order), size, size, images.shape[3]), images.dtype)
+    # One by one: for NumPy to pick all windows at once takes three times as long.
+    for place, (image, is_flipped, (down, right)) in enumerate(zip(order, flip, shifts, strict=True)):
+        window = images[image, down : down + size, right : right + size]
+        made[place] = window[:, ::-1] if is_flipped else window
+    return made

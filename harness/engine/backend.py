@@ -62,7 +62,10 @@ def _import_tensorflow() -> None:
         # TensorFlow would import JAX, for a converter, where it finds it: 1.5 of the 7.4 seconds that it takes (three
         # starts each way in turn, 2-core Xeon 2.30 GHz, 2026-11-26).
         with _quietly((*NOT_NEEDED, "scipy", "jax")):
-            importlib.import_module("tensorflow").config.list_physical_devices()
+            tf = importlib.import_module("tensorflow")
+            # A GPU may be shared: TensorFlow would take all of its memory for the first process that comes.
+            for gpu in tf.config.list_physical_devices("GPU"):
+                tf.config.experimental.set_memory_growth(gpu, True)
             importlib.import_module("keras")
     except ImportError as error:
         raise HarnessError(

@@ -111,7 +111,7 @@ def _evaluate_at_the_end(engine: Engine, state: State, history: History, split: 
             "cross_entropy": cross_entropy(probabilities, split.eval_labels),
             "training_seconds": sum(row["epoch_seconds"] for row in history),
         },
-        weights_sha256=weights_sha256(engine, state),
+        weights_sha256=weights_sha256(state),
         error_per_class={name: float(e) for name, e in zip(split.class_names, errors, strict=True)},
         confusion=confusion.tolist(),
     )
@@ -130,9 +130,13 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(-np.log(np.maximum(likelihood, 1e-7)).mean())
 
 
-def weights_sha256(engine: Engine, state: State) -> str:
-    """sha256 over all weights of the network, as float32 bytes in layer order."""
+def weights_sha256(state: State) -> str:
+    """sha256 over all weights of the network, moving statistics too, as float32 bytes in the order of their names.
+
+    What dropout draws from and its rate of the moment stand among them in a state, and are no weights.
+    """
     digest = hashlib.sha256()
-    for weight in engine.export(state).weights:
-        digest.update(np.ascontiguousarray(weight.numpy(), np.float32).tobytes())
+    for name in sorted(state):
+        if name.startswith("model/") and not name.endswith(("/seed_generator_state", "/traced_rate")):
+            digest.update(np.ascontiguousarray(state[name], np.float32).tobytes())
     return digest.hexdigest()

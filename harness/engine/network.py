@@ -25,11 +25,12 @@ def build(
     output: str = "softmax",
     batch_norm: type[keras.layers.Layer] = keras.layers.BatchNormalization,
     dropout: type[keras.layers.Layer] = keras.layers.Dropout,
+    max_pool: type[keras.layers.Layer] = keras.layers.MaxPooling2D,
 ) -> keras.Model:
     """Raw pixels [B, 32, 32, 3] in, `output` (`softmax` or `linear`, the logits) [B, 10] out.
 
     pixel_mean, pixel_std: float [3], of the training images, in pixel units; needed for `standardised`.
-    An engine passes its own faster `batch_norm` and `dropout` layers, which have the same weights.
+    An engine passes its own `batch_norm`, `dropout` and `max_pool` layers, which have the same weights.
     """
     seeds = iter(np.random.SeedSequence(seed).generate_state(32).tolist())
 
@@ -46,6 +47,7 @@ def build(
         groups = 1 if network.normalization == "layer" else 8
         return keras.layers.GroupNormalization(groups, name=f"{name}_norm")(x)
 
+    pool = {"max": max_pool, "average": keras.layers.AveragePooling2D}[network.pooling]
     inputs = keras.Input(IMAGE_SHAPE, name="pixels")
     x = _scale(network, pixel_mean, pixel_std)(inputs)
     for block, filters in enumerate(FILTERS, start=1):
@@ -57,7 +59,7 @@ def build(
             x = keras.layers.Activation(network.activation, name=f"{name}_{network.activation}")(x)
             if network.normalization_place == "after":
                 x = normalize(x, name)
-        x = keras.layers.MaxPooling2D(name=f"block{block}_pool")(x)
+        x = pool(2, name=f"block{block}_pool")(x)
         x = dropout(recipe.dropout[block - 1], seed=next(seeds), name=f"block{block}_dropout")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dense(DENSE_UNITS, activation=network.activation, kernel_initializer=initializer(), name="dense")(

@@ -64,6 +64,7 @@ class Passes(Protocol):
     """
 
     batch_norm: type[keras.layers.Layer]
+    max_pool: type[keras.layers.Layer]
 
     def __init__(self, network: "ProbedNetwork", images: np.ndarray, targets: np.ndarray) -> None: ...
 
@@ -81,10 +82,16 @@ class ProbedNetwork:
     variables; inputs, activations: the place of each layer's among the tensors.
     """
 
-    def __init__(self, network: Network, pixels: PixelStatistics, batch_norm: type[keras.layers.Layer]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        pixels: PixelStatistics,
+        batch_norm: type[keras.layers.Layer],
+        max_pool: type[keras.layers.Layer],
+    ) -> None:
         # Of a recipe it is only dropout that a network is built with, and there is none here.
         recipe = dataclasses.replace(FAST, dropout=(0.0, 0.0, 0.0, 0.0))
-        twin = build(network, recipe, 0, *pixels, output="linear", batch_norm=batch_norm)
+        twin = build(network, recipe, 0, *pixels, output="linear", batch_norm=batch_norm, max_pool=max_pool)
         layers = [layer for layer in twin.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)]
         self.weights = [f"model/{weight.path}" for weight in twin.trainable_variables]
         self.kernels = {layer.name: self.weights.index(f"model/{layer.kernel.path}") for layer in layers}
@@ -139,7 +146,7 @@ class Probes:
         images: np.ndarray,
         labels: np.ndarray,
     ) -> None:
-        self._network = ProbedNetwork(network, pixels, passes.batch_norm)
+        self._network = ProbedNetwork(network, pixels, passes.batch_norm, passes.max_pool)
         targets = np.eye(CLASSES, dtype=np.float32)[labels] * (1 - label_smoothing) + label_smoothing / CLASSES
         self._passes = passes(self._network, images, targets.astype(np.float32))
         self._last: tuple[State, Any] | None = None

@@ -8,7 +8,7 @@ import optuna
 from harness.common.errors import BadInput
 from harness.config import Network, Recipe, change
 from harness.experiment import declared_in, search_names
-from harness.recipes import named
+from harness.recipes import named, rate_for_batch
 from harness.search.space import Space, faults
 
 SAMPLERS: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
@@ -36,10 +36,10 @@ def step_of(rung: int) -> int:
 class Search:
     """What is searched and how: by validation accuracy on the `tune` split, never on the test images.
 
-    space: the settings that are sampled, at the scale of the full budget; smaller budgets shrink a sampled recipe by
-    the factor that shrinks the baseline's. `rungs` are the shares of the epochs at which a trial may be given up; each
-    rung is a whole short run, its schedule annealed, as a schedule cut in the middle ranks recipes wrongly. `sampler`
-    and `pruner` are names in harness/search/declared.py.
+    space: the settings that are sampled, at the scale of the full budget; smaller budgets shrink a sampled
+    recipe's batch by the factor that shrinks the baseline's. `rungs` are the shares of the epochs at which a trial may
+    be given up; each rung is a whole short run, its schedule annealed, as a schedule cut in the middle ranks recipes
+    wrongly. `sampler` and `pruner` are names in harness/search/declared.py.
     """
 
     space: Space
@@ -51,11 +51,11 @@ class Search:
     def changes_at(self, base: Recipe, shrunk: Recipe, sampled: dict[str, object]) -> dict[str, object]:
         """A sampled recipe at the budget that shrinks the baseline's recipe `base` to `shrunk`, as changes to that.
 
-        The learning rate goes with the batch size (Goyal et al. 2017), as in `Budget.shrink`.
+        The learning rate goes with the batch size as in `Budget.shrink`, by the sampled optimizer's rule.
         """
         _, whole = change(Network(), base, sampled)
         batch_size = max(2, round(whole.batch_size * shrunk.batch_size / base.batch_size))
-        rate = whole.learning_rate * batch_size / whole.batch_size
+        rate = rate_for_batch(whole.optimizer, whole.learning_rate, whole.batch_size, batch_size)
         return {**sampled, "batch_size": batch_size, "learning_rate": rate}
 
     def rungs_of(self, epochs: int) -> list[int]:

@@ -24,12 +24,15 @@ from harness.engine.loop import weights_sha256
 
 import_keras("jax")
 
+import keras  # noqa: E402
+
 from harness.engine.jax.arguments import Steps, settings_of, steps_of, structure_of  # noqa: E402
 from harness.engine.jax.engine import JaxEngine  # noqa: E402
 from harness.engine.jax.engine import _program as programs  # noqa: E402
 from harness.engine.jax.program import Program, moved, scaled  # noqa: E402
 from harness.engine.network import build, pixel_statistics  # noqa: E402
 from harness.engine.optimizers import build_optimizer  # noqa: E402
+from harness.engine.pooling import FirstMaxPooling2D  # noqa: E402
 
 
 def config_of(**changes: object) -> RunConfig:
@@ -50,9 +53,10 @@ def test_the_program_moves_images_as_numpy_does(small_split: Split) -> None:
     config = config_of(shift=4)
     steps = steps_of(config, 1, 64)
     plan = augment.epoch_plan(config.recipe, 0, 1, 64)
+    padded = augment.padded(small_split.train_images, 4)
     for number in range(4):
         now = Steps(*(values[number] for values in steps))
-        expected = augment.batch(small_split.train_images, plan, slice(16 * number, 16 * number + 16), 4)
+        expected = augment.batch(padded, plan, slice(16 * number, 16 * number + 16), 4)
         assert np.array_equal(moved(small_split.train_images, now, 4), expected)
 
 
@@ -64,6 +68,36 @@ def test_the_program_scales_pixels_as_the_network_does(small_split: Split, scali
     images = small_split.train_images[:4]
     expected = layer(images.astype(np.float32))
     np.testing.assert_allclose(scaled(images, settings_of(config, pixels)), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_our_max_pooling_is_xlas(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    # As a ReLU leaves them: most windows hold the same number twice, many nothing but zeros.
+    x = jax.numpy.asarray(np.maximum(rng.normal(size=(3, 16, 8, 32)).round(1), 0), dtype)
+    upstream = jax.numpy.asarray(rng.normal(size=(3, 8, 4, 32)), dtype)
+
+    def of_xla(images):
+        return jax.lax.reduce_window(images, -jax.numpy.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+    seen = []
+    for function in (of_xla, FirstMaxPooling2D(dtype=dtype)):
+        out, backward = jax.vjp(jax.jit(function), x)
+        seen.append([np.asarray(value).tobytes() for value in (out, *backward(upstream))])
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize(("pooling", "kind"), [("max", FirstMaxPooling2D), ("average", keras.layers.AveragePooling2D)])
+def test_pooling_is_what_is_asked_for(small_split: Split, pooling: str, kind: type) -> None:
+    config = dataclasses.replace(config_of(dropout=(0.0,) * 4), network=Network(pooling=pooling))
+    engine = open_engine(config, small_split)
+    assert [type(engine._program.model.get_layer(f"block{block}_pool")) for block in (1, 2, 3)] == [kind] * 3
+    state, metrics = engine.train_epoch(engine.initial_state(), 0)
+    assert np.isfinite(metrics.loss)
+    plain = engine.export(state)
+    assert type(plain.get_layer("block1_pool")).__module__.startswith("keras.")
+    found = engine.evaluate(state, small_split.eval_images)
+    np.testing.assert_allclose(plain(small_split.eval_images), found, rtol=1e-3, atol=1e-5)
 
 
 def test_training_learns_and_its_state_is_all_there_is(small_split: Split) -> None:
@@ -91,7 +125,7 @@ def test_training_learns_and_its_state_is_all_there_is(small_split: Split) -> No
     plain = other.export(states[3])
     np.testing.assert_allclose(plain(small_split.eval_images), probabilities, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(other.evaluate(arrays, small_split.eval_images[:7]), probabilities[:7], atol=1e-6)
-    assert weights_sha256(other, states[3]) != weights_sha256(other, states[2])
+    assert weights_sha256(states[3]) != weights_sha256(states[2])
     # Probes look at the state and leave it as it is.
     copy = {name: np.array(value) for name, value in states[3].items()}
     measured = engine.probe(states[2], states[3], 4)
@@ -231,8 +265,9 @@ def test_too_small_a_memory_is_said_with_the_batch_that_fits(
     program = engine._program
     data = (small_split.train_images, small_split.train_labels)
     taken = {size: program._bytes_taken(size, data, engine._settings) for size in (4, 8)}
-    # The outputs of every layer, and no less: they grow with the batch.
-    outputs = sum(np.prod(layer.output.shape[1:]) for layer in program.model.layers)
+    # The outputs of the convolutions and of what normalizes them, and no less: they grow with the batch.
+    kept = (keras.layers.Conv2D, keras.layers.BatchNormalization)
+    outputs = sum(np.prod(layer.output.shape[1:]) for layer in program.model.layers if isinstance(layer, kept))
     assert taken[8] - taken[4] > 4 * 4 * outputs
     monkeypatch.setattr(program, "_bytes_taken", lambda size, *rest: taken[size])
     for function in ("_one_step", "_probabilities"):

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from harness.engine.jax.program import cross_entropy
+from harness.engine.pooling import FirstMaxPooling2D
 from harness.engine.probes import ProbedNetwork
 
 
@@ -17,6 +18,7 @@ class JaxPasses:
     """See `harness.engine.probes.Passes`."""
 
     batch_norm = keras.layers.BatchNormalization
+    max_pool = FirstMaxPooling2D
 
     def __init__(self, network: ProbedNetwork, images: np.ndarray, targets: np.ndarray) -> None:
         self._network = network

@@ -17,7 +17,8 @@ from harness.config import Recipe, RunConfig
 from harness.engine.dropout import TracedDropout
 from harness.engine.jax.arguments import Settings, Steps, Structure
 from harness.engine.network import CLASSES, build, freeze_idle_biases
-from harness.engine.optimizers import build_optimizer
+from harness.engine.optimizers import Told, build_optimizer, told
+from harness.engine.pooling import FirstMaxPooling2D
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import initial_state, named, named_slots
 
@@ -32,23 +33,6 @@ class Variables(NamedTuple):
     slots: list[Any]
 
 
-class Momentum:
-    """The momentum that a program is told, as Keras reads it: it asks whether that is zero, and multiplies with it."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def __ne__(self, other: object) -> bool:
-        # Without momentum the program is another one, in which nobody asks.
-        return True
-
-    def __mul__(self, other: Any) -> Any:
-        return self._value * other
-
-    def __jax_array__(self) -> Any:
-        return self._value
-
-
 class Program:
     """A network with its compiled epoch and evaluation."""
 
@@ -61,7 +45,7 @@ class Program:
             normalization_momentum=structure.normalization_momentum,
         )  # fmt: skip
         self.model = self._build(self._recipe, seed=0)
-        self.optimizer = build_optimizer(self._recipe)
+        self.optimizer = build_optimizer(self._recipe, grouped=True)
         self.optimizer.build(self.model.trainable_variables)
         names = {id(variable): name for name, variable in (named(self.model) | named_slots(self.optimizer)).items()}
         self._parts = [
@@ -181,7 +165,9 @@ class Program:
         # Keras numbers what it has named before: without this, a second network has other variable names.
         keras.backend.clear_session()
         keras.config.set_dtype_policy("mixed_bfloat16" if self.structure.precision == "bfloat16" else "float32")
-        model = build(self.structure.network, recipe, seed, output="linear", dropout=TracedDropout)
+        model = build(
+            self.structure.network, recipe, seed, output="linear", dropout=TracedDropout, max_pool=FirstMaxPooling2D
+        )
         keras.config.set_dtype_policy("float32")
         freeze_idle_biases(self.structure.network, model)
         return model
@@ -218,15 +204,9 @@ class Program:
         self, trainable: list[Any], slots: list[Any], gradients: list[Any], settings: Settings
     ) -> tuple[list[Any], list[Any]]:
         """Weights and slots after the optimizer's step."""
-        # Keras reads these while the step is traced: values of the program, where it usually finds numbers.
-        of_program = {"weight_decay": settings.weight_decay}
-        if self.structure.momentum:
-            is_adam = hasattr(self.optimizer, "beta_1")
-            of_program |= {"beta_1": settings.momentum} if is_adam else {"momentum": Momentum(settings.momentum)}
-        own = {name: getattr(self.optimizer, name) for name in of_program}
-        vars(self.optimizer).update(of_program)
-        trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
-        vars(self.optimizer).update(own)
+        momentum = Told(settings.momentum) if self.structure.momentum else None
+        with told(self.optimizer, settings.weight_decay, momentum):
+            trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
         return list(trainable), list(slots)
 
     def _evaluate_all(self, variables: Variables, batches: Any, settings: Settings) -> Any:

@@ -1,6 +1,5 @@
 """The TensorFlow engine: states in and out of a compiled program."""
 
-import dataclasses
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -9,14 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from harness.common.hardware import cpu_name
-from harness.config import Network, Precision, Recipe, RunConfig
+from harness.config import Network, RunConfig
 from harness.data import Split
 from harness.engine.network import PixelStatistics, pixel_statistics, training_flops
 from harness.engine.probes import Probes, probe_images
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import export
 from harness.engine.tensorflow.probe_passes import TensorFlowPasses
-from harness.engine.tensorflow.program import Program
+from harness.engine.tensorflow.program import Program, Structure, settings_of, structure_of
 
 
 class TensorFlowEngine:
@@ -24,13 +23,9 @@ class TensorFlowEngine:
 
     def __init__(self, config: RunConfig, split: Split) -> None:
         self.config, self.split = config, split
-        # What a program is told at each step is no part of it: runs that differ in seed, rates or schedule share one.
-        recipe = dataclasses.replace(
-            config.recipe, epochs=1, batch_size=2, learning_rate=1.0, schedule="constant", warmup=0.0,
-            dropout=_where(config.recipe.dropout), dropout_ramp=False, flip=False, shift=0,
-        )  # fmt: skip
         self._pixels = pixel_statistics(split.train_images)
-        self._program = _program(config.network, recipe, config.precision, self._pixels)
+        self._settings = settings_of(config, self._pixels)
+        self._program = _program(structure_of(config))
         self.device = device_name()
         self.flops_per_image = training_flops(self._program.model)
 
@@ -41,12 +36,12 @@ class TensorFlowEngine:
         self, state: State, epoch: int, on_step: Callable[[int], None] = lambda step: None
     ) -> tuple[State, TrainMetrics]:
         self._write(state)
-        metrics = self._program.train_epoch(self.config, self.split, epoch, on_step)
+        metrics = self._program.train_epoch(self.config, self._settings, self.split, epoch, on_step)
         return {name: variable.numpy() for name, variable in self._program.variables.items()}, metrics
 
     def evaluate(self, state: State, images: np.ndarray) -> np.ndarray:
         self._write(state)
-        return self._program.predict(images)
+        return self._program.predict(images, self._settings)
 
     def probe(self, before: State, after: State, steps: int) -> dict[str, float]:
         smoothing = self.config.recipe.label_smoothing
@@ -60,16 +55,10 @@ class TensorFlowEngine:
             variable.assign(state[name])
 
 
-def _where(dropout: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    """Rates that say no more than where there is dropout at all: the layers are compiled or left out."""
-    a, b, c, d = (0.5 if rate else 0.0 for rate in dropout)
-    return a, b, c, d
-
-
 @lru_cache(maxsize=4)
-def _program(network: Network, recipe: Recipe, precision: Precision, pixels: PixelStatistics) -> Program:
-    """Compiled once for all runs that differ in no more than that: it takes seconds."""
-    return Program(network, recipe, precision, pixels)
+def _program(structure: Structure) -> Program:
+    """Compiled once for all runs that differ in no more than what it is told: it takes seconds."""
+    return Program(structure)
 
 
 @lru_cache(maxsize=4)

@@ -4,8 +4,11 @@ What makes it fast on a CPU: no input pipeline to wait for, one fused operation 
 bfloat16 convolutions where the processor multiplies bfloat16. `make bench` measures what that is worth.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -16,7 +19,8 @@ from harness.data import Split
 from harness.engine import augment, schedule
 from harness.engine.dropout import TracedDropout
 from harness.engine.network import CLASSES, PixelStatistics, build, freeze_idle_biases
-from harness.engine.optimizers import build_optimizer
+from harness.engine.optimizers import Told, build_optimizer, told
+from harness.engine.pooling import FirstMaxPooling2D
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import initial_state, named, named_slots
 from harness.engine.tensorflow.batch_norm import FusedBatchNormalization
@@ -24,15 +28,76 @@ from harness.engine.tensorflow.batch_norm import FusedBatchNormalization
 EVALUATION_BATCH = 500
 
 
+@dataclass(frozen=True)
+class Structure:
+    """What a program is compiled for; of the recipe, only what is no setting and is not told at each step."""
+
+    network: Network
+    recipe: Recipe
+    precision: Precision
+
+
+class Settings(NamedTuple):
+    """What a run is told, as float32 tensors; a pixel p is fed as (p - offset) / unit * factor.
+
+    on, off: the target probabilities of an image's own class and of each other one. What is computed of a setting is
+    computed before it is rounded to float32, as it is where the setting is a constant.
+    """
+
+    momentum: Any
+    momentum_complement: Any
+    weight_decay: Any
+    on: Any
+    off: Any
+    offset: Any
+    unit: Any
+    factor: Any
+
+
+def structure_of(config: RunConfig) -> Structure:
+    """What a run shares its program with: all runs that differ in seed, schedule or settings alone."""
+    recipe = dataclasses.replace(
+        config.recipe, epochs=1, batch_size=2, learning_rate=1.0, schedule="constant", warmup=0.0,
+        momentum=0.5 if config.recipe.momentum else 0.0, weight_decay=1.0, label_smoothing=0.0,
+        dropout=_where(config.recipe.dropout), dropout_ramp=False, flip=False, shift=0,
+    )  # fmt: skip
+    return Structure(dataclasses.replace(config.network, input_scaling="raw"), recipe, config.precision)
+
+
+def _where(dropout: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """Rates that say no more than where there is dropout at all: the layers are compiled or left out."""
+    a, b, c, d = (0.5 if rate else 0.0 for rate in dropout)
+    return a, b, c, d
+
+
+def settings_of(config: RunConfig, pixels: PixelStatistics) -> Settings:
+    """What the program is told of a run."""
+    recipe, scaling = config.recipe, config.network.input_scaling
+    mean, std = pixels if scaling == "standardised" else ((0.0,) * 3, (1.0,) * 3)
+    smoothing = recipe.label_smoothing
+    values = Settings(
+        momentum=recipe.momentum,
+        momentum_complement=1 - recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        on=np.float32(1 - smoothing) + np.float32(smoothing / CLASSES),
+        off=smoothing / CLASSES,
+        offset=mean,
+        # As Keras's normalization has it, which is given the variance and keeps clear of 0.
+        unit=np.maximum(np.sqrt(np.square(std).astype(np.float32)), keras.config.epsilon()),
+        factor=1 / 255 if scaling == "unit" else 1.0,
+    )
+    return Settings(*(tf.constant(value, tf.float32) for value in values))
+
+
 class Program:
     """A network with its compiled steps. `variables` holds, by name, all that the steps read and change."""
 
-    def __init__(self, network: Network, recipe: Recipe, precision: Precision, pixels: PixelStatistics) -> None:
-        self.network, self.recipe, self.precision, self.pixels = network, recipe, precision, pixels
+    def __init__(self, structure: Structure) -> None:
+        self.structure, self.recipe = structure, structure.recipe
         # Costs nothing measurable on a CPU, and makes a resumed run the same run, bit for bit.
         tf.config.experimental.enable_op_determinism()
         self.model = self.build(seed=0)
-        self.optimizer = build_optimizer(recipe)
+        self.optimizer = build_optimizer(self.recipe, grouped=on_gpu())
         self.optimizer.build(self.model.trainable_variables)
         self._dropouts = [layer for layer in self.model.layers if isinstance(layer, TracedDropout)]
         self.variables = named(self.model) | named_slots(self.optimizer)
@@ -45,25 +110,28 @@ class Program:
         """The network with the initial weights of a seed; logits out."""
         # Keras numbers what it has named before: without this, a second network has other variable names.
         keras.backend.clear_session()
-        mixed = self.precision == "bfloat16" and on_gpu()
+        mixed = self.structure.precision == "bfloat16" and on_gpu()
         keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
         model = build(
-            self.network, self.recipe, seed, *self.pixels,
-            output="linear", batch_norm=FusedBatchNormalization, dropout=TracedDropout,
+            self.structure.network, self.recipe, seed, output="linear", batch_norm=FusedBatchNormalization,
+            dropout=TracedDropout, max_pool=FirstMaxPooling2D if on_gpu() else keras.layers.MaxPooling2D,
         )  # fmt: skip
         keras.config.set_dtype_policy("float32")
-        freeze_idle_biases(self.network, model)
+        freeze_idle_biases(self.structure.network, model)
         return model
 
     def initial_state(self, seed: int) -> State:
         """The state before the first epoch of a run of that seed."""
         return initial_state(self.build(seed), self.optimizer)
 
-    def train_epoch(self, config: RunConfig, split: Split, epoch: int, on_step: Callable[[int], None]) -> TrainMetrics:
+    def train_epoch(
+        self, config: RunConfig, settings: Settings, split: Split, epoch: int, on_step: Callable[[int], None]
+    ) -> TrainMetrics:
         """Every step of an epoch. Batches are whole: the images left over at the end sit it out."""
         self._set_precision()
         recipe, size = config.recipe, config.recipe.batch_size
         steps = len(split.train_images) // size
+        padded = _padded(split, recipe.shift)
         plan = augment.epoch_plan(recipe, config.seed, epoch, len(split.train_images))
         rates = schedule.learning_rates(recipe, steps, epoch)
         # [step, layer]
@@ -72,47 +140,62 @@ class Program:
         losses, hits = [], []
         for step in range(steps):
             rows = slice(step * size, (step + 1) * size)
-            images = augment.batch(split.train_images, plan, rows, recipe.shift)
+            images = augment.batch(padded, plan, rows, recipe.shift)
             loss, hit = self._train_step(
                 tf.constant(images),
                 tf.constant(labels[rows]),
                 tf.constant(rates[step]),
                 tf.constant(dropout[step]),
+                settings,
             )
             losses.append(loss)
             hits.append(hit)
             on_step(step + 1)
         return TrainMetrics(float(np.mean(losses)), float(np.mean(hits)))
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
+    def predict(self, images: np.ndarray, settings: Settings) -> np.ndarray:
         """Class probabilities float32 [N, 10] of uint8 images [N, 32, 32, 3]."""
         self._set_precision()
         batches = [images[i : i + EVALUATION_BATCH] for i in range(0, len(images), EVALUATION_BATCH)]
-        return np.concatenate([self._predict_step(tf.constant(batch)).numpy() for batch in batches])
+        return np.concatenate([self._predict_step(tf.constant(batch), settings).numpy() for batch in batches])
 
     def _set_precision(self) -> None:
-        # TensorFlow reads it at each call of a compiled function, and other programs may have set it since.
-        mixed = self.precision == "bfloat16" and not on_gpu()
-        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": mixed})
+        # TensorFlow reads both at each call of a compiled function, and other programs may have set them since.
+        mixed = self.structure.precision == "bfloat16"
+        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": mixed and not on_gpu()})
+        # In float32, products are of float32 too: a GPU would round their factors to fewer bits.
+        tf.config.experimental.enable_tensor_float_32_execution(mixed)
 
-    def _step(self, images: Any, labels: Any, learning_rate: Any, dropout: Any) -> tuple[Any, Any]:
+    def _step(self, images: Any, labels: Any, learning_rate: Any, dropout: Any, settings: Settings) -> tuple[Any, Any]:
         for place, layer in enumerate(self._dropouts):
             if layer.rate > 0:
                 layer.traced_rate.assign(dropout[place])
         self.optimizer.learning_rate.assign(learning_rate)
-        smoothing = self.recipe.label_smoothing
-        targets = tf.one_hot(labels, CLASSES) * (1 - smoothing) + smoothing / CLASSES
+        targets = tf.one_hot(labels, CLASSES, settings.on, settings.off)
         with tf.GradientTape() as tape:
-            logits = tf.cast(self.model(tf.cast(images, tf.float32), training=True), tf.float32)
+            logits = tf.cast(self.model(scaled(images, settings), training=True), tf.float32)
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
         gradients = tape.gradient(loss, self.model.trainable_variables)
-        self.optimizer.apply(gradients, self.model.trainable_variables)
+        momentum = Told(settings.momentum, settings.momentum_complement) if self.recipe.momentum else None
+        with told(self.optimizer, settings.weight_decay, momentum):
+            self.optimizer.apply(gradients, self.model.trainable_variables)
         hits = tf.cast(tf.argmax(logits, axis=1, output_type=labels.dtype) == labels, tf.float32)
         return loss, tf.reduce_mean(hits)
 
-    def _predict(self, images: Any) -> Any:
-        logits = self.model(tf.cast(images, tf.float32), training=False)
+    def _predict(self, images: Any, settings: Settings) -> Any:
+        logits = self.model(scaled(images, settings), training=False)
         return tf.nn.softmax(tf.cast(logits, tf.float32))
+
+
+@lru_cache(maxsize=1)
+def _padded(split: Split, shift: int) -> np.ndarray:
+    """The training images for `augment.batch`: for all epochs at once, for 200 MB."""
+    return augment.padded(split.train_images, shift)
+
+
+def scaled(images: Any, settings: Settings) -> Any:
+    """The pixels as the network is fed with them, float32."""
+    return (tf.cast(images, tf.float32) - settings.offset) / settings.unit * settings.factor
 
 
 def on_gpu() -> bool:
