@@ -14,7 +14,7 @@ import pytest
 from conftest import SMALL_RECIPE, Command, command, document, mlflow_runs, small_config
 
 from harness import experiment, plan
-from harness.commands.run import Job, Request
+from harness.commands.run import Job, RunOptions
 from harness.common.errors import BadInput
 from harness.config import RunConfig
 from harness.data import digits
@@ -74,7 +74,7 @@ def test_a_variant_that_is_the_baseline_under_a_recipe_is_left_out(
     mlruns: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def variants(name: str, recipe: str, **changes: str) -> set[str]:
-        job = Job(Request([name], "smoke", recipe, data="digits", changes=changes))
+        job = Job(RunOptions(experiments=[name], budget="smoke", recipe=recipe, data="digits", changes=changes))
         keys = {spec.variant: spec.config.key for spec in job.specs[name]}
         assert len(set(keys.values())) == len(keys)
         assert {p.variant for p in job.experiments[name].predictions} <= set(keys)

@@ -8,9 +8,9 @@ from typing import Any
 
 from harness import experiment
 from harness.analysis.report import answer
-from harness.commands.run import Job, Request
+from harness.commands.run import Job, RunOptions
 from harness.common.errors import BadInput
-from harness.config import RunConfig
+from harness.config import RunConfig, value_text
 from harness.experiment import BASELINE, Experiment
 from harness.plan import RunResult, RunSpec
 from harness.runs.folder import RunFolder, all_runs
@@ -19,12 +19,12 @@ from harness.runs.folder import RunFolder, all_runs
 COMMON = ("data", "data_fingerprint", "split", "train_images", "eval_images")
 
 
-def compare(what: Request, to: Path | None) -> list[dict[str, Any]]:
+def compare(what: RunOptions, to: Path | None) -> list[dict[str, Any]]:
     """The documents of experiments, or the one of some runs, whose keys then stand in the place of experiments.
 
     Tables and figures are written to `to`; None is mlruns/answers.
     """
-    if all(name in experiment.names() for name in what.experiments):
+    if all(experiment.has_file(name) for name in what.experiments):
         documents = Job(what).publish(to)
         if not documents:
             raise BadInput(
@@ -79,7 +79,7 @@ def _of_runs(runs: Sequence[RunFolder]) -> tuple[Experiment, list[RunResult]]:
 def _difference(one: RunConfig, other: RunConfig) -> str:
     """The settings in which a run differs from another, its seed left out."""
     ours, theirs = one.flat(), dataclasses.replace(other, seed=one.seed).flat()
-    return ", ".join(f"{name}={value}" for name, value in theirs.items() if value != ours[name])
+    return ", ".join(f"{name}={value_text(value)}" for name, value in theirs.items() if value != ours[name])
 
 
 def _budget(config: RunConfig) -> str:
