@@ -169,7 +169,7 @@ def test_importing_the_package_imports_no_tensorflow() -> None:
         (["predict", "nothing.png"], "nothing.png"),
         (["run", "ablate_bn", "--variant", "no nrm"], "did you mean no norm"),
         (["run", "ablate_order", "--workers", "0"], "at least one process"),
-        (["compare", "ffff"], "fits 0 finished runs"),
+        (["compare", "ffff"], "the start of 0 keys of finished runs"),
         (["compare", "ablate_order", "--budget", "smoke", "--data", "digits"], "harness run ablate_order"),
         (["new", "baseline"], "is there already"),
         (["new", "ablate-this"], "no Python name"),

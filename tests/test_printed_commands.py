@@ -182,6 +182,25 @@ def test_the_command_of_a_report_makes_the_same_runs(
     assert changed == job.settings
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"experiments": ["baseline", "ablate_order"], "budget": "smoke", "data": "digits"},
+        {"budget": "smoke", "recipe": "published", "seeds": "5,", "split": "tune", "retune": True},
+        {"budget": "smoke", "variants": ["--flag", "[bold] it's"], "retune": False, "data": "digits"},
+        {"budget": "smoke", "engine": "jax", "precision": "bfloat16", "changes": {"dropout": "0, 0,0,.1"}},
+    ],
+)
+def test_the_command_of_options_gives_these_options(
+    odd: None, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    given = RunOptions(**{"experiments": ["ablate_order"]} | options)
+    again = given_again(given.command, monkeypatch).options
+    assert dataclasses.replace(again, variants=list(again.variants)) == dataclasses.replace(
+        given, variants=list(given.variants)
+    )
+
+
 def test_the_command_of_a_comparison_compares_the_same_runs(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job(RunOptions(experiments=["baseline"], budget="smoke", seeds="2", data="digits"))
     results = [ended(spec) for spec in job.specs["baseline"]]

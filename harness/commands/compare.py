@@ -28,8 +28,8 @@ def compare(what: RunOptions, to: Path | None) -> list[dict[str, Any]]:
         documents = Job(what).publish(to)
         if not documents:
             raise BadInput(
-                f"Nothing of {', '.join(what.experiments)} is stored at the budget {what.budget}: `harness run "
-                f"{what.experiments[0]} --budget {what.budget}` trains it."
+                f"Nothing of {', '.join(what.experiments)} is stored at the budget {what.budget}: `{what.command}` "
+                f"trains it."
             )
         return documents
     from harness.reporting.publish import publish
@@ -45,8 +45,8 @@ def _run(prefix: str) -> RunFolder:
     matching = [run for run in all_runs() if run.config.key.startswith(prefix) and run.result()]
     if len(matching) != 1:
         raise BadInput(
-            f"{prefix} fits {len(matching)} finished runs, not one, and is no experiment (there are "
-            f"{', '.join(experiment.names())}). `ls mlruns/runs` and the MLflow UI (tag run_key) have the keys."
+            f"{prefix} is the start of {len(matching)} keys of finished runs, not of one, and is no experiment (there "
+            f"are {', '.join(experiment.names())}). `ls mlruns/runs` and the MLflow UI (tag run_key) have the keys."
         )
     return matching[0]
 

@@ -1,6 +1,7 @@
 """`harness run`: from the options of a command line to runs that are trained, and to the report of each experiment."""
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from harness.analysis.report import answer, best_factors
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.common.hardware import resolve_precision
-from harness.config import SplitName, change
+from harness.config import SplitName, change, value_text
 from harness.data import Dataset, how_to_get_cifar10, load
 from harness.engine.protocol import ENGINES
 from harness.execute.run_one import forget, is_done, result_of
@@ -41,6 +42,20 @@ class RunOptions:
     workers: int | None = None
     slurm: str | None = None
     fresh: bool = False
+
+    @property
+    def command(self) -> str:
+        """The command line that trains these runs, whoever trains them and wherever."""
+        words = ["harness", "run", *self.experiments]
+        usual = {each.name: each.default for each in dataclasses.fields(self)}
+        for name in ("budget", "recipe", "seeds", "split", "data", "engine", "precision"):
+            if (value := getattr(self, name)) != usual[name]:
+                words += [f"--{name}", value]
+        words += [word for variant in self.variants for word in ("--variant", variant)]
+        words += [word for name, value in self.changes.items() for word in ("--set", f"{name}={value_text(value)}")]
+        if self.retune is not None:
+            words.append("--retune" if self.retune else "--no-retune")
+        return shlex.join(words)
 
 
 class Job:
