@@ -1,19 +1,22 @@
 # Two commands do everything on a fresh machine (Python 3.11+, make, git, pip):
 #   make baseline      train the network on CIFAR-10 and compare it with the 0.86 target
 #   make test          the tests
-# Options are make variables: make baseline SEEDS=3 RECIPE=published BUDGET=quick DATA=cifar10 WORKERS=2 ENGINE=jax
+# Options are variables on make's command line: make baseline SEEDS=3 RECIPE=published BUDGET=quick ENGINE=jax
 
-PYTHON ?= python3
-RECIPE ?= fast
-BUDGET ?= full
+OPTIONS := BUDGET DATA DIR ENGINE FRESH OFFLINE PORT PYTHON RECIPE SAVE SEEDS SLURM TRIALS WORKERS
+# Names as common as these are exported for other programs too: what the environment says of them does not count.
+$(foreach name,$(OPTIONS),$(if $(filter environment,$(origin $(name))),$(eval $(name) :=)))
+unexport $(OPTIONS)
+
+PYTHON := $(or $(PYTHON),python3)
 UV := $(shell command -v uv 2>/dev/null)
 READY := .venv/.ready
 engine = $(if $(ENGINE),--engine $(ENGINE))
-which = --recipe $(RECIPE) --budget $(BUDGET) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA),--data $(DATA)) $(engine)
+which = --recipe $(or $(RECIPE),fast) --budget $(or $(BUDGET),full) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA),--data $(DATA)) $(engine)
 options = $(which) $(if $(FRESH),--fresh) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM)) \
           $(if $(OFFLINE),--offline $(OFFLINE))
-searched = --trials $(or $(TRIALS),50) --recipe $(RECIPE) --budget $(BUDGET) $(if $(DATA),--data $(DATA)) $(engine) \
-           $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM))
+searched = --trials $(or $(TRIALS),50) --recipe $(or $(RECIPE),fast) --budget $(or $(BUDGET),quick) \
+           $(if $(DATA),--data $(DATA)) $(engine) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM))
 ablations = ablate_bn ablate_activation ablate_scaling ablate_dropout ablate_order factorial
 
 .DEFAULT_GOAL := help
@@ -22,17 +25,29 @@ ablations = ablate_bn ablate_activation ablate_scaling ablate_dropout ablate_ord
         search confirm compare sync data show ui dashboard bench test test-slow lint format lock clean
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '%s\n' '' 'Options, after the target, as in make baseline SEEDS=10 BUDGET=quick:' \
+	  '  SEEDS=10            how many seeds, or which: SEEDS=0,4,7' \
+	  '  BUDGET=full         or quick (minutes), smoke (seconds); of a search: quick' \
+	  '  RECIPE=fast         or published, or one that a search has saved' \
+	  '  WORKERS=2           processes that train; SLURM=time=240 for Slurm jobs' \
+	  '  ENGINE=tensorflow   or jax' \
+	  '  DATA=cifar10        insist on CIFAR-10; digits: those of scikit-learn' \
+	  '  FRESH=1             forget what was done, and start over' \
+	  '  OFFLINE=DIR         without MLflow: write bundles to DIR'
 
-install: $(READY)  ## the environment in .venv, from requirements.lock (uv where there is one, else pip)
+##@ Start here
+install: $(READY)  ## the environment in .venv, from requirements.lock
 
-baseline: $(READY)  ## train the 18-layer network and compare it with 0.86 (SEEDS=1 RECIPE=fast BUDGET=full)
+baseline: $(READY)  ## train the 18-layer network, compare it with 0.86
 	@.venv/bin/harness run baseline $(options)
 
-ablate-bn: $(READY)  ## does batch normalization help, and because of covariate shift? (SEEDS=10 BUDGET=full WORKERS=)
+##@ Switch one thing off
+ablate-bn: $(READY)  ## does batch normalization help, and why?
 	@.venv/bin/harness run ablate_bn $(options)
 
-ablate-activation: $(READY)  ## is a non-linear activation needed, and ReLU better than sigmoid?
+ablate-activation: $(READY)  ## is one needed, and is ReLU better than sigmoid?
 	@.venv/bin/harness run ablate_activation $(options)
 
 ablate-scaling: $(READY)  ## must inputs be scaled?
@@ -44,45 +59,46 @@ ablate-dropout: $(READY)  ## how much dropout, where, and from the start?
 ablate-order: $(READY)  ## batch norm before or after the activation?
 	@.venv/bin/harness run ablate_order $(options)
 
-factorial: $(READY)  ## scaling x normalization x activation: main effects and interactions
+factorial: $(READY)  ## scaling x normalization x activation
 	@.venv/bin/harness run factorial $(options)
 
-ablate: $(READY)  ## all of these; quick on two cores is BUDGET=quick
+ablate: $(READY)  ## all of these
 	@.venv/bin/harness run $(ablations) $(options)
 
-search: BUDGET = quick
-search: $(READY)  ## search for a better recipe with Optuna (TRIALS=50 BUDGET=quick WORKERS=1)
+##@ Search for a better recipe
+search: $(READY)  ## search with Optuna (TRIALS=50)
 	@.venv/bin/harness search $(searched)
 
-confirm: BUDGET = quick
-confirm: $(READY)  ## run the best three of that search and the baseline on fresh seeds (SEEDS=10 SAVE=name)
+confirm: $(READY)  ## the best three on fresh seeds (SAVE=name to keep one)
 	@.venv/bin/harness search $(searched) --confirm $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SAVE),--save $(SAVE))
 
-compare: $(READY)  ## the tables and figures of all experiments again, from what is stored
+##@ Look at things
+compare: $(READY)  ## tables and figures again, from what is stored
 	@.venv/bin/harness compare baseline $(ablations) $(which)
 
 data: $(READY)  ## which CIFAR-10 is here, and what is in it
 	@.venv/bin/harness data $(if $(DATA),--data $(DATA))
 
-show: $(READY)  ## the network: layers, parameters, operations, drawing
+show: $(READY)  ## the network: layers, parameters, operations
 	@.venv/bin/harness show
 
-sync: $(READY)  ## import the bundles that a run with OFFLINE=DIR wrote, here or elsewhere (DIR=bundles)
+sync: $(READY)  ## import the bundles of another machine (DIR=bundles)
 	@.venv/bin/harness sync $(or $(DIR),bundles)
 
-ui: $(READY)  ## the MLflow UI on http://127.0.0.1:5000 (PORT=5000)
+ui: $(READY)  ## MLflow's, on http://127.0.0.1:5000 (PORT=)
 	@.venv/bin/harness ui $(if $(PORT),--port $(PORT))
 
-dashboard: $(READY)  ## the Optuna dashboard on http://127.0.0.1:8080 (PORT=8080)
+dashboard: $(READY)  ## Optuna's, on http://127.0.0.1:8080 (PORT=)
 	@.venv/bin/harness dashboard $(if $(PORT),--port $(PORT))
 
-bench: $(READY)  ## images per second against plain Keras and PyTorch; run nothing else
+bench: $(READY)  ## images per second against Keras and PyTorch
 	@.venv/bin/harness bench
 
+##@ Work on the harness
 test: $(READY) lint  ## lint, types and tests
 	.venv/bin/python -m pytest
 
-test-slow: $(READY)  ## what takes longer: every experiment, 25 kills, 200 trials, a browser, Slurm
+test-slow: $(READY)  ## what takes longer: all experiments, 200 trials, ...
 	.venv/bin/python -m pytest -m slow
 
 lint: $(READY)  ## ruff and mypy

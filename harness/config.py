@@ -6,9 +6,15 @@ one is never trained again and a killed one goes on where it stopped.
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
+import math
+import numbers
+import operator
+import re
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -78,6 +84,12 @@ class Recipe:
         return f"dropout {rates}{', ramped' if self.dropout_ramp else ''}, not the notebook's 0.5"
 
     def __post_init__(self) -> None:
+        # Infinity is above every lower limit, and a run cannot be written down with it: JSON knows no such number.
+        finite = {
+            field.name: all(abs(each) < math.inf for each in (value if isinstance(value, tuple) else (value,)))
+            for field in dataclasses.fields(self)
+            if isinstance(value := getattr(self, field.name), float | tuple)
+        }
         limits = {
             "epochs": self.epochs >= 1,
             "batch_size": self.batch_size >= 2,
@@ -91,9 +103,10 @@ class Recipe:
             "normalization_momentum": 0 <= self.normalization_momentum < 1,
         }
         for name, within in limits.items():
-            if not within:
+            if not (within and finite.get(name, True)):
                 raise BadInput(
-                    f"{name}={getattr(self, name)} is out of range; harness/config.py says what each setting means."
+                    f"{name}={value_text(getattr(self, name))} is out of range; harness/config.py says what each "
+                    f"setting means."
                 )
 
 
@@ -143,7 +156,7 @@ def _checked(config: Any) -> Any:
         if typing.get_origin(kind) is Literal:
             fits = value in typing.get_args(kind)
         elif typing.get_origin(kind) is tuple:
-            fits = all(isinstance(each, float | int) for each in value)
+            fits = all(isinstance(each, float | int) and not isinstance(each, bool) for each in value)
         else:
             # A whole number will do for another one, but neither does for true.
             allowed = (float, int) if kind is float else kind
@@ -153,40 +166,93 @@ def _checked(config: Any) -> Any:
     return config
 
 
-def change(network: Network, recipe: Recipe, changes: dict[str, Any]) -> tuple[Network, Recipe]:
+def change(network: Network, recipe: Recipe, changes: Mapping[str, Any]) -> tuple[Network, Recipe]:
     """The network and recipe with some settings changed, each named as in the dataclasses.
 
     Values may be Python values or text from the command line. Raises BadInput for an unknown name, with the
-    nearest ones, or for a value that does not fit.
+    nearest ones, or for an invalid value.
     """
-    owners = {f.name: owner for owner in (network, recipe) for f in dataclasses.fields(owner)}
-    changed: dict[type, dict[str, Any]] = {Network: {}, Recipe: {}}
-    for name, value in changes.items():
-        if name not in owners:
-            near = difflib.get_close_matches(name, owners, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(owners)}."
+    parsed = parse_changes(changes)
+    ours = {name: value for name, value in parsed.items() if name in _fields(Network)}
+    theirs = {name: value for name, value in parsed.items() if name in _fields(Recipe)}
+    return dataclasses.replace(network, **ours), dataclasses.replace(recipe, **theirs)
+
+
+def parse_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes with values of the settings' own types, in the order of the fields: equal changes are equal here.
+
+    Raises BadInput as `change` does, but for limits, which depend on the whole recipe.
+    """
+    kinds = _fields(Network) | _fields(Recipe)
+    for name in changes:
+        if name not in kinds:
+            near = difflib.get_close_matches(str(name), kinds, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(kinds)}."
             raise BadInput(f"There is no setting called {name!r}: {hint}")
-        owner = type(owners[name])
-        changed[owner][name] = _fit(name, typing.get_type_hints(owner)[name], value)
-    return dataclasses.replace(network, **changed[Network]), dataclasses.replace(recipe, **changed[Recipe])
+    return {name: _parse(name, kind, changes[name]) for name, kind in kinds.items() if name in changes}
 
 
-def _fit(name: str, kind: Any, value: Any) -> Any:
+def changes_text(changes: Mapping[str, Any]) -> str:
+    """The one text of some changes, whichever way they were typed: `learning_rate=0.04, dropout=0.1,0.2,0.3,0.4`."""
+    return ", ".join(f"{name}={value_text(value)}" for name, value in parse_changes(changes).items())
+
+
+def read_changes(text: str) -> dict[str, str]:
+    """The inverse of `changes_text`, but for the types: each value as text, as `--set` takes it."""
+    # A comma begins another change only where a name and `=` follow: older texts have spaces between rates.
+    return dict(part.split("=", 1) for part in re.split(r", *(?=[a-z_]+=)", text) if part)
+
+
+def value_text(value: Any) -> str:
+    """A setting's value as `--set` takes it."""
+    if isinstance(value, tuple):
+        return ",".join(map(value_text, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+@functools.cache
+def _fields(owner: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(owner)
+    return {field.name: hints[field.name] for field in dataclasses.fields(owner)}
+
+
+def _parse(name: str, kind: Any, value: Any) -> Any:
+    """A value of a setting as its type. Raises BadInput that says what the setting takes."""
     choices = typing.get_args(kind)
     try:
         if typing.get_origin(kind) is Literal:
-            if value in choices:
+            if isinstance(value, str) and value in choices:
                 return value
-            raise ValueError
-        if typing.get_origin(kind) is tuple:
-            return tuple(float(v) for v in (value.split(",") if isinstance(value, str) else value))
-        if kind is bool:
-            return value if isinstance(value, bool) else {"true": True, "false": False}[value.lower()]
-        return kind(value)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        wanted = {float: "a number", int: "a whole number", bool: "true or false"}.get(kind)
-        if typing.get_origin(kind) is tuple:
-            wanted = "four rates, as in 0,0.1,0.2,0.3"
-        elif choices:
-            wanted = f"one of {', '.join(choices)}"
-        raise BadInput(f"{name}={value} does not fit: {name} is {wanted}.") from None
+        elif typing.get_origin(kind) is tuple:
+            rates = value.split(",") if isinstance(value, str) else value
+            if isinstance(rates, list | tuple) and len(rates) == len(choices):
+                return tuple(_number(rate) for rate in rates)
+        elif kind is bool:
+            return value if isinstance(value, bool) else {"true": True, "false": False}[value.strip().lower()]
+        elif kind is int:
+            # `int` would cut 2.7 to 2, and take true for 1.
+            if not isinstance(value, bool):
+                return int(value) if isinstance(value, str) else operator.index(value)
+        else:
+            return _number(value)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        pass
+    wanted = {float: "a finite number", int: "a whole number", bool: "true or false"}.get(kind)
+    if typing.get_origin(kind) is tuple:
+        wanted = "four rates, as in 0,0.1,0.2,0.3"
+    elif choices:
+        wanted = f"one of {', '.join(choices)}"
+    raise BadInput(f"Invalid value {name}={value}: {name} is {wanted}.")
+
+
+def _number(value: Any) -> float:
+    """A finite number. Raises ValueError, TypeError or OverflowError for anything else, true and false included."""
+    if isinstance(value, bool) or not isinstance(value, str | numbers.Real):
+        raise TypeError
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    # Not -0.0, which equals 0.0 but makes another run key.
+    return number + 0.0

@@ -1,11 +1,13 @@
 """An experiment: the question of one file in `experiments/`, its variants, and what was predicted of them."""
 
+import ast
 import dataclasses
 import importlib
 import inspect
 import itertools
-import pkgutil
+import keyword
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import experiments
@@ -77,17 +79,53 @@ def factorial_name(off: tuple[str, ...]) -> str:
 
 
 def names() -> list[str]:
-    """The experiments there are: the files of `experiments/`, but for the searches."""
-    return [name for name in _files() if not name.startswith("search")]
+    """The experiments there are: the files of `experiments/` that declare one."""
+    return list(questions())
+
+
+def questions() -> dict[str, str]:
+    """The experiments there are, each with the question it asks."""
+    return _declaring("experiment")
 
 
 def search_names() -> list[str]:
-    """The searches there are: the files of `experiments/` whose names begin with `search` (harness/search)."""
-    return [name for name in _files() if name.startswith("search")]
+    """The searches there are: the files of `experiments/` that declare one (harness/search)."""
+    return list(_declaring("search"))
 
 
-def _files() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
+def has_file(name: str) -> bool:
+    """Whether `experiments/` has a file of that name, whatever is in it."""
+    return name.isidentifier() and (_folder() / f"{name}.py").is_file()
+
+
+def _folder() -> Path:
+    return Path(experiments.__path__[0])
+
+
+def _declaring(word: str) -> dict[str, str]:
+    """The files of `experiments/` that assign this word, each with the first line of its docstring.
+
+    They are read and not imported: a file that cannot be imported must not keep the others from being listed, and a
+    helper that several experiments import is no experiment.
+    """
+    found = {}
+    for file in sorted(_folder().glob("*.py")):
+        try:
+            module = ast.parse(file.read_bytes())
+        except (SyntaxError, ValueError):
+            continue
+        if file.stem.isidentifier() and any(word in _assigned(statement) for statement in module.body):
+            found[file.stem] = (ast.get_docstring(module) or "").partition("\n")[0]
+    return found
+
+
+def _assigned(statement: ast.stmt) -> list[str]:
+    """The names that a statement at the top of a module assigns."""
+    if isinstance(statement, ast.AnnAssign):
+        targets = [statement.target] if statement.value else []
+    else:
+        targets = statement.targets if isinstance(statement, ast.Assign) else []  # type: ignore[assignment]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def load(name: str) -> Experiment:
@@ -95,7 +133,8 @@ def load(name: str) -> Experiment:
 
     Raises BadInput when there is none such, when it does not import, or when it contradicts itself.
     """
-    named("experiment", dict.fromkeys(names()), name)
+    if not has_file(name):
+        named("experiment", dict.fromkeys(names()), name)
     experiment, question = declared_in(name, "experiment = Experiment(...)", "baseline.py is the shortest example")
     _check(name, experiment)
     return dataclasses.replace(experiment, question=question)
@@ -107,22 +146,30 @@ def declared_in(name: str, declaration: str, example: str) -> tuple[Any, str]:
     declaration: what has to stand in it, as in `experiment = Experiment(...)`. Raises BadInput, which says so and names
     an example, for a file that does not import or lacks it.
     """
+    word = declaration.partition(" ")[0]
     try:
         module = importlib.import_module(f"experiments.{name}")
-        declared = getattr(module, declaration.partition(" ")[0])
     except Exception as error:
         raise BadInput(
             f"experiments/{name}.py does not import ({type(error).__name__}: {error}). It must define "
             f"`{declaration}`; experiments/{example}."
         ) from error
-    return declared, (inspect.getdoc(module) or "").partition("\n")[0]
+    if not hasattr(module, word):
+        raise BadInput(
+            f"experiments/{name}.py declares no {word}: it must define `{declaration}`; experiments/{example}."
+        )
+    return getattr(module, word), (inspect.getdoc(module) or "").partition("\n")[0]
 
 
 def _check(name: str, experiment: Experiment) -> None:
     seen: dict[Any, str] = {}
     for variant, changes in experiment.all_variants.items():
-        # What is the baseline with one recipe may be a variant with another; harness/jobs.py leaves it out there.
-        made = tuple(change(*usual, changes) for usual in RECIPES.values())
+        # What equals the baseline under one recipe may be a variant under another; harness/commands/run.py leaves it
+        # out where it does.
+        try:
+            made = tuple(change(*usual, changes) for usual in RECIPES.values())
+        except BadInput as error:
+            raise BadInput(f"The variant {variant!r} of experiments/{name}.py: {error}") from error
         alike = seen.setdefault(made, variant)
         if alike != variant:
             raise BadInput(
@@ -137,3 +184,41 @@ def _check(name: str, experiment: Experiment) -> None:
                     f"The {where} of experiments/{name}.py name {variant!r}, which is no variant of it; there are "
                     f"{', '.join(experiment.variants) or 'none'}."
                 )
+
+
+SKELETON = '''"""{question}?
+
+The notebook: "..."
+
+Prediction, written before the run: ... by at least ... points, because ...
+
+    harness run {name} --budget quick --seeds 10
+"""
+
+from harness.experiment import Experiment, Prediction
+
+experiment = Experiment(
+    # Settings are the fields of Network and Recipe in harness/config.py; the baseline is there by itself.
+    variants={{"no norm": {{"normalization": "none"}}}},
+    predictions=(Prediction("no norm", "worse", by=0.05),),
+    # What would show the claimed cause at work: harness/metrics.py has the measures.
+    mechanism=("gradient_ratio",),
+)
+'''
+
+
+def write_skeleton(name: str) -> Path:
+    """Write experiments/<name>.py, an experiment to be filled in, and return its path.
+
+    Raises BadInput when the name cannot be used or is taken.
+    """
+    file = _folder() / f"{name}.py"
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise BadInput(f"{name} is no Python name: letters, digits and underscores will do, as in ablate_initializer.")
+    question = f"What does {name.removeprefix('ablate_').replace('_', ' ')} do"
+    try:
+        with file.open("x") as skeleton:
+            skeleton.write(SKELETON.format(question=question, name=name))
+    except FileExistsError:
+        raise BadInput(f"{file} is there already; choose another name, or edit it.") from None
+    return file

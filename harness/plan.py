@@ -1,4 +1,4 @@
-"""From an experiment to its specs: which runs answer it, and which of them are done."""
+"""From an experiment to its run specs: which runs answer its question."""
 
 import dataclasses
 import statistics
@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from harness.common.errors import BadInput
-from harness.config import Network, Precision, Recipe, RunConfig, SplitName, change
+from harness.config import Network, Precision, Recipe, RunConfig, SplitName, change, changes_text, parse_changes
 from harness.data import Dataset, Split, split, subset
 from harness.experiment import Experiment
 from harness.recipes import BUDGETS, recipe_called
@@ -17,15 +17,19 @@ from harness.source_hash import source_hash
 
 #: The learning rates tried for every variant, as factors on the recipe's own. One grid and one seed for all.
 TUNING_FACTORS = (1 / 9, 1 / 3, 1.0, 3.0, 9.0)
-#: A seed number given where their count is meant would ask for so many runs.
+#: The most seeds that a count may ask for. Who types `--seeds 20261127` means one seed, not so many runs.
 MOST_SEEDS = 1000
-#: No result has this seed, so the choice of a learning rate is not judged by the runs that made it.
+#: The seed of every tuning run and of every trial of a search. No result may have it: a learning rate or a recipe must
+#: not be judged by the seed that chose it.
 TUNING_SEED = 1000
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How an experiment is run, whatever it asks: the options of `harness run`."""
+    """How the runs of an experiment are made: the options of `harness run` that all its variants share.
+
+    `changes` are those of `--set`; here they have the types of the settings, whatever was given.
+    """
 
     budget: str = "full"
     recipe: str = "fast"
@@ -34,11 +38,14 @@ class Settings:
     precision: Precision = "float32"
     changes: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "changes", parse_changes(self.changes))
+
 
 def run_specs(
     name: str, experiment: Experiment, dataset: Dataset, settings: Settings, seeds: list[int]
 ) -> list[RunSpec]:
-    """Every variant with every seed, under the one recipe."""
+    """The runs of every variant with every seed, all under the same recipe."""
     return [
         run_spec(name, variant, changes, dataset, settings, seed, "same recipe")
         for variant, changes in experiment.all_variants.items()
@@ -47,7 +54,7 @@ def run_specs(
 
 
 def tuning_specs(name: str, experiment: Experiment, dataset: Dataset, settings: Settings) -> list[RunSpec]:
-    """Every variant with every learning rate of the grid, judged on the validation images."""
+    """The runs that tune every variant: one for each learning rate of the grid, judged on the validation images."""
     settings = dataclasses.replace(settings, split="tune")
     return [
         run_spec(name, variant, changes, dataset, settings, TUNING_SEED, "tuning", factor)
@@ -64,7 +71,10 @@ def retuned_specs(
     settings: Settings,
     seeds: list[int],
 ) -> list[RunSpec]:
-    """Every variant with every seed, at the factor on the learning rate that suited it best."""
+    """The runs of every variant with every seed, each variant at its own best learning rate.
+
+    factors: for every variant, what the recipe's learning rate is multiplied by.
+    """
     return [
         run_spec(name, variant, changes, dataset, settings, seed, "retuned", factors[variant])
         for variant, changes in experiment.all_variants.items()
@@ -82,7 +92,7 @@ def run_spec(
     phase: Phase,
     factor: float = 1.0,
 ) -> RunSpec:
-    """One variant with one seed. Raises BadInput where its batch is larger than the budget's images."""
+    """The run of one variant with one seed. Raises BadInput if its batch is larger than the budget's images."""
     images = _sizes(dataset, settings)
     network, recipe = change(*shrunk_recipe(dataset, settings), {**variant_changes, **settings.changes})
     recipe = dataclasses.replace(recipe, learning_rate=recipe.learning_rate * factor)
@@ -104,12 +114,12 @@ def run_spec(
         precision=settings.precision,
         source=source_hash(settings.engine),
     )
-    changed = ", ".join(f"{key}={value}" for key, value in settings.changes.items())
+    changed = changes_text(settings.changes)
     return RunSpec(name, variant, settings.budget, settings.recipe, phase, config, changed, factor)
 
 
 def shrunk_recipe(dataset: Dataset, settings: Settings) -> tuple[Network, Recipe]:
-    """The settings' recipe as their budget shrinks it, before any change, with the network it trains."""
+    """The network and the recipe of the settings, shrunk to their budget, before `--set` changes them."""
     network, whole = recipe_called(settings.recipe)
     return network, BUDGETS[settings.budget].shrink(whole, _sizes(dataset, settings)[0])
 
@@ -136,7 +146,10 @@ def _subset(dataset: Dataset, name: str, train_images: int, eval_images: int) ->
 
 
 def stale(planned: list[RunSpec]) -> int:
-    """How many finished runs here are these runs made by older code: shown, never mixed with new ones."""
+    """How many of the planned runs were finished here by an older version of the code.
+
+    Such results are kept, but never mixed with those of the present code.
+    """
 
     def without_source(config: RunConfig) -> RunConfig:
         return dataclasses.replace(config, source="")
@@ -147,7 +160,10 @@ def stale(planned: list[RunSpec]) -> int:
 
 
 def usual_speed(planned: list[RunSpec]) -> float | None:
-    """Training images a second, all that a run takes included, of the runs of these budgets that ended here."""
+    """Training images a second, by the runs of the same size and engine that have finished on this machine.
+
+    The median; None if there is no such run.
+    """
     budgets = {(spec.config.train_images, spec.config.eval_images, spec.config.engine) for spec in planned}
     speeds = []
     for run in all_runs():
@@ -159,22 +175,27 @@ def usual_speed(planned: list[RunSpec]) -> float | None:
 
 
 def seeds_text(seeds: list[int]) -> str:
-    """What `parse_seeds` reads as these seeds."""
+    """The text that `parse_seeds` reads as these seeds."""
     # With a comma, a single number is the seed itself and not how many.
     return str(len(seeds)) if seeds == list(range(len(seeds))) else ",".join(map(str, seeds)) + "," * (len(seeds) == 1)
 
 
 def parse_seeds(text: str) -> list[int]:
-    """`3` is the seeds 0, 1, 2; `0,4,7` is those three. Raises BadInput for anything else, doubles included."""
+    """`3` is the seeds 0, 1, 2; `0,4,7` is those three. Raises BadInput for other text, doubles and the tuning seed."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts or not all(part.isdecimal() for part in parts):
-        raise BadInput(f"--seeds {text} does not fit: give how many (--seeds 10) or which (--seeds 0,4,7).")
+        raise BadInput(f"Invalid value --seeds {text}: give how many (--seeds 10) or which (--seeds 0,4,7).")
     seeds = [int(part) for part in parts]
     if "," not in text:
         if not 1 <= seeds[0] <= MOST_SEEDS:
-            raise BadInput(f"--seeds {text} does not fit: give 1 to {MOST_SEEDS}, or which (--seeds {text},).")
-        return list(range(seeds[0]))
+            raise BadInput(f"Invalid value --seeds {text}: give 1 to {MOST_SEEDS}, or which (--seeds {text},).")
+        seeds = list(range(seeds[0]))
+    if TUNING_SEED in seeds:
+        raise BadInput(
+            f"Invalid value --seeds {text}: seed {TUNING_SEED} is the one that learning rates are tuned and recipes "
+            f"searched with, and a result must not be judged by it. Take another."
+        )
     doubles = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     if doubles:
-        raise BadInput(f"--seeds {text} has {doubles[0]} twice; a seed counts once, so give each once.")
+        raise BadInput(f"Invalid value --seeds {text}: it has {doubles[0]} twice; give each seed once.")
     return seeds

@@ -1,26 +1,135 @@
 """The command line as a user meets it: help, bad input, exit codes, JSON."""
 
+import importlib
+import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import typer.main
 from conftest import Command, command, document
 
-from harness.cli.app import main
+from harness import experiment
+from harness.cli.app import app, main
+from harness.common.paths import PROJECT
+from harness.engine.backend import default_engine
+from harness.experiment import Experiment
+from harness.reporting.console import log, out
 
-COMMANDS = ["run", "compare", "new", "worker", "data", "show", "predict", "bench", "ui", "search", "dashboard"]
+EXPERIMENTS = ["run", "compare", "new", "plan", "sync"]
+SEARCHES = ["search", "anytime", "worker"]
+TOOLS = ["data", "show", "predict", "bench", "ui", "dashboard"]
+COMMANDS = [*EXPERIMENTS, *SEARCHES, *TOOLS]
 
 
-def test_help_teaches_by_example(harness: Command) -> None:
-    assert all(name in harness("--help").stdout for name in COMMANDS)
+def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+    """The exit code, stdout and stderr of a command, in this process: thirty launches of the real one take minutes."""
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    output = capsys.readouterr()
+    return ended.value.code or 0, output.out, output.err
+
+
+def test_the_help_lists_every_command_with_what_it_does_in_its_group(harness: Command) -> None:
+    # The real command, in a terminal of a usual width.
+    text = harness("--help", COLUMNS="80").stdout
+    groups = dict(re.findall(r"╭─ (\w+) ─+╮\n(.*?)\n╰", text, re.S))
+    for group, names in {"Experiments": EXPERIMENTS, "Searches": SEARCHES, "Tools": TOOLS}.items():
+        rows = re.findall(r"^│ (\w+) +(\w.*?) *│$", groups[group], re.M)
+        assert [name for name, _ in rows] == names
+        assert all(len(what) > 20 for _, what in rows)
+    assert list(typer.main.get_command(app).commands) == COMMANDS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_an_example(harness: Command, name: str) -> None:
-    shown = harness(name, "--help")
-    assert shown.returncode == 0
-    assert f"harness {name}" in shown.stdout.replace("Usage: harness", "")
+def test_every_command_has_an_example(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    code, text, _ = shown(capsys, monkeypatch, name, "--help")
+    assert code == 0
+    assert re.search(rf"^ +(\w+=\S+ )*harness {name}\b", text, re.M)
+
+
+def test_the_help_of_run_names_the_experiments_with_their_questions(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, text, _ = shown(capsys, monkeypatch, "run", "--help")
+    for name in experiment.names():
+        assert f"{name}: {experiment.load(name).question}" in " ".join(text.split())
+    assert "--cells" not in text
+
+
+def test_the_version_is_that_of_the_project(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+    assert shown(capsys, monkeypatch, "--version") == (0, f"harness {version}\n", "")
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino", ""])
+def test_a_backend_that_is_no_engine_is_another_program_s(
+    mlruns: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    arguments = ("run", "baseline", "--budget", "smoke", "--data", "digits", "--dry-run", "--json")
+    code, text, errors = shown(capsys, monkeypatch, *arguments)
+    assert (code, errors) == (0, "")
+    usual = json.loads(text)["specs"]
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert json.loads(shown(capsys, monkeypatch, *arguments)[1])["specs"] != usual
+    assert json.loads(shown(capsys, monkeypatch, *arguments, "--engine", "tensorflow")[1])["specs"] == usual
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    assert default_engine() == "tensorflow"
+
+
+def test_what_is_said_of_names_is_no_markup(
+    mlruns: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    odd = Experiment(variants={"[bold]a[/bold] :cat:": {"flip": False}, "[/] b": {"shift": 1}})
+    monkeypatch.setattr(importlib.import_module("experiments.baseline"), "experiment", odd)
+    arguments = ("run", "baseline", "--budget", "smoke", "--data", "digits", "--dry-run", "--set", "shift=1")
+    monkeypatch.setattr(log, "_width", 200)
+    monkeypatch.setattr(out, "_width", 200)
+    code, text, errors = shown(capsys, monkeypatch, *arguments)
+    assert code == 0
+    assert "baseline without [/] b:" in errors
+    assert "[bold]a[/bold] :cat:, shift=1 fast smoke seed 0" in text
+    plan = tmp_path / "[red]specs[/red].json"
+    code, _, errors = shown(capsys, monkeypatch, "plan", *arguments[1:6], "--out", str(plan))
+    assert code == 0
+    assert f"harness run --specs '{plan}'" in errors
+    code, _, errors = shown(capsys, monkeypatch, "run", "[/nothing]")
+    assert code == 2
+    assert "called '[/nothing]'" in errors
+
+
+@pytest.mark.parametrize("count", ["0", "-1"])
+@pytest.mark.parametrize(
+    "arguments", [("run", "ablate_order"), ("search",), ("run", "--specs", "nothing.json"), ("run", "--cells", "none")]
+)
+def test_workers_that_cannot_work_are_refused_everywhere(
+    mlruns: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    count: str,
+) -> None:
+    code, text, errors = shown(capsys, monkeypatch, *arguments, "--workers", count)
+    assert (code, text) == (2, "")
+    assert f"Invalid value --workers {count}: at least one process has to do the work" in " ".join(errors.split())
+
+
+def test_the_former_name_of_specs_is_understood(
+    mlruns: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for option in ("--specs", "--cells"):
+        code, _, errors = shown(capsys, monkeypatch, "run", option, "nothing.json")
+        assert code == 2
+        assert "nothing.json is no list of runs" in " ".join(errors.split())
 
 
 def test_importing_the_package_imports_no_tensorflow() -> None:
@@ -28,8 +137,8 @@ def test_importing_the_package_imports_no_tensorflow() -> None:
         "import sys, harness.cli.app, harness.commands.run, harness.data\n"
         "print([name for name in ('tensorflow', 'keras', 'mlflow') if name in sys.modules])"
     )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "[]"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(
@@ -47,6 +156,11 @@ def test_importing_the_package_imports_no_tensorflow() -> None:
         (["run", "baseline", "--precision", "float16", "--data", "digits"], "float32 or bfloat16"),
         (["run", "baseline", "--data", "mnist"], "mnist"),
         (["run", "baseline", "--seeds", "10000000"], "1 to 1000"),
+        (["run", "baseline", "--seeds", "1000,"], "seed 1000 is the one that learning rates are tuned"),
+        (["search", "--confirm", "--seeds", "7,1000"], "seed 1000 is the one that learning rates are tuned"),
+        (["run", "baseline", "--set", "learning_rate=inf", "--data", "digits"], "learning_rate is a finite number"),
+        (["run", "baseline", "--set", "dropout=0.5,0.5,0.5", "--data", "digits"], "dropout is four rates"),
+        (["show", "--set", "shift=2.7"], "shift is a whole number"),
         (["bench", "--images", "100000"], "--images 100000"),
         (["bench", "--batch-size", "1"], "--batch-size 1"),
         (["ui", "--port", "99999"], "or equal to 65535"),
@@ -55,33 +169,31 @@ def test_importing_the_package_imports_no_tensorflow() -> None:
         (["predict", "nothing.png"], "nothing.png"),
         (["run", "ablate_bn", "--variant", "no nrm"], "did you mean no norm"),
         (["run", "ablate_order", "--workers", "0"], "at least one process"),
-        (["compare", "ffff"], "fits 0 finished runs"),
+        (["compare", "ffff"], "the start of 0 keys of finished runs"),
         (["compare", "ablate_order", "--budget", "smoke", "--data", "digits"], "harness run ablate_order"),
         (["new", "baseline"], "is there already"),
         (["new", "ablate-this"], "no Python name"),
+        (["new", "class"], "no Python name"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_2(
     mlruns: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
-    # In this process: thirty launches of the real command take minutes. That it ends alike is tested below.
-    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    shown = capsys.readouterr()
-    assert ended.value.code == 2, shown.err
-    assert says in " ".join(shown.err.split())
-    assert "Traceback" not in shown.err
-    assert shown.out == ""
+    # That the real command ends alike is tested below.
+    code, text, errors = shown(capsys, monkeypatch, *arguments)
+    assert code == 2, errors
+    assert says in " ".join(errors.split())
+    assert "Traceback" not in errors
+    assert text == ""
 
 
 def test_predict_without_a_run_says_how_to_get_one(harness: Command, tmp_path: Path) -> None:
     from PIL import Image
 
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
-    shown = harness("predict", str(tmp_path / "a.png"))
-    assert shown.returncode == 2
-    assert "make baseline" in shown.stderr
+    ran = harness("predict", str(tmp_path / "a.png"))
+    assert ran.returncode == 2
+    assert "make baseline" in ran.stderr
 
 
 def test_data_as_json_and_picture(harness: Command, tmp_path: Path) -> None:
@@ -93,15 +205,15 @@ def test_data_as_json_and_picture(harness: Command, tmp_path: Path) -> None:
 
 
 def test_show_as_json_and_picture(harness: Command, tmp_path: Path) -> None:
-    shown = document(harness("show", "--json", "--picture", str(tmp_path / "n.png"), "--set", "normalization=none"))
-    assert shown["parameters"] == 549_354 - 4 * 3 * (32 + 64 + 128)
+    ran = document(harness("show", "--json", "--picture", str(tmp_path / "n.png"), "--set", "normalization=none"))
+    assert ran["parameters"] == 549_354 - 4 * 3 * (32 + 64 + 128)
     assert (tmp_path / "n.png").stat().st_size > 10_000
 
 
 def test_a_directory_that_is_no_data_set_is_refused(harness: Command, tmp_path: Path) -> None:
-    shown = harness("run", "baseline", "--budget", "smoke", CIFAR10_DIR=str(tmp_path))
-    assert shown.returncode == 2
-    assert str(tmp_path) in "".join(shown.stderr.split("\n"))
+    ran = harness("run", "baseline", "--budget", "smoke", CIFAR10_DIR=str(tmp_path))
+    assert ran.returncode == 2
+    assert str(tmp_path) in "".join(ran.stderr.split("\n"))
 
 
 def test_module_and_script_end_with_the_same_code() -> None:

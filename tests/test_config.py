@@ -1,16 +1,26 @@
 """The run key: equal for equal runs, different for any difference, and blind to nothing that matters."""
 
 import dataclasses
+import importlib
+import json
+import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import SMALL_RECIPE, small_config
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution as Choice
+from optuna.distributions import FloatDistribution as Float
+from optuna.distributions import IntDistribution as Int
 
-from harness import recipes
+from harness import experiment, recipes
 from harness.common.errors import BadInput
-from harness.config import Network, Recipe, change, from_json
-from harness.plan import parse_seeds
+from harness.config import Network, Recipe, change, changes_text, from_json, parse_changes, read_changes
+from harness.experiment import Experiment
+from harness.plan import TUNING_SEED, RunSpec, Settings, parse_seeds
+from harness.search.space import faults
 
 rates = st.floats(0, 0.9)
 any_recipe = st.builds(
@@ -80,7 +90,15 @@ def test_change_reads_text_as_the_command_line_gives_it() -> None:
         ({"activaton": "relu"}, "did you mean activation"),
         ({"activation": "rely"}, "one of relu, sigmoid"),
         ({"epochs": "many"}, "a whole number"),
-        ({"dropout": "0.5"}, "dropout"),
+        ({"dropout": "0.5"}, "four rates"),
+        ({"dropout": "0.5,0.5,0.5"}, "four rates"),
+        ({"dropout": "0.5,0.5,0.5,nan"}, "four rates"),
+        ({"learning_rate": "inf"}, "a finite number"),
+        ({"learning_rate": "1e400"}, "a finite number"),
+        ({"weight_decay": "nan"}, "a finite number"),
+        ({"epochs": "0"}, "out of range"),
+        ({"epochs": "2.5"}, "a whole number"),
+        ({"shift": "-1"}, "out of range"),
         ({"dropout": "a,b,c,d"}, "four rates"),
         ({"flip": "perhaps"}, "true or false"),
         ({"learning_rate": "-1"}, "out of range"),
@@ -94,9 +112,15 @@ def test_change_explains_what_does_not_fit(changes: dict[str, str], says: str) -
 def test_seeds() -> None:
     assert parse_seeds("3") == [0, 1, 2]
     assert parse_seeds("0,4,7") == [0, 4, 7]
-    for text in ("0", "a", "", "1,1", "-1"):
-        with pytest.raises(BadInput):
+    for text in ("0", "a", "", "1,1", "-1", "1001"):
+        with pytest.raises(BadInput, match="Invalid value --seeds"):
             parse_seeds(text)
+
+
+@pytest.mark.parametrize("text", [f"{TUNING_SEED},", f"0,1,{TUNING_SEED}"])
+def test_no_result_has_the_seed_that_tunes(text: str) -> None:
+    with pytest.raises(BadInput, match=f"seed {TUNING_SEED} is the one that learning rates are tuned"):
+        parse_seeds(text)
 
 
 def test_budgets_only_shrink() -> None:
@@ -139,3 +163,111 @@ def test_classic_is_fast_with_another_optimizer() -> None:
 def test_an_unknown_name_gets_the_nearest_ones() -> None:
     with pytest.raises(BadInput, match="did you mean published"):
         recipes.named("recipe", recipes.RECIPES, "publised")
+
+
+FAST = recipes.FAST
+#: Values of the wrong type, or beyond all limits, as Python has them in an experiment's file.
+INVALID: dict[str, list[Any]] = {
+    "shift": [2.7, 2.0, True, None],
+    "epochs": [False, -1, [3]],
+    "learning_rate": [math.inf, math.nan, True, None, 10**400],
+    "flip": [1, 0.0],
+    "dropout_ramp": [None],
+    "activation": [3, ["relu"]],
+    "dropout": [
+        0.5,
+        (0.5,) * 3,
+        (0.5,) * 5,
+        (0.5, 0.5, 0.5, True),
+        (0.5, 0.5, 0.5, math.nan),
+        None,
+        dict.fromkeys("abcd"),
+    ],
+}
+
+
+@pytest.mark.parametrize("changes", [{name: value} for name in INVALID for value in INVALID[name]], ids=str)
+def test_invalid_values_are_refused_wherever_they_stand(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name,) = changes
+    says = f"Invalid value {name}=|{name}=.* is out of range"
+    with pytest.raises(BadInput, match=says):
+        change(Network(), FAST, changes)
+    monkeypatch.setattr(importlib.import_module("experiments.baseline"), "experiment", Experiment({"odd": changes}))
+    with pytest.raises(BadInput, match=rf"variant 'odd' of experiments/baseline\.py: ({says})"):
+        experiment.load("baseline")
+    monkeypatch.setattr(recipes, "SAVED", tmp_path)
+    file = tmp_path / "odd.json"
+    try:
+        file.write_text(json.dumps({"network": {}, "recipe": {**changes}}))
+    except TypeError:
+        return
+    with pytest.raises(BadInput, match=r"odd\.json holds no recipe"):
+        recipes.recipe_called("odd")
+
+
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        ({"shift": Float(0.5, 2.5)}, "shift is a whole number"),
+        ({"shift": Int(0, 17)}, "out of range"),
+        ({"flip": Choice([0, 1])}, "flip is true or false"),
+        ({"learning_rate": Float(0.0, 1.0)}, "out of range"),
+        ({"optimizer": Choice(["sgd", "sdg"])}, "optimizer is one of"),
+        ({"dropout": (Float(0, 0.5), Float(0, 0.5), Float(0, 0.5), Float(0, 1.0))}, "out of range"),
+    ],
+)
+def test_a_space_that_reaches_invalid_values_is_refused(space: dict[str, Any], says: str) -> None:
+    assert any(says in fault for fault in faults(space))
+
+
+def test_the_space_of_the_search_is_valid() -> None:
+    assert not list(faults(importlib.import_module("experiments.search").search.space))
+
+
+anything = st.one_of(
+    st.floats(), st.integers(-3, 10**9), st.booleans(), st.none(), st.text("0123456789.,e+- ", max_size=4),
+    st.lists(st.floats(0, 1), min_size=3, max_size=5).map(tuple), st.sampled_from(["sgd", "gelu", "none", "true"]),
+    st.floats().map(str), st.integers().map(str), st.lists(st.floats(0, 1), min_size=4, max_size=4).map(
+        lambda rates: ", ".join(map(str, rates))),
+)  # fmt: skip
+SETTINGS = [field.name for part in (Network, Recipe) for field in dataclasses.fields(part)]
+
+
+@given(st.dictionaries(st.sampled_from(SETTINGS), anything, max_size=3))
+def test_what_is_accepted_is_within_limits_and_survives_being_written(changes: dict[str, Any]) -> None:
+    try:
+        network, recipe = change(Network(), FAST, changes)
+    except BadInput:
+        return
+    config = small_config(recipe, network)
+    assert from_json(config.to_json()) == config
+    json.loads(config.to_json(), parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+    numbers = [recipe.learning_rate, recipe.warmup, recipe.momentum, recipe.weight_decay, recipe.label_smoothing]
+    assert all(type(each) is float and math.isfinite(each) for each in [*numbers, *recipe.dropout])
+    assert type(recipe.epochs) is type(recipe.shift) is int
+    assert type(recipe.flip) is type(recipe.dropout_ramp) is bool
+    assert recipe.epochs >= 1
+    assert recipe.learning_rate > 0
+    assert 0 <= recipe.shift <= 16
+    # The text of the changes is made from what they mean, and means the same.
+    text = changes_text(changes)
+    assert change(Network(), FAST, read_changes(text)) == (network, recipe)
+    assert changes_text(read_changes(text)) == text
+    assert Settings(changes=changes).changes == parse_changes(changes) == parse_changes(read_changes(text))
+
+
+def test_equal_changes_have_one_name_however_they_are_typed() -> None:
+    typed = {"learning_rate": "0.040", "dropout": "0.1, 0.2, .30,0.4", "activation": "gelu", "flip": "TRUE"}
+    values = {"flip": True, "activation": "gelu", "dropout": [0.1, 0.2, 0.3, 0.4], "learning_rate": 0.04}
+    assert changes_text(typed) == changes_text(values)
+    assert changes_text(typed) == "activation=gelu, learning_rate=0.04, dropout=0.1,0.2,0.3,0.4, flip=true"
+    assert changes_text({"weight_decay": "-0.0"}) == changes_text({"weight_decay": 0}) == "weight_decay=0"
+    assert change(Network(), FAST, {"weight_decay": "-0"})[1].weight_decay.hex() == (0.0).hex()
+
+
+def test_changes_of_older_specs_are_read() -> None:
+    old = RunSpec("e", "v", "full", "fast", "same recipe", small_config(), "dropout=0.1, 0.2, 0.3, 0.4, epochs=3")
+    assert read_changes(old.changes) == {"dropout": "0.1, 0.2, 0.3, 0.4", "epochs": "3"}
+    assert read_changes("") == {}

@@ -4,8 +4,10 @@ import dataclasses
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,8 +16,9 @@ import pytest
 from conftest import SMALL_RECIPE, Command, command, document, mlflow_runs, small_config
 
 from harness import experiment, plan
-from harness.commands.run import Job, Request
+from harness.commands.run import Job, RunOptions
 from harness.common.errors import BadInput
+from harness.common.paths import PROJECT
 from harness.config import RunConfig
 from harness.data import digits
 from harness.experiment import Experiment, Prediction, factorial
@@ -33,7 +36,7 @@ def test_every_experiment_states_its_question_its_prediction_and_its_command(nam
     text = importlib.import_module(f"experiments.{name}").__doc__
     assert declared.question.endswith("?")
     assert "Prediction, written before the run:" in text
-    assert "make " in text
+    assert "make " in text or f"harness run {name}" in text
     assert set(declared.mechanism) <= set(INSIDE)
     assert bool(declared.variants) == bool(declared.predictions) == (name != "baseline")
 
@@ -60,6 +63,74 @@ def test_an_experiment_that_contradicts_itself_is_refused(declared: Experiment, 
         experiment.load("baseline")
 
 
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the project, to write experiments into."""
+    for folder in ("harness", "experiments", "tests"):
+        shutil.copytree(PROJECT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "results"))
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(copy), "COLUMNS": "200"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=500)
+
+
+def test_the_skeleton_of_an_experiment_passes_all_tests_and_runs(mlruns: Path, copy: Path) -> None:
+    written = python(copy, "-m", "harness", "new", "ablate_kind")
+    assert written.returncode == 0, written.stderr
+    again = python(copy, "-m", "harness", "new", "ablate_kind")
+    assert again.returncode == 2
+    assert "is there already" in " ".join(again.stderr.split())
+    for check in (
+        ("ruff", "check", "experiments"),
+        ("ruff", "format", "--check", "experiments"),
+        ("pytest", "-n", "0", "tests/test_experiments.py", "-k", "every_experiment_states or share"),
+    ):
+        checked = python(copy, "-m", *check)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+    arguments = ("run", "ablate_kind", "--budget", "smoke", "--data", "digits", "--no-probe", "--json")
+    report = document(python(copy, "-m", "harness", *arguments))
+    assert [row["variant"] for row in report["variants"]] == ["baseline", "no norm"]
+    assert report["question"] == "What does kind do?"
+
+
+def test_only_what_declares_an_experiment_is_one_and_a_broken_file_is_named(mlruns: Path, copy: Path) -> None:
+    (copy / "experiments" / "common.py").write_text('NORMS = {"no norm": {"normalization": "none"}}\n')
+    (copy / "experiments" / "search_less.py").write_text(
+        '"""Is a name no declaration?"""\nfrom experiments.common import NORMS\n'
+        "from harness.experiment import Experiment\nexperiment: Experiment = Experiment(variants=NORMS)\n"
+    )
+    (copy / "experiments" / "wider.py").write_text(
+        '"""Wider?"""\nfrom experiments.search import search\nsearch = search\n'
+    )
+    (copy / "experiments" / "broken.py").write_text(
+        '"""Broken?"""\nimport nowhere\nexperiment = nowhere.Experiment()\n'
+    )
+    (copy / "experiments" / "unfinished.py").write_text("experiment = (\n")
+    listed = python(copy, "-c", "from harness import experiment as e; print(*e.names(), '|', *e.search_names())")
+    names, _, searches = listed.stdout.partition("|")
+    assert names.split() == sorted([*ALL, "broken", "search_less"]), listed.stderr
+    assert searches.split() == ["search", "wider"]
+    shown = python(copy, "-m", "harness", "run", "--help").stdout
+    assert "search_less: Is a name no declaration?" in shown
+    for name, says in (
+        ("broken", "experiments/broken.py does not import (ModuleNotFoundError: No module named 'nowhere')"),
+        ("unfinished", "experiments/unfinished.py does not import (SyntaxError"),
+        ("common", "experiments/common.py declares no experiment"),
+        ("search", "experiments/search.py declares no experiment"),
+        ("comon", "There is no experiment called 'comon'"),
+    ):
+        for asks in ("run", "compare") if name != "comon" else ("run",):
+            asked = python(copy, "-m", "harness", asks, name, "--budget", "smoke", "--data", "digits")
+            assert asked.returncode == 2, asked.stderr
+            assert says in " ".join(asked.stderr.split())
+    fine = python(copy, "-m", "harness", "run", "search_less", "--budget", "smoke", "--data", "digits", "--dry-run")
+    assert fine.returncode == 0, fine.stderr
+
+
 def test_all_experiments_share_the_baseline_s_runs() -> None:
     dataset = digits()
     keys = {
@@ -75,7 +146,8 @@ def test_a_variant_that_is_the_baseline_under_a_recipe_is_left_out(
     mlruns: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def variants(name: str, recipe: str, **changes: str) -> set[str]:
-        job = Job(Request([name], "smoke", recipe, data="digits", changes=changes), MlflowRecorder())
+        options = RunOptions(experiments=[name], budget="smoke", recipe=recipe, data="digits", changes=changes)
+        job = Job(options, MlflowRecorder())
         keys = {spec.variant: spec.config.key for spec in job.specs[name]}
         assert len(set(keys.values())) == len(keys)
         assert {p.variant for p in job.experiments[name].predictions} <= set(keys)

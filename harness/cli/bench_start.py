@@ -12,7 +12,7 @@ from types import TracebackType
 from harness.cli import app  # noqa: F401  # the real command imports it
 from harness.commands.bench.child import Parent, peak_memory_gb
 from harness.commands.execution import TERMINAL, choose_recorder
-from harness.commands.run import Job, Request
+from harness.commands.run import Job, RunOptions
 from harness.config import RunConfig
 from harness.execute.run_one import Displays
 from harness.runs.folder import History
@@ -63,8 +63,8 @@ def main() -> None:
 
     # A machine with JAX need have no MLflow: it is compared as it is used there.
     offline = Path(os.environ["HARNESS_MLRUNS"]) if engine == "jax" else None
-    request = Request(["baseline"], data="cifar10", engine=engine, seeds="1")
-    Job(request, choose_recorder(offline)).train(Displays(run=display, runs=TERMINAL.runs))
+    options = RunOptions(experiments=["baseline"], data="cifar10", engine=engine, seeds="1")
+    Job(options, choose_recorder(offline)).train(Displays(run=display, runs=TERMINAL.runs))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The application, the options that several sub-commands share, and how they show their documents."""
+"""The options that several sub-commands share, and how they show their documents."""
 
 import sys
 from collections.abc import Callable
@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from harness.common.errors import BadInput
 
-app = typer.Typer(
-    help="Finds out, with evidence, why an 18-layer CNN reaches 0.86 on CIFAR-10.\n\n"
-    "Start with `harness run baseline`, look with `harness ui`.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+
+class ListsExperiments(TyperCommand):
+    """A command whose help ends with the experiments there are."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help: only now are the files of `experiments/` read."""
+        from harness.experiment import questions
+
+        self.epilog = "Experiments:\n\n" + "\n\n".join(f"- `{name}`: {asks}" for name, asks in questions().items())
+        super().format_help(ctx, formatter)
+
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")
@@ -30,7 +34,6 @@ Setting = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; may be repeated.")
 ]
 
-
 Slurm = Annotated[
     str | None,
     typer.Option(
@@ -43,7 +46,12 @@ Offline = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Without MLflow: write bundles to DIR, for `harness sync DIR`.")
 ]
 
-Engine = Annotated[str, typer.Option(envvar="KERAS_BACKEND", help="What trains: `tensorflow` or `jax`.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        envvar="KERAS_BACKEND", help="What trains: `tensorflow` or `jax`; `KERAS_BACKEND` may name one of these too."
+    ),
+]
 Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, or `auto`: what is fast here.")]
 
 
@@ -71,9 +79,14 @@ def show_answers(documents: list[dict[str, Any]], as_json: bool) -> None:
     show(documents[0] if len(documents) == 1 else {"experiments": documents}, as_json, show_each)
 
 
-def name_and_value(text: str) -> tuple[str, str]:
+def changes_of(settings: list[str] | None) -> dict[str, str]:
+    """What the `--set` of a command line change."""
+    return dict(_name_and_value(text) for text in settings or [])
+
+
+def _name_and_value(text: str) -> tuple[str, str]:
     """The two sides of a `--set`. Raises BadInput where there are not two."""
-    name, equals, value = text.partition("=")
+    name, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not value:
-        raise BadInput(f"--set {text} does not fit: write it as NAME=VALUE, as in --set learning_rate=0.05.")
+        raise BadInput(f"Invalid value --set {text}: write it as NAME=VALUE, as in --set learning_rate=0.05.")
     return name, value

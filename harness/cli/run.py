@@ -1,5 +1,6 @@
-"""`harness run`, `compare`, `new`: experiments and what comes of them."""
+"""`harness run`, `compare`, `new`, `plan`, `sync`: experiments, here and on machines without MLflow."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -13,17 +14,16 @@ from harness.cli.options import (
     Precision,
     Setting,
     Slurm,
-    app,
-    name_and_value,
+    changes_of,
     show,
     show_answers,
 )
 from harness.commands.execution import choose_recorder, in_the_terminal
 from harness.common.errors import BadInput
 from harness.reporting.console import log, preview, print_runs
+from harness.tracking.recorder import MlflowRecorder
 
 
-@app.command()
 def run(
     context: typer.Context,
     experiments: Annotated[list[str] | None, typer.Argument(help="Files of experiments/, without the .py.")] = None,
@@ -48,20 +48,21 @@ def run(
     ] = None,
     probe: Annotated[bool, typer.Option(help="Look inside the network after every epoch.")] = True,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that train; default: one, or one per core for many specs.")
+        int | None, typer.Option(help="Processes that train; default: one, or one per core for many runs.")
     ] = None,
     slurm: Slurm = None,
     specs: Annotated[
-        Path | None, typer.Option(help="Instead of experiments: the list that `harness plan` wrote.")
+        Path | None, typer.Option(help="Instead of experiments: the list of runs that `harness plan` wrote.")
     ] = None,
+    cells: Annotated[Path | None, typer.Option(hidden=True, help="The former name of `--specs`.")] = None,
     offline: Offline = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was done and start over.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the specs, which are done, and how long.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs, which are done, and how long.")] = False,
     json: Json = False,
 ) -> None:
-    """Train an experiment's specs, or go on with them, and show the result.
+    """Train the runs of experiments, and show the results.
 
-    The same command goes on where it was stopped, and shows the result when there is nothing left to train.
+    The same command goes on where it was stopped. When there is nothing left to train, it shows the results.
 
     ```
     harness run baseline
@@ -75,10 +76,11 @@ def run(
     ```
     """
     recorder = choose_recorder(offline)
+    specs = specs or cells
     if bool(experiments) == bool(specs):
-        raise BadInput("Give either experiments (`harness run ablate_bn`) or their list (`--specs specs.json`).")
+        raise BadInput("Give either experiments (`harness run ablate_bn`) or a list of runs (`--specs specs.json`).")
     if specs:
-        _refuse_all_but(context, "--specs", "--offline", "--workers", "--slurm", "--probe", "--json")
+        _refuse_all_but(context, "--specs", "--cells", "--offline", "--workers", "--slurm", "--probe", "--json")
         from harness.commands import spec_list
 
         execution = in_the_terminal(recorder, probe=probe, workers=workers, slurm=slurm)
@@ -87,14 +89,26 @@ def run(
         if any(run["status"] == "diverged" for run in document["runs"]):
             raise typer.Exit(1)
         return
-    from harness.commands.run import Job, Request
+    from harness.commands.run import Job, RunOptions
 
-    changes = dict(name_and_value(text) for text in setting or [])
-    request = Request(
-        experiments or [], budget, recipe, seeds, split, variant or [], data, engine, precision, changes, retune, probe,
-        workers, slurm, fresh,
-    )  # fmt: skip
-    job = Job(request, recorder)
+    options = RunOptions(
+        experiments=experiments or [],
+        budget=budget,
+        recipe=recipe,
+        seeds=seeds,
+        split=split,
+        variants=variant or [],
+        data=data,
+        engine=engine,
+        precision=precision,
+        changes=changes_of(setting),
+        retune=retune,
+        probe=probe,
+        workers=workers,
+        slurm=slurm,
+        fresh=fresh,
+    )
+    job = Job(options, recorder)
     if dry_run:
         show(job.preview(), json, preview)
         return
@@ -110,15 +124,14 @@ def run(
 
 
 def _refuse_all_but(context: typer.Context, *allowed: str) -> None:
-    """Raises BadInput for an option that was given and says nothing beside a list of specs."""
+    """Raises BadInput for an option that was given and has no meaning beside a list of runs."""
     sources = {option.opts[0]: context.get_parameter_source(option.name) for option in context.command.params}
     given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     idle = [name for name in given if name not in allowed]
     if idle:
-        raise BadInput(f"{idle[0]} does not go with --specs: the list says what each run is. Plan it anew.")
+        raise BadInput(f"{idle[0]} does not go with --specs: the list says what each run is. Plan the list anew.")
 
 
-@app.command()
 def compare(
     what: Annotated[list[str], typer.Argument(help="Experiments, or runs by their keys (or the first few digits).")],
     budget: Annotated[str, typer.Option(help="Of experiments: `smoke`, `quick` or `full`.")] = "full",
@@ -133,10 +146,10 @@ def compare(
     to: Annotated[Path | None, typer.Option(help="Where to write tables and figures; default: mlruns/answers.")] = None,
     json: Json = False,
 ) -> None:
-    """Compare what is stored: an experiment's specs, or any runs. Trains nothing.
+    """Compare finished runs: those of experiments, or any others. Trains nothing.
 
-    Runs that differ in their seed alone are one variant; the first run's variant is the one to compare with. Runs on
-    different data, budgets or splits are never compared.
+    Runs that differ only in their seed are one variant, and all others are compared with the first one given. Runs on
+    different data, budgets or splits are refused.
 
     ```
     harness compare ablate_bn --budget quick
@@ -144,21 +157,99 @@ def compare(
     ```
     """
     from harness.commands import compare as comparison
-    from harness.commands.run import Request
+    from harness.commands.run import RunOptions
 
-    changes = dict(name_and_value(text) for text in setting or [])
-    request = Request(what, budget, recipe, seeds, split, (), data, engine, precision, changes, retune)
-    show_answers(comparison.compare(request, choose_recorder(None), to), json)
+    options = RunOptions(
+        experiments=what,
+        budget=budget,
+        recipe=recipe,
+        seeds=seeds,
+        split=split,
+        data=data,
+        engine=engine,
+        precision=precision,
+        changes=changes_of(setting),
+        retune=retune,
+    )
+    show_answers(comparison.compare(options, MlflowRecorder(), to), json)
 
 
-@app.command()
-def new(name: Annotated[str, typer.Argument(help="A Python name, as in `ablate_pooling`.")]) -> None:
-    """Write the skeleton of an experiment to experiments/NAME.py, to be filled in.
+def new(name: Annotated[str, typer.Argument(help="A Python name, as in `ablate_initializer`.")]) -> None:
+    """Write experiments/NAME.py, an experiment that runs as it is, to be filled in.
 
     ```
-    harness new ablate_pooling
+    harness new ablate_initializer
     ```
     """
-    from harness.commands.new import write
+    from harness.experiment import write_skeleton
 
-    log.print(f"{write(name)} is written. Say what you predict, name the variants, and: harness run {name}")
+    file = write_skeleton(name)
+    log.print(f"{file} is written. Say in it what you predict, name the variants, and: harness run {name}")
+
+
+def plan(
+    experiments: Annotated[list[str], typer.Argument(help="Files of experiments/, without the .py.")],
+    out: Annotated[Path, typer.Option(help="Where to write the list.")] = Path("specs.json"),
+    budget: Annotated[str, typer.Option(help="`smoke`, `quick` or `full`.")] = "full",
+    seeds: Annotated[str | None, typer.Option(help="As in `harness run`.")] = None,
+    recipe: Annotated[str, typer.Option(help="`fast` or `published`.")] = "fast",
+    split: Annotated[str, typer.Option(help="`final` or `tune`.")] = "final",
+    setting: Setting = None,
+    data: Data = None,
+    engine: Engine = "tensorflow",
+    precision: Precision = "auto",
+    retune: Annotated[bool | None, typer.Option(help="As in `harness run`.")] = None,
+) -> None:
+    """Write a list of the runs that are still to be trained, for a machine without MLflow.
+
+    `--precision auto` is what is fast on this machine: for a GPU elsewhere, name the precision. The runs at retuned
+    learning rates are only known after the tuning: sync its bundles, and plan again.
+
+    ```
+    harness plan ablate_bn ablate_order --budget quick --out specs.json
+    harness plan baseline --seeds 10 --engine jax --precision bfloat16
+    harness run --specs specs.json --offline bundles          # there
+    harness sync bundles                                      # here
+    ```
+    """
+    from harness.commands import spec_list
+    from harness.commands.run import Job, RunOptions
+
+    options = RunOptions(
+        experiments=experiments,
+        budget=budget,
+        recipe=recipe,
+        seeds=seeds,
+        split=split,
+        data=data,
+        engine=engine,
+        precision=precision,
+        changes=changes_of(setting),
+        retune=retune,
+    )
+    count = spec_list.write(out, Job(options, MlflowRecorder()).planned())
+    train = shlex.join(["harness", "run", "--specs", str(out), "--offline", "DIR"])
+    then = f"Train them with `{train}`." if count else "All of them are done here."
+    log.print(f"{out}: {count} runs. {then}", soft_wrap=True)
+
+
+def sync(
+    directory: Annotated[Path, typer.Argument(help="What `harness run --offline` has written.")],
+    json: Json = False,
+) -> None:
+    """Import the bundles of another machine, runs and searches: here they are done then, and MLflow shows them.
+
+    What was imported before is left alone. A bundle that is damaged, or made by other code or data, is refused.
+
+    ```
+    harness sync bundles
+    harness sync bundles --json | jq '.bundles[] | select(.status == "refused")'
+    ```
+    """
+    from harness.commands.sync import print_sync
+    from harness.commands.sync import sync as import_bundles
+
+    document = import_bundles(directory)
+    show(document, json, print_sync)
+    if any(row["status"] == "refused" for row in [*document["bundles"], *document["searches"]]):
+        raise typer.Exit(1)

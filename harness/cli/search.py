@@ -1,25 +1,24 @@
-"""`harness search` and `worker`: Optuna's part."""
+"""`harness search`, `anytime`, `worker`: searches for a better recipe, and the workers that train."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli.options import Data, Engine, Json, Offline, Precision, Slurm, app, show
+from harness.cli.options import Data, Engine, Json, Offline, Precision, Slurm, show
 from harness.commands.execution import choose_recorder
 from harness.common.errors import BadInput
 from harness.reporting.console import log
 
 
-@app.command()
 def search(
     search: Annotated[str, typer.Argument(help="A search file of experiments/, without the .py.")] = "search",
-    trials: Annotated[int, typer.Option(help="How many there shall be in all, those that are done included.")] = 50,
+    trials: Annotated[int, typer.Option(help="How many trials in all, with those that are done.")] = 50,
     budget: Annotated[str, typer.Option(help="`smoke` (seconds a trial), `quick` or `full`.")] = "quick",
     workers: Annotated[int, typer.Option(help="Processes that train; one GPU each where there are several.")] = 1,
     sampler: Annotated[str | None, typer.Option(help="`tpe` or `random`; default: the file's.")] = None,
     pruner: Annotated[str | None, typer.Option(help="`halving`, `median` or `none`; default: the file's.")] = None,
-    study: Annotated[str, typer.Option(help="Another study beside the usual one.")] = "",
+    study: Annotated[str, typer.Option(help="A name, for a study beside the usual one.")] = "",
     confirm: Annotated[
         bool, typer.Option("--confirm", help="Run the best three and the baseline on fresh seeds, on the test images.")
     ] = False,
@@ -47,7 +46,7 @@ def search(
     harness search --trials 100 --budget full --engine jax --offline bundles
     ```
     """
-    from harness.commands.search import Request, SearchJob
+    from harness.commands.search import SearchJob, SearchOptions
     from harness.execute.work_queue import explained
     from harness.plan import parse_seeds
     from harness.recipes import new_name
@@ -62,13 +61,23 @@ def search(
         raise BadInput(f"--save {save} goes with --confirm: only a confirmed recipe is saved.")
     if save:
         new_name(save)
-    request = Request(
-        search=search, trials=trials, budget=budget, recipe=recipe, sampler=sampler, pruner=pruner, study=study,
-        data=data, engine=engine, precision=precision, workers=workers, slurm=slurm,
-    )  # fmt: skip
+    options = SearchOptions(
+        search=search,
+        trials=trials,
+        budget=budget,
+        recipe=recipe,
+        sampler=sampler,
+        pruner=pruner,
+        study=study,
+        data=data,
+        engine=engine,
+        precision=precision,
+        workers=workers,
+        slurm=slurm,
+    )
     try:
         with explained():
-            job = SearchJob(request, recorder)
+            job = SearchJob(options, recorder)
             if confirm:
                 document = job.confirm(fresh_seeds, to)
                 show(document, json, print_answer)
@@ -82,7 +91,6 @@ def search(
         raise
 
 
-@app.command()
 def anytime(
     searches: Annotated[list[Path], typer.Argument(help="The search.json of each, as `harness search --to` wrote it.")],
     to: Annotated[Path, typer.Option(help="Where table and figure go.")] = Path("."),
@@ -104,15 +112,14 @@ def anytime(
     show(compare_searches(searches, to), json, print_anytime)
 
 
-@app.command()
 def worker(
-    studies: Annotated[list[str], typer.Argument(help="Names of studies in the queue.")],
+    studies: Annotated[list[str], typer.Argument(help="Studies of the queue, by name.")],
     probe: Annotated[bool, typer.Option(help="Look inside the network after every epoch.")] = True,
 ) -> None:
-    """Do the work that waits in some studies, until none waits: runs of experiments, trials of searches.
+    """Train what waits in the queue: runs of experiments, trials of searches. Ends when nothing waits.
 
-    `--workers N` of `run` and `search` starts N of these. Others may join from any machine with the same code and data
-    that reaches the study's database (`OPTUNA_STORAGE`) and the tracking server (`MLFLOW_TRACKING_URI`).
+    `--workers N` of `run` and `search` starts N of these. More may join from any machine with the same code and data
+    that reaches the queue's database (`OPTUNA_STORAGE`) and the tracking server (`MLFLOW_TRACKING_URI`).
 
     ```
     harness worker "ablate_bn fast quick cifar10"

@@ -5,13 +5,12 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import Data, Engine, Json, Setting, app, name_and_value
+from harness.cli.options import Data, Engine, Json, Setting, changes_of
 from harness.cli.options import show as print_document
 
 Port = Annotated[int, typer.Option(min=1, max=65535, help="On this machine only (127.0.0.1).")]
 
 
-@app.command()
 def data(
     data: Data = None,
     picture: Annotated[Path | None, typer.Option(help="Where to draw ten samples of each class.")] = None,
@@ -30,7 +29,6 @@ def data(
     print_document(inspection.describe_data(data, picture), json, inspection.print_data)
 
 
-@app.command()
 def show(
     setting: Setting = None,
     recipe: Annotated[str, typer.Option(help="Whose network and dropout rates to show.")] = "fast",
@@ -46,11 +44,10 @@ def show(
     """
     from harness.commands import describe as inspection
 
-    changes = dict(name_and_value(text) for text in setting or [])
-    print_document(inspection.describe_network(recipe, changes, picture), json, inspection.print_network)
+    document = inspection.describe_network(recipe, changes_of(setting), picture)
+    print_document(document, json, inspection.print_network)
 
 
-@app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files of any size; each is scaled to 32x32.")],
     run: Annotated[str | None, typer.Option(help="A run key, or the start of one; default: the best run.")] = None,
@@ -68,7 +65,6 @@ def predict(
     print_document(prediction.predict(images, run), json, prediction.print_predictions)
 
 
-@app.command()
 def bench(
     rounds: Annotated[int, typer.Option(min=5, help="Rounds of each contender, interleaved; medians are shown.")] = 5,
     batch_size: Annotated[int, typer.Option(help="Of all contenders; one more has 128 on JAX.")] = 128,
@@ -91,7 +87,6 @@ def bench(
     print_document(bench.run(rounds, engine, batch_size, images), json, bench.print_bench)
 
 
-@app.command()
 def ui(port: Port = 5000) -> None:
     """Open the MLflow UI over all runs.
 
@@ -105,7 +100,6 @@ def ui(port: Port = 5000) -> None:
     serve(port)
 
 
-@app.command()
 def dashboard(port: Port = 8080) -> None:
     """Open the Optuna dashboard over all studies.
 

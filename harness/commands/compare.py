@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness import experiment
 from harness.analysis.report import answer
-from harness.commands.run import Job, Request
+from harness.commands.run import Job, RunOptions
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
-from harness.config import RunConfig
+from harness.config import RunConfig, value_text
 from harness.experiment import BASELINE, Experiment
 from harness.runs.folder import RunFolder, all_runs
 from harness.runs.spec import RunResult, RunSpec
@@ -27,17 +27,17 @@ else:
 COMMON = ("data", "data_fingerprint", "split", "train_images", "eval_images")
 
 
-def compare(what: Request, recorder: Recorder, to: Path | None) -> list[dict[str, Any]]:
+def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[dict[str, Any]]:
     """The documents of experiments, or the one of some runs, whose keys then stand in the place of experiments.
 
     Tables and figures are written to `to`; None is mlruns/answers.
     """
-    if all(name in experiment.names() for name in what.experiments):
+    if all(experiment.has_file(name) for name in what.experiments):
         documents = Job(what, recorder).publish(to)
         if not documents:
             raise BadInput(
-                f"Nothing of {', '.join(what.experiments)} is stored at the budget {what.budget}: `harness run "
-                f"{what.experiments[0]} --budget {what.budget}` trains it."
+                f"Nothing of {', '.join(what.experiments)} is stored at the budget {what.budget}: `{what.command}` "
+                f"trains it."
             )
         return documents
     compared, outcomes = _of_runs([_run(name) for name in what.experiments])
@@ -51,8 +51,8 @@ def _run(prefix: str) -> RunFolder:
     matching = [run for run in all_runs() if run.config.key.startswith(prefix) and run.result()]
     if len(matching) != 1:
         raise BadInput(
-            f"{prefix} fits {len(matching)} finished runs, not one, and is no experiment (there are "
-            f"{', '.join(experiment.names())}). `ls mlruns/runs` and the MLflow UI (tag run_key) have the keys."
+            f"{prefix} is the start of {len(matching)} keys of finished runs, not of one, and is no experiment (there "
+            f"are {', '.join(experiment.names())}). `ls mlruns/runs` and the MLflow UI (tag run_key) have the keys."
         )
     return matching[0]
 
@@ -85,7 +85,7 @@ def _of_runs(runs: Sequence[RunFolder]) -> tuple[Experiment, list[RunResult]]:
 def _difference(one: RunConfig, other: RunConfig) -> str:
     """The settings in which a run differs from another, its seed left out."""
     ours, theirs = one.flat(), dataclasses.replace(other, seed=one.seed).flat()
-    return ", ".join(f"{name}={value}" for name, value in theirs.items() if value != ours[name])
+    return ", ".join(f"{name}={value_text(value)}" for name, value in theirs.items() if value != ours[name])
 
 
 def _budget(config: RunConfig) -> str:

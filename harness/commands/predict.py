@@ -20,7 +20,7 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
     import_keras(default_engine())
     with tracking.explained():
         mlflow = tracking.open_mlflow()
-        # Of small runs by the hundred no model is kept.
+        # Small runs come by the hundred, so their models are not kept.
         kept = (pair for pair in candidates if mlflow.get_run(tracking.run_id(pair[0])).outputs.model_outputs)
         chosen = next(kept, None)
         if chosen is None:
@@ -69,7 +69,7 @@ def choose_runs(run: str | None) -> list[tuple[RunFolder, Result]]:
     matching = [pair for pair in finished if pair[0].config.key.startswith(run)]
     if len(matching) != 1:
         keys = ", ".join(sorted(f.config.key for f, _ in matching or finished))
-        raise BadInput(f"--run {run} fits {len(matching)} finished runs, not one; there are {keys}.")
+        raise BadInput(f"--run {run} is the start of {len(matching)} run keys, not of one; there are {keys}.")
     return matching
 
 

@@ -1,6 +1,7 @@
-"""`harness run`: from the words of a command line to trained runs, and the documents that answer the questions."""
+"""`harness run`: from the options of a command line to runs that are trained, and to the report of each experiment."""
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from harness.analysis.report import answer, best_factors
 from harness.commands.execution import TERMINAL, advise, in_the_terminal
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
-from harness.config import SplitName, change
+from harness.config import SplitName, change, value_text
 from harness.data import Dataset, how_to_get_cifar10, load
 from harness.engine.backend import ENGINES
 from harness.engine.devices import resolve_precision
@@ -31,9 +32,9 @@ else:
     publish = lazy_import("harness.reporting.publish")
 
 
-@dataclass(frozen=True)
-class Request:
-    """The options of `harness run`, as given."""
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options of `harness run`, `compare` and `plan`, as given."""
 
     experiments: Sequence[str]
     budget: str = "full"
@@ -51,37 +52,50 @@ class Request:
     slurm: str | None = None
     fresh: bool = False
 
+    @property
+    def command(self) -> str:
+        """The command line that trains these runs, whoever trains them and wherever."""
+        words = ["harness", "run", *self.experiments]
+        usual = {each.name: each.default for each in dataclasses.fields(self)}
+        for name in ("budget", "recipe", "seeds", "split", "data", "engine", "precision"):
+            if (value := getattr(self, name)) != usual[name]:
+                words += [f"--{name}", value]
+        words += [word for variant in self.variants for word in ("--variant", variant)]
+        words += [word for name, value in self.changes.items() for word in ("--set", f"{name}={value_text(value)}")]
+        if self.retune is not None:
+            words.append("--retune" if self.retune else "--no-retune")
+        return shlex.join(words)
+
 
 class Job:
-    """A request whose words all fit, with its data and its specs. Raises BadInput for what does not fit."""
+    """Options that are all valid, with their data and the runs they ask for. Raises BadInput for an invalid one."""
 
-    def __init__(self, request: Request, recorder: Recorder) -> None:
-        self.request, self.recorder = request, recorder
+    def __init__(self, options: RunOptions, recorder: Recorder) -> None:
+        self.options, self.recorder = options, recorder
         self._trained: set[str] = set()
         # What is wrong with the command is said before any data is looked for, let alone downloaded.
-        self.experiments = {name: _chosen(name, request) for name in request.experiments}
-        named("budget", BUDGETS, request.budget)
-        named("engine", dict.fromkeys(ENGINES), request.engine)
-        most = BUDGETS[request.budget].most_seeds
+        self.experiments = {name: _chosen(name, options) for name in options.experiments}
+        named("budget", BUDGETS, options.budget)
+        named("engine", dict.fromkeys(ENGINES), options.engine)
+        most = BUDGETS[options.budget].most_seeds
         self.seeds = {
-            name: plan.parse_seeds(request.seeds or str(min(each.seeds, most or each.seeds)))
+            name: plan.parse_seeds(options.seeds or str(min(each.seeds, most or each.seeds)))
             for name, each in self.experiments.items()
         }
-        if request.split not in get_args(SplitName):
-            raise BadInput(f"--split {request.split} does not fit: it is {' or '.join(get_args(SplitName))}.")
-        if request.workers is not None and request.workers < 1:
-            raise BadInput(f"--workers {request.workers} does not fit: at least one process has to do the work.")
-        precision = resolve_precision(request.precision, request.engine)
+        if options.split not in get_args(SplitName):
+            raise BadInput(f"Invalid value --split {options.split}: it is {' or '.join(get_args(SplitName))}.")
+        check_workers(options.workers)
+        precision = resolve_precision(options.precision, options.engine)
         one_baseline = list(self.seeds.values()) == [[0]] and list(self.seeds) == [BASELINE]
-        may_fall_back = request.budget == "smoke" or (one_baseline and request.recipe == "fast")
-        self.dataset = find_data(request.data, may_fall_back=may_fall_back)
-        split = cast(SplitName, request.split)
-        self.settings = Settings(request.budget, request.recipe, split, request.engine, precision, request.changes)
+        may_fall_back = options.budget == "smoke" or (one_baseline and options.recipe == "fast")
+        self.dataset = find_data(options.data, may_fall_back=may_fall_back)
+        split = cast(SplitName, options.split)
+        self.settings = Settings(options.budget, options.recipe, split, options.engine, precision, options.changes)
         self.specs = {
             name: plan.run_specs(name, each, self.dataset, self.settings, self.seeds[name])
             for name, each in self.experiments.items()
         }
-        retune = request.budget != "smoke" if request.retune is None else request.retune
+        retune = options.budget != "smoke" if options.retune is None else options.retune
         self.tuning = {
             name: plan.tuning_specs(name, each, self.dataset, self.settings)
             for name, each in self.experiments.items()
@@ -90,7 +104,7 @@ class Job:
 
     def train(self, displays: Displays = TERMINAL) -> None:
         """Bring every run to its end: under the one recipe and tuning first, then with the tuned learning rates."""
-        advise(self.request.engine)
+        advise(self.options.engine)
         self._train([*_flat(self.specs), *_flat(self.tuning)], displays)
         self._train(_flat(self._retuned()), displays)
 
@@ -109,7 +123,7 @@ class Job:
                 document = answer(each, done, self._trained) | {"missing": missing, "stale": plan.stale(planned)}
                 documents.append(document)
                 # Some of its variants are no answer to an experiment, and must not take the place of one.
-                if each.variants and not self.request.variants and not self.recorder.offline:
+                if each.variants and not self.options.variants and not self.recorder.offline:
                     publish.publish(document, done, to)
         return documents
 
@@ -130,14 +144,14 @@ class Job:
         return retuned
 
     def _train(self, wanted: list[RunSpec], displays: Displays) -> None:
-        if self.request.fresh:
+        options = self.options
+        if options.fresh:
             # A retuned run whose best rate is the recipe's own has been trained anew already.
             for spec in wanted:
                 if spec.config.key not in self._trained:
                     forget(spec, self.recorder)
-        request = self.request
         execution = in_the_terminal(
-            self.recorder, probe=request.probe, workers=request.workers, slurm=request.slurm, displays=displays
+            self.recorder, probe=options.probe, workers=options.workers, slurm=options.slurm, displays=displays
         )
         self._trained |= train_all(wanted, self.dataset, execution)
 
@@ -167,35 +181,42 @@ class Job:
         }
 
 
+def check_workers(workers: int | None) -> None:
+    """Raises BadInput for a number of workers that cannot do any work."""
+    if workers is not None and workers < 1:
+        raise BadInput(f"Invalid value --workers {workers}: at least one process has to do the work.")
+
+
 def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
     """The data to use; says so when it is not CIFAR-10."""
     dataset = load(which, allow_digits=may_fall_back)
     if dataset.name == "digits" and which != "digits":
         log.print(
-            f"[bold]CIFAR-10 was not found and could not be downloaded. {how_to_get_cifar10()} This run goes on with "
+            f"CIFAR-10 was not found and could not be downloaded. {how_to_get_cifar10()} This run goes on with "
             "scikit-learn's 1,797 handwritten digits, so that the machinery can be seen working: its numbers are "
-            "named `digits` everywhere and are never compared with 0.86.[/]"
+            "named `digits` everywhere and are never compared with 0.86.",
+            style="bold",
         )
     return dataset
 
 
-def _chosen(name: str, request: Request) -> Experiment:
+def _chosen(name: str, options: RunOptions) -> Experiment:
     """The experiment with the variants asked for, less those that the other settings make the same as one before."""
     whole = experiment.load(name)
-    chosen = {v: named("variant", whole.all_variants, v) for v in request.variants if v != BASELINE}
-    if not request.variants:
+    chosen = {v: named("variant", whole.all_variants, v) for v in options.variants if v != BASELINE}
+    if not options.variants:
         chosen = whole.variants
-    usual, kept = recipe_called(request.recipe), {}
-    seen = {change(*usual, request.changes)}
+    usual, kept = recipe_called(options.recipe), {}
+    seen = {change(*usual, options.changes)}
     for variant, changes in chosen.items():
-        made = change(*usual, {**changes, **request.changes})
+        made = change(*usual, {**changes, **options.changes})
         if made not in seen:
             kept[variant] = changes
         seen.add(made)
     left_out = ", ".join(variant for variant in chosen if variant not in kept)
     if chosen and not kept:
         raise BadInput(
-            f"{name} has nothing to compare: with the recipe {request.recipe} and what --set changes, {left_out} would "
+            f"{name} has nothing to compare: with the recipe {options.recipe} and what --set changes, {left_out} would "
             f"be the same as the baseline. Take another recipe, or leave that --set or {name} out."
         )
     if left_out:

@@ -1,4 +1,4 @@
-"""`harness search`: from the words of a command line to a searched study, and to the confirmation of its winners."""
+"""`harness search`: from the options of a command line to a searched study, and to the confirmation of its winners."""
 
 import dataclasses
 import shlex
@@ -12,7 +12,7 @@ import optuna
 from harness import plan
 from harness.analysis.report import answer
 from harness.commands.execution import advise, in_the_terminal
-from harness.commands.run import find_data
+from harness.commands.run import check_workers, find_data
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
 from harness.common.lazy import lazy_import
@@ -50,8 +50,8 @@ else:
 WINNERS = 3
 
 
-@dataclass(frozen=True)
-class Request:
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
     """The options of `harness search`, as given."""
 
     search: str = "search"
@@ -69,33 +69,32 @@ class Request:
 
 
 class SearchJob:
-    """A request whose words all fit, with its data and its study. Raises BadInput for what does not fit."""
+    """Options that are all valid, with their data and their study. Raises BadInput for an invalid one."""
 
-    def __init__(self, request: Request, recorder: Recorder) -> None:
-        self.request, self.recorder = request, recorder
-        if request.trials < 1:
-            raise BadInput(f"--trials {request.trials} asks for no trial at all; give at least 1.")
-        if request.workers < 1:
-            raise BadInput(f"--workers {request.workers} does not fit: at least one process has to do the work.")
-        if recorder.offline and (request.workers > 1 or request.slurm is not None):
+    def __init__(self, options: SearchOptions, recorder: Recorder) -> None:
+        self.options, self.recorder = options, recorder
+        if options.trials < 1:
+            raise BadInput(f"--trials {options.trials} asks for no trial at all; give at least 1.")
+        check_workers(options.workers)
+        if recorder.offline and (options.workers > 1 or options.slurm is not None):
             raise BadInput("--offline does not go with --workers or --slurm: one process does all the work then.")
-        self.search = load(request.search, request.sampler, request.pruner)
-        named("budget", BUDGETS, request.budget)
-        named("engine", dict.fromkeys(ENGINES), request.engine)
+        self.search = load(options.search, options.sampler, options.pruner)
+        named("budget", BUDGETS, options.budget)
+        named("engine", dict.fromkeys(ENGINES), options.engine)
         # Before the study is made: one with a space that will not do could not be used again.
-        _, baseline = recipe_called(request.recipe)
+        _, baseline = recipe_called(options.recipe)
         parameters_of(self.search.space, baseline)
-        precision = resolve_precision(request.precision, request.engine)
-        self.settings = Settings(request.budget, request.recipe, "tune", request.engine, precision)
-        self.dataset: Dataset = find_data(request.data, may_fall_back=request.budget == "smoke")
-        self.study_config = study_config_of(request.search, self.search, self.dataset, self.settings)
-        self.study: optuna.Study = open_search(study_name(self.study_config, request.study), self.study_config)
+        precision = resolve_precision(options.precision, options.engine)
+        self.settings = Settings(options.budget, options.recipe, "tune", options.engine, precision)
+        self.dataset: Dataset = find_data(options.data, may_fall_back=options.budget == "smoke")
+        self.study_config = study_config_of(options.search, self.search, self.dataset, self.settings)
+        self.study: optuna.Study = open_search(study_name(self.study_config, options.study), self.study_config)
 
     def run(self) -> None:
         """Bring the study to as many trials as were asked for, counting those that are done."""
-        advise(self.request.engine)
+        advise(self.options.engine)
         done = -1
-        plan_trials(self.study, self.search, self.study_config, self.request.trials)
+        plan_trials(self.study, self.search, self.study_config, self.options.trials)
         # More than once where a worker elsewhere was stopped: what it was at is found only when nothing waits.
         while not work_queue.is_empty(self.study):
             if len(finished(self.study)) == done:
@@ -104,18 +103,18 @@ class SearchJob:
                     f"What is done is kept, and the same command goes on from there."
                 )
             done = len(finished(self.study))
-            with SearchDisplay(self.study, 0 if self.recorder.offline else self.request.workers) as display:
+            with SearchDisplay(self.study, 0 if self.recorder.offline else self.options.workers) as display:
                 if self.recorder.offline:
                     self._search_here(display.update)
                 else:
                     start_workers(
                         [self.study.study_name],
-                        self.request.workers,
+                        self.options.workers,
                         display.update,
                         probe=False,
-                        slurm=self.request.slurm,
+                        slurm=self.options.slurm,
                     )
-            plan_trials(self.study, self.search, self.study_config, self.request.trials)
+            plan_trials(self.study, self.search, self.study_config, self.options.trials)
         log.print(f"{self.study.study_name}: all {len(finished(self.study))} trials are done.", soft_wrap=True)
 
     def _search_here(self, watch: Callable[[], None]) -> None:
@@ -152,9 +151,9 @@ class SearchJob:
                 f"search` with more --trials, or begin another study with --study NAME."
             )
         if plan.TUNING_SEED in seeds:
-            raise BadInput(f"--seeds {plan.TUNING_SEED} does not fit: it is the one that every trial used.")
+            raise BadInput(f"Invalid value --seeds {plan.TUNING_SEED}: it is the one that every trial used.")
         settings = dataclasses.replace(self.settings, split="final")
-        (_, base), (_, shrunk) = recipe_called(self.request.recipe), plan.shrunk_recipe(self.dataset, settings)
+        (_, base), (_, shrunk) = recipe_called(self.options.recipe), plan.shrunk_recipe(self.dataset, settings)
         experiment = Experiment(
             variants={
                 f"trial {trial.number}": self.search.changes_at(base, shrunk, trial.user_attrs["recipe"])
@@ -162,10 +161,10 @@ class SearchJob:
             },
             question=f"Are the best trials of the study {self.study.study_name!r} better than the baseline?",
         )
-        name = " ".join(filter(None, [self.request.search, self.request.study, "confirmed"]))
+        name = " ".join(filter(None, [self.options.search, self.options.study, "confirmed"]))
         planned = plan.run_specs(name, experiment, self.dataset, settings, list(seeds))
-        workers = None if self.recorder.offline else self.request.workers
-        execution = in_the_terminal(self.recorder, probe=False, workers=workers, slurm=self.request.slurm)
+        workers = None if self.recorder.offline else self.options.workers
+        execution = in_the_terminal(self.recorder, probe=False, workers=workers, slurm=self.options.slurm)
         trained = train_all(planned, self.dataset, execution)
         done = [outcome for spec in planned if (outcome := result_of(spec))]
         document = answer(experiment, done, trained) | {
@@ -194,32 +193,32 @@ class SearchJob:
             )
         best = max(better, key=lambda row: row["accuracy"]["mean"])
         trial = next(trial for trial in finished(self.study) if f"trial {trial.number}" == best["variant"])
-        network, recipe = change(*recipe_called(self.request.recipe), trial.user_attrs["recipe"])
+        network, recipe = change(*recipe_called(self.options.recipe), trial.user_attrs["recipe"])
         origin = {
             "study": self.study.study_name,
             "trial": trial.number,
             "confirmed_difference": best["against_baseline"]["mean"],
             "interval": best["against_baseline"]["interval"],
             "seeds": len(best["seeds"]),
-            "budget": self.request.budget,
+            "budget": self.options.budget,
             "data": document["data"],
         }
         return save(name, network, recipe, origin)
 
     def _command(self, *more: str) -> str:
         options = {
-            "trials": self.request.trials,
-            "budget": self.request.budget,
-            "recipe": self.request.recipe,
+            "trials": self.options.trials,
+            "budget": self.options.budget,
+            "recipe": self.options.recipe,
             "sampler": self.search.sampler,
             "pruner": self.search.pruner,
-            "study": self.request.study,
-            "data": self.request.data,
-            "engine": self.request.engine,
+            "study": self.options.study,
+            "data": self.options.data,
+            "engine": self.options.engine,
             "precision": self.settings.precision,
         }
         words = [word for name, value in options.items() if value for word in (f"--{name}", str(value))]
-        return shlex.join(["harness", "search", self.request.search, *words, *more])
+        return shlex.join(["harness", "search", self.options.search, *words, *more])
 
 
 def _selection_bias(document: dict[str, Any], searched: dict[str, float]) -> list[dict[str, Any]]:

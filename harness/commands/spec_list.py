@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.commands.run import check_workers
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
@@ -24,7 +25,7 @@ def write(file: Path, specs: Sequence[RunSpec]) -> int:
 
 
 def read(file: Path) -> list[RunSpec]:
-    """The runs of a file. Raises BadInput that names what does not fit, and where."""
+    """The runs of a file. Raises BadInput that names what is invalid, and where."""
     try:
         document = json.loads(file.read_text())
         if document["format"] != FORMAT:
@@ -32,7 +33,7 @@ def read(file: Path) -> list[RunSpec]:
         entries = list(document["specs"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(
-            f"{file} is no list of run specs ({error}). `harness plan EXPERIMENT --out specs.json` writes one."
+            f"{file} is no list of runs ({error}). `harness plan EXPERIMENT --out specs.json` writes one."
         ) from error
     specs = []
     for number, entry in enumerate(entries, start=1):
@@ -40,17 +41,18 @@ def read(file: Path) -> list[RunSpec]:
             specs.append(run_spec_from_json(json.dumps(entry)))
         except (TypeError, KeyError, ValueError, AttributeError, BadInput) as error:
             raise BadInput(
-                f"RunSpec {number} of {file} does not fit ({error}). Another version may have written it: plan again "
-                f"with the one that trains it."
+                f"Run {number} of {file} is invalid ({error}). Another version may have written it: plan again with "
+                f"the one that trains it."
             ) from error
     return specs
 
 
 def train(file: Path, execution: Execution) -> dict[str, Any]:
-    """Bring the runs of a file to their end; the document of how they ended.
+    """Train the runs of a file until each has ended; the document says how.
 
-    Raises BadInput for a file that does not fit, and HarnessError for a run that cannot be brought to its end.
+    Raises BadInput for an invalid file, and HarnessError for a run that cannot be brought to its end.
     """
+    check_workers(execution.workers)
     specs = read(file)
     if not specs:
         raise BadInput(f"{file} lists no run: all that was asked for was done where it was planned.")

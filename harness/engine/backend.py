@@ -20,8 +20,9 @@ NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
 
 
 def default_engine() -> str:
-    """`$KERAS_BACKEND`, or TensorFlow."""
-    return os.environ.get("KERAS_BACKEND") or "tensorflow"
+    """`$KERAS_BACKEND` where it names an engine, or TensorFlow."""
+    named = os.environ.get("KERAS_BACKEND")
+    return named if named in ENGINES else "tensorflow"
 
 
 def import_keras(engine: str) -> None:
@@ -31,7 +32,7 @@ def import_keras(engine: str) -> None:
     where there is no such engine.
     """
     if engine not in ENGINES:
-        raise BadInput(f"There is no engine called {engine!r}: --engine, or $KERAS_BACKEND, is {' or '.join(ENGINES)}.")
+        raise BadInput(f"There is no engine called {engine!r}: --engine is {' or '.join(ENGINES)}.")
     loaded = sys.modules.get("keras")
     if loaded is not None:
         if loaded.backend.backend() != engine:

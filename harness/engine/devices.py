@@ -25,7 +25,7 @@ def resolve_precision(asked: str, engine: str) -> Precision:
     if asked in get_args(Precision):
         return cast(Precision, asked)
     if asked != "auto":
-        raise BadInput(f"--precision {asked}: invalid value. It is auto, float32 or bfloat16.")
+        raise BadInput(f"Invalid value --precision {asked}: it is auto, float32 or bfloat16.")
     return "bfloat16" if _multiplies_bfloat16(engine) else "float32"
 
 

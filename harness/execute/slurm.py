@@ -31,7 +31,7 @@ def work_through(command: Sequence[str], count: int, options: str, folder: Path,
             for _ in range(count):
                 jobs.append(executor.submit(submitit.helpers.CommandFunction(list(command))))
         except ValueError as error:
-            raise BadInput(f"--slurm {options} does not fit: {error}") from error
+            raise BadInput(f"Invalid value --slurm {options}: {error}") from error
         except (RuntimeError, submitit.core.utils.FailedJobError) as error:
             raise HarnessError(f"Slurm did not take the workers ({first_line(error)}): does `sinfo` answer?") from error
         while _queued([job.job_id for job in jobs]):
@@ -51,7 +51,7 @@ def _parse(options: str) -> dict[str, str | int]:
     for option in filter(None, options.split(",")):
         name, equals, value = option.partition("=")
         if not equals:
-            raise BadInput(f"--slurm {option} does not fit: write it as NAME=VALUE, as in time=240,partition=gpu.")
+            raise BadInput(f"Invalid value --slurm {option}: write it as NAME=VALUE, as in time=240,partition=gpu.")
         parsed[name.strip()] = int(value) if value.strip().isdecimal() else value.strip()
     return parsed
 

@@ -4,12 +4,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from harness import published as notebook
 
 #: Results go to stdout, everything about the work to stderr: `--json` leaves stdout to the one document.
-out = Console()
-log = Console(stderr=True, highlight=False)
+#: Names of variants, studies and files may hold brackets and colons: no text is taken for markup or emoji.
+out = Console(markup=False, emoji=False)
+log = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def duration(seconds: float) -> str:
@@ -24,7 +26,7 @@ def summary(document: dict[str, Any]) -> None:
     """The table at the end of `harness run`, from the document that `--json` prints."""
     for run in document["runs"]:
         if run["status"] == "diverged":
-            out.print(f"[bold red]{run['name']} diverged[/]: {run['reason']}.")
+            out.print(Text.assemble((f"{run['name']} diverged", "bold red"), f": {run['reason']}."))
     for variant in document["variants"]:
         if variant["n"] > variant["diverged"]:
             out.print(_table(document, variant))

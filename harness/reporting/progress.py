@@ -17,8 +17,8 @@ class RunDisplay:
     def __init__(self, name: str, config: RunConfig) -> None:
         self.name, self.config = name, config
         self._progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[status]}"),
-            console=log, disable=not log.is_terminal, transient=True,
+            SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(24),
+            TextColumn("{task.fields[status]}"), console=log, disable=not log.is_terminal, transient=True,
         )  # fmt: skip
         self._task = self._progress.add_task(name, total=config.recipe.epochs, status="")
         self._epochs_done = 0
@@ -93,7 +93,7 @@ class RunsDisplay:
         self._cost, self._spent = sum(spec.cost for spec in specs), 0
         self._begin = time.monotonic()
         self._progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(),
+            SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(24), MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"), console=log, disable=not log.is_terminal, transient=True,
         )  # fmt: skip
         self._task = self._progress.add_task("runs", total=len(specs), status="")

@@ -5,6 +5,7 @@ from typing import Any
 
 from harness import experiment
 from harness import published as notebook
+from harness.config import read_changes
 from harness.plan import seeds_text
 from harness.reporting.console import duration
 from harness.reporting.tables import rows, seeds_needed
@@ -109,7 +110,7 @@ def command(document: dict[str, Any]) -> str:
         return document["command"]
     name = document["experiment"]
     if name not in experiment.names():
-        return shlex.join(["harness", name, *(run["run_key"] for run in document["runs"])])
+        return shlex.join(["harness", "compare", *(run["run_key"] for run in document["runs"])])
     words = ["harness", "run", name, "--budget", document["budget"], "--precision", document["precision"]]
     for option, usual in {"recipe": "fast", "split": "final", "engine": "tensorflow"}.items():
         words += [f"--{option}", document[option]] if document[option] != usual else []
@@ -121,7 +122,7 @@ def command(document: dict[str, Any]) -> str:
     chosen = [variant for variant in there if variant in shown]
     if len(chosen) < len(there) and not document.get("missing", 0):
         words += [word for variant in chosen for word in ("--variant", variant)]
-    words += [word for change in filter(None, document["changes"].split(", ")) for word in ("--set", change)]
+    words += [word for item in read_changes(document["changes"]).items() for word in ("--set", "=".join(item))]
     if bool(document["tuning"]) == (document["budget"] == "smoke"):
         words.append("--retune" if document["tuning"] else "--no-retune")
     return shlex.join(words)

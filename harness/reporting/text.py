@@ -81,7 +81,7 @@ def print_table(table: Table) -> None:
     """A table, in as many blocks as the terminal's width asks for."""
     print_line(table.title, "bold")
     # A pipe has no width: what goes into a file is not broken to fit a terminal.
-    console = out if out.is_terminal else Console(width=10_000)
+    console = out if out.is_terminal else Console(width=10_000, markup=False, emoji=False)
     for block in _blocks(table, console.width):
         shown = rich.table.Table(*(table.header[i] for i in block), box=rich.box.SIMPLE_HEAD, show_edge=False)
         for row in table.rows:

@@ -7,16 +7,17 @@ from typing import Literal
 from harness.config import RunConfig, from_json
 from harness.runs.folder import History, Result, RunFolder
 
-#: A variant is run under the baseline's recipe, and again with a learning rate of its own, tuned first; a search
-#: (harness/search) runs recipes that it samples.
+#: What a run is for. Every variant is run under the baseline's recipe; then its own learning rate is tuned, and it is
+#: run again with that. A search (harness/search) runs recipes that it samples.
 Phase = Literal["same recipe", "tuning", "retuned", "search"]
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run of one variant: what it is (`config`), and the names it goes by; `changes` are those of `--set`.
+    """One run of one variant: what is trained (`config`), and what the run is called.
 
-    `factor` is on the learning rate of the recipe.
+    `changes` are those of `--set`, as `changes_text` writes them. `factor` is what the recipe's learning rate is
+    multiplied by.
     """
 
     experiment: str
@@ -56,7 +57,7 @@ class RunSpec:
 
     @property
     def keeps_model(self) -> bool:
-        """Whether figures and the model of this one run are kept: of small runs by the hundred nobody wants them."""
+        """Whether the figures and the model of this run are kept: small runs come by the hundred, so theirs are not."""
         return self.experiment == "baseline" or self.budget == "full"
 
     @property
@@ -71,7 +72,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that is over: what it was (`spec`), where it is kept, how it ended, and its rows, one an epoch."""
+    """A run that has ended: its spec, its folder, how it ended, and its metrics, one row per epoch."""
 
     spec: RunSpec
     folder: RunFolder

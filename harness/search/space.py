@@ -15,7 +15,8 @@ from optuna.distributions import (
 )
 
 from harness.common.errors import BadInput
-from harness.config import Recipe
+from harness.config import Network, Recipe, change
+from harness.recipes import FAST
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,23 @@ def faults(space: Space) -> Iterator[str]:
             yield "dropout is four distributions, one for each block and one for the dense layer; no other setting is"
         elif isinstance(spec, Case) and spec.on not in seen:
             yield f"{setting} depends on {spec.on!r}, which does not stand before it"
+        else:
+            yield from _invalid_values(setting, spec)
         seen.append(setting)
+
+
+def _invalid_values(setting: str, spec: BaseDistribution | Case | tuple[BaseDistribution, ...]) -> Iterator[str]:
+    """What the setting does not take of the values that its distributions reach."""
+    distributions = (
+        spec if isinstance(spec, tuple) else spec.distributions.values() if isinstance(spec, Case) else [spec]
+    )
+    for each in distributions:
+        reached = each.choices if isinstance(each, CategoricalDistribution) else (each.low, each.high)  # type: ignore[attr-defined]
+        for value in reached:
+            try:
+                change(Network(), FAST, {setting: (value,) * len(spec) if isinstance(spec, tuple) else value})
+            except BadInput as error:
+                yield str(error).rstrip(".")
 
 
 def _parameters(space: Space, setting: str, chosen: Mapping[str, Any]) -> Iterator[tuple[str, BaseDistribution]]:

@@ -7,7 +7,7 @@ import optuna
 
 from harness.common.errors import BadInput
 from harness.config import Network, Recipe, change
-from harness.experiment import declared_in, search_names
+from harness.experiment import declared_in, has_file, search_names
 from harness.recipes import named, rate_for_batch
 from harness.search.space import Space, faults
 
@@ -71,13 +71,14 @@ def load(name: str, sampler: str | None = None, pruner: str | None = None) -> Se
     sampler, pruner: instead of those in the file. Raises BadInput when there is none such, when it does not import, or
     when it contradicts itself.
     """
-    named("search", dict.fromkeys(search_names()), name)
+    if not has_file(name):
+        named("search", dict.fromkeys(search_names()), name)
     declared, question = declared_in(name, "search = Search(...)", "search.py is the example")
     search = replace(declared, sampler=sampler or declared.sampler, pruner=pruner or declared.pruner, question=question)
     named("sampler", SAMPLERS, search.sampler)
     named("pruner", PRUNERS, search.pruner)
     for fault in faults(search.space):
-        raise BadInput(f"The space of experiments/{name}.py does not fit: {fault}.")
+        raise BadInput(f"The space of experiments/{name}.py is invalid: {fault}.")
     if not all(0 < share <= 1 for share in search.rungs):
         raise BadInput(f"The rungs of experiments/{name}.py are shares of the epochs, above 0 and at most 1.")
     return search

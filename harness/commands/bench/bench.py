@@ -18,6 +18,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from harness import data
 from harness.commands.bench.child import Child
@@ -65,15 +66,15 @@ def run(rounds: int, engine: str, batch_size: int, images: int | None = None) ->
     """Measure everything, write it to `mlruns/bench.json` or, of JAX, `mlruns/bench-jax.json`, and return it.
 
     images: those of a round, of which whole batches are trained. Raises HarnessError when a contender dies, BadInput
-    when there is no CIFAR-10 or a word does not fit.
+    when there is no CIFAR-10 or an option is invalid.
     """
     named("engine", dict.fromkeys(ENGINES), engine)
     images = images or ROUND_IMAGES["gpu" if sees_gpu(engine) else "cpu"]
     least = max(batch_size, USUAL_BATCH)
     if not 2 <= batch_size <= TRAIN_IMAGES:
-        raise BadInput(f"--batch-size {batch_size} does not fit: it is 2 to {TRAIN_IMAGES}.")
+        raise BadInput(f"Invalid value --batch-size {batch_size}: it is 2 to {TRAIN_IMAGES}.")
     if not least <= images <= TRAIN_IMAGES:
-        raise BadInput(f"--images {images} does not fit batches of {batch_size}: it is {least} to {TRAIN_IMAGES}.")
+        raise BadInput(f"Invalid value --images {images}: for batches of {batch_size} it is {least} to {TRAIN_IMAGES}.")
     setup = Setup(engine, batch_size, images // batch_size * batch_size)
     dataset = data.load("cifar10")
     names = [
@@ -139,7 +140,7 @@ def print_bench(document: dict[str, Any]) -> None:
     targets = Table(title="Targets", title_justify="left")
     for column in ("", "target", "measured", "reached"):
         targets.add_column(column)
-    words = {True: "[green]yes[/]", False: "[bold red]no[/]", None: "not measured"}
+    words = {True: Text("yes", "green"), False: Text("no", "bold red"), None: Text("not measured")}
     for target in document["targets"]:
         value = "–" if target["value"] is None else f"{target['value']:.{target['digits']}f}{target['unit']}"
         limit = f"{target['sense']} {target['limit']:g}{target['unit']}"
