@@ -21,9 +21,11 @@ from harness.commands.search import SearchJob, SearchOptions
 from harness.common.paths import PROJECT
 from harness.config import read_changes
 from harness.experiment import Experiment
-from harness.plan import RunResult, RunSpec, parse_seeds
+from harness.plan import parse_seeds
 from harness.reporting import sentences
 from harness.runs.folder import Result, RunFolder
+from harness.runs.spec import RunResult, RunSpec
+from harness.tracking.recorder import MlflowRecorder
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 MAKEFILE = (PROJECT / "Makefile").read_text()
@@ -167,7 +169,7 @@ def test_the_command_of_a_report_makes_the_same_runs(
     odd: None, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     name = "ablate_order"
-    job = Job(RunOptions(**{"experiments": [name], "budget": "smoke", "data": "digits"} | options))
+    job = Job(RunOptions(**{"experiments": [name], "budget": "smoke", "data": "digits"} | options), MlflowRecorder())
     planned = [*job.specs[name], *job.tuning.get(name, [])]
     document = answer(job.experiments[name], [ended(spec) for spec in planned])
     again = given_again(sentences.command(document | {"missing": 0}), monkeypatch)
@@ -202,7 +204,7 @@ def test_the_command_of_options_gives_these_options(
 
 
 def test_the_command_of_a_comparison_compares_the_same_runs(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job(RunOptions(experiments=["baseline"], budget="smoke", seeds="2", data="digits"))
+    job = Job(RunOptions(experiments=["baseline"], budget="smoke", seeds="2", data="digits"), MlflowRecorder())
     results = [ended(spec) for spec in job.specs["baseline"]]
     for each in results:
         with each.folder.locked():
@@ -228,7 +230,7 @@ def test_the_command_of_a_comparison_compares_the_same_runs(mlruns: Path, monkey
 def test_the_command_of_a_search_is_the_same_search(
     mlruns: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    job = SearchJob(SearchOptions(**{"budget": "smoke", "data": "digits"} | options))
+    job = SearchJob(SearchOptions(**{"budget": "smoke", "data": "digits"} | options), MlflowRecorder())
     again: list[Any] = []
     monkeypatch.setattr(SearchJob, "run", lambda self: again.append(self))
     monkeypatch.setattr(SearchJob, "publish", lambda self, to: {})
