@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from answer_builders import Lab
 from conftest import mlflow_runs
+from report_builders import Lab
 from rich.console import Console
 
 from harness import experiment

@@ -51,7 +51,7 @@ def search(
     from harness.execute.pool import explained
     from harness.plan import parse_seeds
     from harness.recipes import new_name
-    from harness.reporting.search_text import print_search
+    from harness.reporting.search_report import print_search
     from harness.reporting.text import print_answer
 
     if offline:

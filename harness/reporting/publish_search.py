@@ -9,7 +9,7 @@ import optuna
 from harness.common.files import write_atomically
 from harness.reporting.publish import folder_for
 from harness.reporting.search_figures import draw_search
-from harness.reporting.search_text import markdown
+from harness.reporting.search_report import markdown
 from harness.tracking.mlflow_report import LONGEST_NOTE, log_findings
 
 
