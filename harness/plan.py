@@ -147,7 +147,6 @@ def run_spec(
     """One variant with one seed. Raises BadInput where its batch is larger than the budget's images."""
     images = _sizes(dataset, settings)
     network, recipe = change(*shrunk_recipe(dataset, settings), {**variant_changes, **settings.changes})
-    recipe = dataclasses.replace(recipe, learning_rate=recipe.learning_rate * factor)
     if recipe.batch_size > images[0]:
         raise BadInput(
             f"batch_size={recipe.batch_size} is more than the {images[0]} training images of "
@@ -155,7 +154,7 @@ def run_spec(
         )
     config = RunConfig(
         network=network,
-        recipe=recipe,
+        recipe=dataclasses.replace(recipe, learning_rate=recipe.learning_rate * factor),
         seed=seed,
         split=settings.split,
         data=dataset.name,
@@ -166,8 +165,19 @@ def run_spec(
         precision=settings.precision,
         source=source_hash(settings.engine),
     )
-    changed = ", ".join(f"{key}={value}" for key, value in settings.changes.items())
+    made = vars(network) | vars(recipe)
+    # From what was understood, not as it was typed: 5e-2 and 0.05 are one setting, and go by one name.
+    changed = ", ".join(f"{key}={_value_text(made[key])}" for key in settings.changes)
     return RunSpec(name, variant, settings.budget, settings.recipe, phase, config, changed, factor)
+
+
+def _value_text(value: Any) -> str:
+    """A setting's value as `--set` takes it."""
+    if isinstance(value, tuple):
+        return ",".join(map(_value_text, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def shrunk_recipe(dataset: Dataset, settings: Settings) -> tuple[Network, Recipe]:
@@ -198,7 +208,7 @@ def _subset(dataset: Dataset, name: str, train_images: int, eval_images: int) ->
 
 
 def stale(planned: list[RunSpec]) -> int:
-    """How many finished runs here are these runs made by older code: shown, never mixed with new ones."""
+    """How many of the finished runs here are these runs, made by older code; they are counted, and never used."""
 
     def without_source(config: RunConfig) -> RunConfig:
         return dataclasses.replace(config, source="")

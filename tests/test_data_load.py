@@ -12,6 +12,7 @@ from harness import data
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.data import download
+from harness.reporting.run_figures import sample_figure
 
 pytest_plugins = "data_fixtures"
 
@@ -89,7 +90,7 @@ def test_digits() -> None:
 
 def test_the_figure_shows_the_first_ten_of_each_class() -> None:
     dataset = data.digits()
-    axes = data.sample_figure(dataset).axes[0]
+    axes = sample_figure(dataset).axes[0]
     sheet = np.asarray(axes.images[0].get_array())
     assert axes.get_title() == f"digits ({dataset.fingerprint[:8]})"
     assert [label.get_text() for label in axes.get_yticklabels()] == list("0123456789")

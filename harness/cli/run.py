@@ -16,7 +16,7 @@ from harness.cli.options import (
     app,
     name_and_value,
     show,
-    show_answers,
+    show_reports,
 )
 from harness.common import paths
 from harness.common.errors import BadInput
@@ -106,9 +106,9 @@ def run(
     except KeyboardInterrupt:
         log.print("Stopped. Finished epochs are kept: the same command (without --fresh) goes on from there.")
         raise
-    documents = job.publish()
-    show_answers(documents, json)
-    if any(run["status"] == "diverged" for document in documents for run in document["runs"]):
+    reports = job.publish()
+    show_reports(reports, json)
+    if any(run.status == "diverged" for report in reports for run in report.runs):
         raise typer.Exit(1)
 
 
@@ -133,7 +133,7 @@ def compare(
     engine: Engine = "tensorflow",
     precision: Precision = "auto",
     data: Data = None,
-    to: Annotated[Path | None, typer.Option(help="Where to write tables and figures; default: mlruns/answers.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Where to write tables and figures; default: mlruns/reports.")] = None,
     json: Json = False,
 ) -> None:
     """Compare what is stored: an experiment's specs, or any runs. Trains nothing.
@@ -151,7 +151,7 @@ def compare(
 
     changes = dict(name_and_value(text) for text in setting or [])
     request = Request(what, budget, recipe, seeds, split, (), data, engine, precision, changes, retune)
-    show_answers(comparison.compare(request, to), json)
+    show_reports(comparison.compare(request, to), json)
 
 
 @app.command()

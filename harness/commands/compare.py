@@ -1,4 +1,4 @@
-"""`harness compare`: the answers again, from what is stored; of experiments, or of any runs."""
+"""`harness compare`: the reports again, from what is stored; of experiments, or of any runs."""
 
 import dataclasses
 import hashlib
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import experiment
-from harness.analysis.report import answer
-from harness.commands.run import Job, Request
+from harness.analysis.make_report import make_report
+from harness.analysis.report import Report
+from harness.commands.run import Job, Request, links
 from harness.common.errors import BadInput
 from harness.config import RunConfig
 from harness.experiment import BASELINE, Experiment
@@ -19,25 +20,23 @@ from harness.runs.folder import RunFolder, all_runs
 COMMON = ("data", "data_fingerprint", "split", "train_images", "eval_images")
 
 
-def compare(what: Request, to: Path | None) -> list[dict[str, Any]]:
-    """The documents of experiments, or the one of some runs, whose keys then stand in the place of experiments.
+def compare(what: Request, to: Path | None) -> list[Report]:
+    """The reports of experiments, or the one of some runs, whose keys then stand in the place of experiments.
 
-    Tables and figures are written to `to`; None is mlruns/answers.
+    Tables and figures are written to `to`; None is mlruns/reports.
     """
     if all(name in experiment.names() for name in what.experiments):
-        documents = Job(what).publish(to)
-        if not documents:
+        reports = Job(what).publish(to)
+        if not reports:
             raise BadInput(
                 f"Nothing of {', '.join(what.experiments)} is stored at the budget {what.budget}: `harness run "
                 f"{what.experiments[0]} --budget {what.budget}` trains it."
             )
-        return documents
+        return reports
     from harness.reporting.publish import publish
 
     compared, outcomes = _of_runs([_run(name) for name in what.experiments])
-    document = answer(compared, outcomes) | {"missing": 0, "stale": 0}
-    publish(document, outcomes, to)
-    return [document]
+    return [publish(make_report(compared, outcomes, links=links(outcomes)), outcomes, to)]
 
 
 def _run(prefix: str) -> RunFolder:

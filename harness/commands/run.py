@@ -1,4 +1,4 @@
-"""`harness run`: from the words of a command line to trained specs, and the documents that answer the questions."""
+"""`harness run`: from the words of a command line to trained specs, and the reports of what came of them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from harness import experiment, plan
-from harness.analysis.report import answer, best_factors
+from harness import experiment, plan, tracking
+from harness.analysis.make_report import best_factors, make_report
+from harness.analysis.report import Report, RunLink
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.common.hardware import resolve_precision
@@ -17,7 +18,7 @@ from harness.engine.protocol import ENGINES
 from harness.execute.run_one import forget, is_done, result_of
 from harness.execute.train_all import train_all
 from harness.experiment import BASELINE, Experiment
-from harness.plan import RunSpec, Settings
+from harness.plan import RunResult, RunSpec, Settings
 from harness.recipes import BUDGETS, named, recipe_called
 from harness.reporting.console import log
 
@@ -84,27 +85,29 @@ class Job:
         self._train([*_flat(self.specs), *_flat(self.tuning)])
         self._train(_flat(self._retuned()))
 
-    def publish(self, to: Path | None = None) -> list[dict[str, Any]]:
-        """Each experiment's document, from the runs that are done; with its tables, figures and MLflow run.
+    def publish(self, to: Path | None = None) -> list[Report]:
+        """Each experiment's report, from the runs that are done; with its tables, figures and MLflow run.
 
-        to: the folder for tables and figures; None is mlruns/answers.
+        to: the folder for tables and figures; None is mlruns/reports.
         """
         retuned = self._retuned()
-        documents = []
+        reports = []
         for name, each in self.experiments.items():
             planned = [*self.specs[name], *self.tuning.get(name, []), *retuned.get(name, [])]
             done = [outcome for spec in planned if (outcome := result_of(spec))]
             if done:
                 missing = len(planned) - len(done)
-                document = answer(each, done, self._trained) | {"missing": missing, "stale": plan.stale(planned)}
-                documents.append(document)
-                # Some of its variants are no answer to an experiment, and must not take the place of one.
+                report = make_report(
+                    each, done, trained=self._trained, links=links(done), missing=missing, stale=plan.stale(planned)
+                )
+                # A report of some variants must not take the place of one of the whole experiment.
                 if each.variants and not self.request.variants and not paths.is_offline():
                     # Only now: matplotlib and MLflow take seconds to import.
                     from harness.reporting.publish import publish
 
-                    publish(document, done, to)
-        return documents
+                    report = publish(report, done, to)
+                reports.append(report)
+        return reports
 
     def planned(self) -> list[RunSpec]:
         """The runs that are not done: those at the tuned learning rates only where the tuning is."""
@@ -157,6 +160,16 @@ class Job:
             if not retuned
             else 0,
         }
+
+
+def links(results: Sequence[RunResult]) -> dict[str, RunLink]:
+    """By run key, where MLflow keeps these runs."""
+    return {
+        each.spec.config.key: RunLink(
+            tracking.run_id(each.folder), tracking.run_url(each.folder), tracking.seconds(each.folder)
+        )
+        for each in results
+    }
 
 
 def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:

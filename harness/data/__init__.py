@@ -11,7 +11,6 @@ from harness.data.loader import load
 from harness.data.sklearn_digits import digits
 from harness.data.splits import Split, split, subset
 from harness.data.ways import how_to_get_cifar10
-from harness.reporting.data_figure import sample_figure
 
 __all__ = [
     "CIFAR10_CLASSES",
@@ -20,7 +19,6 @@ __all__ = [
     "digits",
     "how_to_get_cifar10",
     "load",
-    "sample_figure",
     "split",
     "subset",
 ]

@@ -1,5 +1,7 @@
 """Runs one spec: the lock, the engine, the training, its record and the figures, in that order."""
 
+import dataclasses
+
 import numpy as np
 
 from harness.common import paths
@@ -11,7 +13,7 @@ from harness.execute.import_bundle import tell_mlflow
 from harness.plan import RunResult, RunSpec, images_of
 from harness.runs.bundle import Bundle, is_sealed, read_bundle
 from harness.runs.folder import Result, RunFolder
-from harness.source_hash import source_hash
+from harness.source_hash import measures_hash, source_hash
 from harness.tracking import Tracker, is_tracked, supersede
 from harness.tracking.provenance import provenance
 
@@ -97,6 +99,8 @@ def run_one(
         with record:
             observers = [observer, record] if observer else [record]
             ended = train(spec.config, engine, split, folder, observers, probe=probe)
+            result = dataclasses.replace(ended.result, measured_by=measures_hash(spec.config.engine))
+            ended = dataclasses.replace(ended, result=result)
             folder.finish(ended.result, ended.history)
             with record.timed():
                 if spec.keeps_model:
