@@ -88,3 +88,22 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, other: Any, says: st
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"nothing\.json"):
         anytime([tmp_path / "nothing.json"])
+
+
+def test_repetitions_that_do_not_differ_have_no_test_and_the_file_is_json(tmp_path: Path) -> None:
+    samplers = {"a": "tpe", "b": "tpe", "c": "random", "d": "random"}
+    files = written(tmp_path, *(search(study, [(0.3, 1)], sampler) for study, sampler in samplers.items()))
+    publish_anytime(files, tmp_path)
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    document = json.loads((tmp_path / "anytime.json").read_text(), parse_constant=refuse)
+    (difference,) = document["differences"]
+    assert difference == {
+        "of": "tpe, pruner none",
+        "against": "random, pruner none",
+        "mean": 0,
+        "interval": None,
+        "p": None,
+    }

@@ -83,11 +83,12 @@ def _difference(one: str, other: str, best: dict[str, list[float]]) -> dict[str,
         warnings.simplefilter("ignore", RuntimeWarning)
         test = stats.ttest_ind(best[one], best[other], equal_var=False)
     low, high = (float(bound) for bound in test.confidence_interval(0.95))
-    known = math.isfinite(low) and math.isfinite(high)
+    # A t test needs some spread.
+    known = math.isfinite(test.pvalue) and low < high
     return {
         "of": one,
         "against": other,
         "mean": sum(best[one]) / len(best[one]) - sum(best[other]) / len(best[other]),
         "interval": [low, high] if known else None,
-        "p": float(test.pvalue) if math.isfinite(test.pvalue) else None,
+        "p": float(test.pvalue) if known else None,
     }

@@ -49,7 +49,7 @@ def describe_study(study: optuna.Study, question: str) -> dict[str, Any]:
         "baseline_accuracy": baseline.value if baseline else None,
         "pflop": sum(trial.user_attrs.get("pflop", 0.0) for trial in ended),
         "training_seconds": sum(trial.user_attrs.get("seconds", 0.0) for trial in ended),
-        "importances": _importances(study, ended),
+        "importances": importances(study, ended),
     }
 
 
@@ -71,7 +71,7 @@ def _trial(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _importances(study: optuna.Study, ended: Sequence[FrozenTrial]) -> dict[str, float]:
+def importances(study: optuna.Study, ended: Sequence[FrozenTrial]) -> dict[str, float]:
     """How much each parameter mattered (PED-ANOVA, Watanabe et al. 2023); empty while too few trials are complete."""
     whole = complete(ended)
     # Where hardly any two differ, PED-ANOVA has no best trials to tell from the others.
