@@ -95,7 +95,6 @@ def run_spec(
     """The run of one variant with one seed. Raises BadInput if its batch is larger than the budget's images."""
     images = _sizes(dataset, settings)
     network, recipe = change(*shrunk_recipe(dataset, settings), {**variant_changes, **settings.changes})
-    recipe = dataclasses.replace(recipe, learning_rate=recipe.learning_rate * factor)
     if recipe.batch_size > images[0]:
         raise BadInput(
             f"batch_size={recipe.batch_size} is more than the {images[0]} training images of "
@@ -103,7 +102,7 @@ def run_spec(
         )
     config = RunConfig(
         network=network,
-        recipe=recipe,
+        recipe=dataclasses.replace(recipe, learning_rate=recipe.learning_rate * factor),
         seed=seed,
         split=settings.split,
         data=dataset.name,

@@ -1,9 +1,10 @@
 """What the notebook claims, and its own training curve, read off its figures (±0.002 accuracy, ±0.01 loss)."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.common.lazy import lazy_import
 
@@ -33,26 +34,38 @@ def final() -> dict[str, float]:
     return {str(name): float(value) for name, value in curve()[180:200].mean().items() if name != "epoch"}
 
 
-def distance(test_accuracy: Sequence[float]) -> dict[str, Any]:
-    """How far a run's test accuracy, epoch by epoch from the first, is from the published one.
+@dataclass(frozen=True)
+class Distance:
+    """How far a run's test accuracy is from the published one: absolute differences, as shares (0.01 is one point).
 
-    `largest` absolute difference and the `epoch` it is at, the `mean` absolute difference, and over how many
-    `epochs`; `largest_after_start`, the largest after the first START epochs, or None where there are no more. `first`:
-    for each milestone the first epoch of this run and of the published one that reached it, None where none has.
+    The `largest` is at `epoch`; the `mean` is over the first `epochs`; `largest_after_start` is that after the first
+    START epochs, None where there are no more. `first`: for each milestone the first epoch of this run and of the
+    published one that reached it, None where none has. Epochs count from 1.
     """
+
+    largest: float
+    epoch: int
+    mean: float
+    epochs: int
+    largest_after_start: float | None
+    first: dict[str, tuple[int | None, int | None]]
+
+
+def distance(test_accuracy: Sequence[float]) -> Distance:
+    """test_accuracy: of each epoch, from the first on."""
     published = curve()["test_accuracy"][: len(test_accuracy)]
     apart = (published - list(test_accuracy)[: len(published)]).abs()
-    return {
-        "largest": float(apart.max()),
-        "epoch": int(apart.to_numpy().argmax()) + 1,
-        "mean": float(apart.mean()),
-        "epochs": len(apart),
-        "largest_after_start": float(apart[START:].max()) if len(apart) > START else None,
-        "first": {
-            f"{accuracy:.2f}": [_first(test_accuracy, accuracy), _first(curve()["test_accuracy"], accuracy)]
+    return Distance(
+        largest=float(apart.max()),
+        epoch=int(apart.to_numpy().argmax()) + 1,
+        mean=float(apart.mean()),
+        epochs=len(apart),
+        largest_after_start=float(apart[START:].max()) if len(apart) > START else None,
+        first={
+            f"{accuracy:.2f}": (_first(test_accuracy, accuracy), _first(curve()["test_accuracy"], accuracy))
             for accuracy in MILESTONES
         },
-    }
+    )
 
 
 def _first(accuracies: Iterable[float], least: float) -> int | None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.common.errors import BadInput
-from harness.reporting.anytime_figure import print_anytime
+from harness.reporting.publish import publish_anytime
+from harness.reporting.search_report import print_anytime
 from harness.search.anytime import COMMON, _best_so_far, anytime
 
 trials = st.lists(
@@ -53,7 +54,7 @@ def test_ways_are_compared_where_the_cheapest_search_ended(tmp_path: Path, capsy
         search("c", [(0.3, 1), (0.2, 1)], sampler="random"),
         search("d", [(0.3, 1), (0.1, 2)], sampler="random"),
     )
-    document = anytime(files, tmp_path)
+    document = publish_anytime(files, tmp_path)
     assert document["pflop"] == 2
     assert {row["method"]: row["best"] for row in document["methods"]} == {
         "tpe, pruner none": [0.4, 0.5],
@@ -81,9 +82,28 @@ def test_ways_are_compared_where_the_cheapest_search_ended(tmp_path: Path, capsy
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, other: Any, says: str) -> None:
     files = written(tmp_path, search("a", [(0.3, 1)]), other)
     with pytest.raises(BadInput, match=says):
-        anytime(files, tmp_path)
+        anytime(files)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"nothing\.json"):
-        anytime([tmp_path / "nothing.json"], tmp_path)
+        anytime([tmp_path / "nothing.json"])
+
+
+def test_repetitions_that_do_not_differ_have_no_test_and_the_file_is_json(tmp_path: Path) -> None:
+    samplers = {"a": "tpe", "b": "tpe", "c": "random", "d": "random"}
+    files = written(tmp_path, *(search(study, [(0.3, 1)], sampler) for study, sampler in samplers.items()))
+    publish_anytime(files, tmp_path)
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    document = json.loads((tmp_path / "anytime.json").read_text(), parse_constant=refuse)
+    (difference,) = document["differences"]
+    assert difference == {
+        "of": "tpe, pruner none",
+        "against": "random, pruner none",
+        "mean": 0,
+        "interval": None,
+        "p": None,
+    }

@@ -12,7 +12,7 @@ from harness import data
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.data import download
-from harness.reporting.data_figure import sample_figure
+from harness.reporting.run_figures import sample_figure
 
 pytest_plugins = "data_fixtures"
 

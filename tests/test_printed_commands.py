@@ -212,7 +212,7 @@ def test_the_command_of_a_comparison_compares_the_same_runs(mlruns: Path, monkey
     compared, outcomes = _of_runs([each.folder for each in results])
     command = sentences.command(answer(compared, outcomes))
     given: list[RunOptions] = []
-    monkeypatch.setattr("harness.commands.compare.compare", lambda options, to: given.append(options) or [])
+    monkeypatch.setattr("harness.commands.compare.compare", lambda options, recorder, to: given.append(options) or [])
     monkeypatch.setattr(sys, "argv", shlex.split(command))
     with pytest.raises(SystemExit):
         main()
@@ -245,4 +245,4 @@ def test_the_command_of_a_search_is_the_same_search(
     for each in (again[0], again[1][0]):
         assert each.options.trials == job.options.trials
         assert each.study.study_name == job.study.study_name
-        assert each.terms == job.terms
+        assert each.terms == job.study_config

@@ -24,7 +24,7 @@ from harness.recipes import BUDGETS, RECIPES, rate_for_batch, recipe_called, sav
 from harness.runs.folder import Result
 from harness.search import Case, Search, load
 from harness.search.objective import Unfit
-from harness.search.results import best_of, describe_study, finished
+from harness.search.results import FEWEST_FOR_IMPORTANCES, best_of, describe_study, finished, importances
 from harness.search.space import describe, parameters_of, sample
 from harness.search.spec import PRUNERS, SAMPLERS, step_of
 from harness.search.study import (
@@ -325,3 +325,10 @@ def test_a_search_goes_on_and_is_confirmed(harness: Command) -> None:
         each["selection_bias"] == pytest.approx(each["searched"] - each["confirmed"])
         for each in confirmed["selection_bias"]
     )
+
+
+@pytest.mark.parametrize(("count", "told"), [(FEWEST_FOR_IMPORTANCES - 1, False), (FEWEST_FOR_IMPORTANCES, True)])
+def test_importances_wait_for_enough_complete_trials(count: int, told: bool) -> None:
+    study = optuna.create_study(direction="maximize")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1) + 0.1 * trial.suggest_float("y", 0, 1), n_trials=count)
+    assert bool(importances(study, study.trials)) == told

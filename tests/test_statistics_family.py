@@ -30,15 +30,15 @@ def test_the_four_verdicts() -> None:
     assert words(got) == list(FAMILY)
     assert all(each.enough for each in got.values())
     # 2 of 1024 sign patterns, twice the smallest of four.
-    assert got["better"].paired.p == 2 / 1024
+    assert got["better"].p == 2 / 1024
     assert got["better"].p_holm == pytest.approx(8 / 1024)
 
 
 def test_where_less_is_better() -> None:
     got = compare_family(FAMILY, lower_is_better=True)
     assert words(got) == ["worse", "better", "equivalent", "inconclusive"]
-    assert got["better"].paired.probability_of_improvement == pytest.approx(
-        1 - compare_family(FAMILY)["better"].paired.probability_of_improvement
+    assert got["better"].probability_of_improvement == pytest.approx(
+        1 - compare_family(FAMILY)["better"].probability_of_improvement
     )
 
 

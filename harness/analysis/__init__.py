@@ -3,14 +3,14 @@
     against_target(accuracies, 0.86)                        # one variant against a published number
     compare_family({"no flips": (without, baseline), ...})  # variants against a baseline, seed by seed
     effects(cells, ["scaling", "normalization"])            # what each of several choices does, and jointly
+    make_report(experiment, results)                        # (harness.analysis.make_report) all of it
 
-All three take finished runs alone: counting the ones that diverged is the caller's. scipy and statsmodels are
-imported where they are used: that takes seconds, and one run shows its result without them.
+The first three take one number per seed: what a run that diverged counts as is `make_report`'s to say. scipy and
+statsmodels are imported where they are used: that takes seconds, and one run shows its result without them.
 """
 
 from harness.analysis.factorial import Effect, effects
-from harness.analysis.paired import MARGIN, Paired, paired
-from harness.analysis.stats import ALPHA, Compared, Verdict, compare_family, fewest_seeds
+from harness.analysis.stats import ALPHA, MARGIN, Compared, Paired, Verdict, compare_family, fewest_seeds, paired
 from harness.analysis.target import TARGET_ALPHA, AgainstTarget, TargetVerdict, against_target
 
 __all__ = [

@@ -6,13 +6,12 @@ from itertools import chain, combinations, product
 
 import numpy as np
 
-from harness.analysis.one_sample import OneSample, one_sample
-from harness.analysis.stats import holm
+from harness.analysis.stats import OneSample, holm, one_sample
 
 
 @dataclass(frozen=True)
 class Effect(OneSample):
-    """An effect's contrast, one number per seed; `p_holm` is over all effects of the design."""
+    """An effect on the accuracy (a share: 0.01 is one point); `p_holm` is adjusted over all effects of the design."""
 
     p_holm: float | None
 
@@ -23,7 +22,7 @@ def effects(cells: Mapping[tuple[bool, ...], Sequence[float]], factors: Sequence
     A cell is named by which factors are on, in the order of `factors`, and holds one value per seed: the same seeds
     in the same order in every cell. A main effect is the mean of the cells with the factor on minus that of the cells
     with it off. An interaction "a x b" is half the difference between the effect of a with b on and that with b off;
-    each further factor again takes half the difference.
+    each further factor again takes half the difference. Raises ValueError where a cell or a seed of one is missing.
     """
     levels = list(product((False, True), repeat=len(factors)))
     seeds = {len(values) for values in cells.values()}

@@ -1,276 +1,204 @@
-"""The answer to an experiment's question: its specs, compared, and its predictions, scored."""
+"""The report of an experiment: its variants compared, its predictions scored, and every run that it rests on."""
 
 import dataclasses
-import itertools
 import math
-import statistics as plain
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from harness import analysis as statistics
-from harness import published as notebook
-from harness import tracking
-from harness.experiment import BASELINE, Experiment, Prediction, factorial_name
-from harness.runs.folder import History
-from harness.runs.spec import Phase, RunResult
+from harness import published
+from harness.analysis.factorial import Effect
+from harness.analysis.history import Reached
+from harness.analysis.prediction import Score
+from harness.analysis.stats import Compared
+from harness.analysis.target import AgainstTarget
+from harness.experiment import Direction
+from harness.plan import Phase
 
-#: Test accuracies whose first epoch is told.
+#: Test accuracies: a report tells in which epoch a variant first has each of them.
 LEVELS = (0.5, 0.7, 0.8, 0.86)
 
-#: The accuracy of a run that diverged: it is counted as one that guesses, never dropped.
+#: What a run that diverged counts as, and is never dropped: the accuracy of guessing one of ten classes.
 CHANCE = 0.1
 
-#: A run that ends below this has learned nothing to speak of.
+#: A finished run below this accuracy is called stuck: it is hardly better than guessing.
 STUCK = 0.15
 
 
-def answer(experiment: Experiment, outcomes: Sequence[RunResult], trained: Set[str] = frozenset()) -> dict[str, Any]:
-    """The document of an experiment: what `--json` prints, and what tables and figures are made from.
+@dataclass(frozen=True)
+class RunLink:
+    """Where MLflow keeps a run: its id and its page, empty where there is none; and how long the tracking took."""
 
-    trained: the keys of the runs that were trained just now.
+    run_id: str = ""
+    url: str = ""
+    tracking_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class VariantRow:
+    """One variant over its seeds, in one phase. Accuracies are shares: 0.01 is one point.
+
+    `n` counts all runs, `diverged` and `stuck` (below STUCK) those of them that failed. `each` is the accuracy by seed,
+    in the order of `seeds`, and CHANCE for a run that diverged. `accuracy` and `cross_entropy` (nats) are of the
+    finished runs alone, and None where there is none. `compared`: whether the notebook's numbers say anything about
+    such runs. `reached` is by LEVELS. `mechanism` has the mean of each measure that the experiment names, None where it
+    was not taken, and `measured_by_older_code` counts the runs that are left out of these means. `against_baseline` is
+    None for the baseline, and for a variant without a seed in common with it.
     """
-    # Tuning is judged by other images: it names the answer's only while there is nothing else.
-    first = next((outcome for outcome in outcomes if outcome.spec.phase != "tuning"), outcomes[0]).spec
-    config = first.config
-    # The targets are claims about test accuracy after the whole recipe: nothing smaller is held against them.
-    fair = notebook.comparable(config.data) and config.split == "final" and first.budget == "full"
-    groups = grouped(outcomes)
-    results = {group: members for group, members in groups.items() if group[0] != "tuning"}
-    phases = list(dict.fromkeys(phase for phase, _ in results))
-    rows = [_variant(members, fair, experiment) for members in results.values()]
-    for phase in phases:
-        _compare(experiment, phase, results, rows)
-    return {
-        "experiment": first.experiment,
-        "question": experiment.question,
-        "recipe": first.recipe,
-        "budget": first.budget,
-        "changes": first.changes,
-        "split": config.split,
-        "data": config.data,
-        "data_fingerprint": config.data_fingerprint,
-        "train_images": config.train_images,
-        "eval_images": config.eval_images,
-        "precision": config.precision,
-        "engine": config.engine,
-        "source": config.source,
-        "variants": rows,
-        "tuning": _tuning(groups),
-        "effects": [effect for phase in phases for effect in _effects(experiment, phase, results)],
-        "predictions": [
-            {"phase": phase, **dataclasses.asdict(prediction), **score(prediction, row)}
-            for phase in phases
-            for prediction in experiment.predictions
-            if (row := _row(rows, phase, prediction.variant)) and row["against_baseline"]
-        ],
-        "runs": [_run(outcome, fair, trained) for outcome in outcomes],
-    }
+
+    variant: str
+    phase: Phase
+    learning_rate: float
+    epochs: int
+    batch_size: int
+    note: str
+    n: int
+    seeds: tuple[int, ...]
+    each: tuple[float, ...]
+    diverged: int
+    stuck: int
+    compared: bool
+    accuracy: AgainstTarget | None
+    cross_entropy: AgainstTarget | None
+    reached: dict[str, Reached]
+    mechanism: dict[str, float | None]
+    measured_by_older_code: int
+    against_baseline: Compared | None = None
 
 
-def grouped(outcomes: Iterable[RunResult]) -> dict[tuple[Phase, str], list[RunResult]]:
-    """The outcomes by phase and variant."""
-    groups: dict[tuple[Phase, str], list[RunResult]] = {}
-    for outcome in outcomes:
-        groups.setdefault((outcome.spec.phase, outcome.spec.variant), []).append(outcome)
-    return groups
+@dataclass(frozen=True)
+class GridPoint:
+    """A learning rate that was tried, and its accuracy on the validation images."""
+
+    learning_rate: float
+    accuracy: float
 
 
-def accuracies(outcomes: Sequence[RunResult]) -> dict[int, float]:
-    """The accuracy of each seed's run."""
-    return {outcome.spec.config.seed: _accuracy(outcome) for outcome in outcomes}
+@dataclass(frozen=True)
+class TunedVariant:
+    """The learning rates tried for a variant, lowest first, and the `best`; at the edge a better one may lie beyond."""
+
+    variant: str
+    grid: tuple[GridPoint, ...]
+    best: float
+    at_the_edge: bool
 
 
-def best_factors(outcomes: Sequence[RunResult]) -> dict[str, float]:
-    """The factor on the learning rate with the best validation accuracy, for every variant that was tuned."""
-    return {variant: _best(tried).spec.factor for (_, variant), tried in grouped(outcomes).items()}
+@dataclass(frozen=True)
+class EffectRow(Effect):
+    """A main effect ("norm") or an interaction ("norm x relu") of a factorial experiment, in one phase."""
+
+    phase: Phase
+    effect: str
 
 
-def score(prediction: Prediction, row: dict[str, Any]) -> dict[str, str]:
-    """Whether a prediction was *supported*, *refuted* or neither, and because of which numbers.
+@dataclass(frozen=True)
+class ScoredPrediction:
+    """A prediction with what became of it in one phase; `by` is a share of accuracy (0.02 is two points)."""
 
-    Supported: the verdict is the predicted one, and the mean difference at least the predicted size. Refuted: the
-    95 % interval of the difference holds no value that was predicted, or the verdict contradicts the predicted one.
+    phase: Phase
+    variant: str
+    direction: Direction
+    by: float
+    score: Score
+    because: str
+
+
+@dataclass(frozen=True)
+class SelectionBias:
+    """A winner of a search: its gain on the baseline there, and what was confirmed of it on fresh seeds.
+
+    All are shares of accuracy; `interval` is the 95 % interval of `confirmed`, and `selection_bias` is the difference
+    of the two gains.
     """
-    compared = row["against_baseline"]
-    low, high = compared["interval"] or (-math.inf, math.inf)
-    verdict, mean, by = compared["verdict"], compared["mean"], prediction.by
-    numbers = f"{mean * 100:+.2f} points"
-    if compared["interval"]:
-        numbers += f" [{low * 100:+.2f}, {high * 100:+.2f}], n = {compared['n']}, verdict {verdict}"
-    wanted = prediction.direction + (f" by at least {by * 100:g} point{'s' * (by != 0.01)}" if by else "")
-    if prediction.direction == "equivalent":
-        supported, refuted = verdict == "equivalent", verdict in ("better", "worse")
-    else:
-        # The difference in the predicted direction, and the largest value of it that the data allow.
-        toward, most = (-mean, -low) if prediction.direction == "worse" else (mean, high)
-        supported = verdict == prediction.direction and toward >= by
-        refuted = compared["enough"] and (most < by or verdict in {"better", "worse"} - {prediction.direction})
-    outcome = "supported" if supported else "refuted" if refuted else "inconclusive"
-    return {"score": outcome, "because": f"predicted {wanted}; measured {numbers}"}
+
+    variant: str
+    searched: float
+    confirmed: float
+    interval: tuple[float, float] | None
+    selection_bias: float
 
 
-def _variant(outcomes: list[RunResult], fair: bool, experiment: Experiment) -> dict[str, Any]:
-    """One variant over its seeds, against the targets where that is fair."""
-    spec = outcomes[0].spec
-    recipe = spec.config.recipe
-    finished = [outcome for outcome in outcomes if outcome.result.status == "finished"]
-    measured: dict[str, Any] = {"accuracy": None, "cross_entropy": None}
-    if finished:
-        losses = [outcome.result.metrics["cross_entropy"] for outcome in finished]
-        target, limit = notebook.ACCURACY_TARGET, notebook.CROSS_ENTROPY_TARGET
-        measured["accuracy"] = vars(statistics.against_target(list(accuracies(finished).values()), target))
-        measured["cross_entropy"] = vars(statistics.against_target(losses, limit, lower_is_better=True))
-    for each in filter(None, measured.values()):
-        if not fair:
-            each |= {"verdict": "not compared", "p": None}
-        elif len(finished) < len(outcomes):
-            # A mean over the seeds that survived says nothing about the recipe.
-            each |= {"verdict": f"none: {len(outcomes) - len(finished)} diverged", "p": None}
-    return {
-        "variant": spec.variant,
-        "phase": spec.phase,
-        "learning_rate": recipe.learning_rate,
-        "epochs": recipe.epochs,
-        "batch_size": recipe.batch_size,
-        "note": recipe.dropout_note,
-        "n": len(outcomes),
-        "seeds": [outcome.spec.config.seed for outcome in outcomes],
-        "each": list(accuracies(outcomes).values()),
-        "diverged": len(outcomes) - len(finished),
-        "stuck": sum(accuracy < STUCK for accuracy in accuracies(finished).values()),
-        "compared": fair,
-        **measured,
-        "reached": {f"{level}": _reached([o.history for o in outcomes], level) for level in LEVELS},
-        "mechanism": {name: _inside([o.history for o in finished], name) for name in experiment.mechanism},
-        "against_baseline": None,
-    }
+@dataclass(frozen=True)
+class RunRow:
+    """One run. `pflop` is 1e15 counted operations; times are in seconds; `trained`: by the command that reports it.
 
-
-def _compare(
-    experiment: Experiment,
-    phase: Phase,
-    results: dict[tuple[Phase, str], list[RunResult]],
-    rows: list[dict[str, Any]],
-) -> None:
-    """Put each variant of the family beside the baseline, on the seeds that both have."""
-    baseline = accuracies(results.get((phase, BASELINE), []))
-    pairs = {}
-    for variant in experiment.compared:
-        own = accuracies(results.get((phase, variant), []))
-        seeds = sorted(own.keys() & baseline.keys())
-        if seeds:
-            pairs[variant] = ([own[seed] for seed in seeds], [baseline[seed] for seed in seeds])
-    whole = len(pairs) == len(experiment.compared)
-    for variant, compared in statistics.compare_family(pairs).items():
-        row = _row(rows, phase, variant)
-        assert row is not None
-        others = {k: v for k, v in vars(compared).items() if k != "paired"}
-        # The correction is for the whole declared family: no verdict before all of it is there.
-        pending = {} if whole else {"verdict": "inconclusive", "enough": False}
-        row["against_baseline"] = vars(compared.paired) | others | pending
-
-
-def _effects(
-    experiment: Experiment, phase: Phase, results: dict[tuple[Phase, str], list[RunResult]]
-) -> list[dict[str, Any]]:
-    """Main effects and interactions of a factorial experiment; empty for the others and while runs are missing."""
-    factors = list(experiment.factors)
-    if not factors:
-        return []
-    specs = {}
-    for levels in itertools.product((False, True), repeat=len(factors)):
-        off = tuple(name for name, on in zip(factors, levels, strict=True) if not on)
-        specs[levels] = accuracies(results.get((phase, factorial_name(off)), []))
-    seeds = sorted(set.intersection(*(set(values) for values in specs.values())))
-    if not seeds:
-        return []
-    paired = {levels: [values[seed] for seed in seeds] for levels, values in specs.items()}
-    effects = statistics.effects(paired, factors)
-    return [{"phase": phase, "effect": name, **vars(effect)} for name, effect in effects.items()]
-
-
-def _tuning(groups: dict[tuple[Phase, str], list[RunResult]]) -> list[dict[str, Any]]:
-    """For every variant that was tuned: the grid, the best of it, and whether that stands at the edge."""
-    tuned = []
-    for (phase, variant), outcomes in groups.items():
-        if phase == "tuning":
-            grid = sorted((o.spec.config.recipe.learning_rate, _accuracy(o)) for o in outcomes)
-            best = _best(outcomes).spec.config.recipe.learning_rate
-            tuned.append(
-                {
-                    "variant": variant,
-                    "grid": [{"learning_rate": rate, "accuracy": accuracy} for rate, accuracy in grid],
-                    "best": best,
-                    "at_the_edge": best in (grid[0][0], grid[-1][0]),
-                }
-            )
-    return tuned
-
-
-def _best(tried: Sequence[RunResult]) -> RunResult:
-    # Of equals the one with the lowest learning rate, which is the safer one.
-    return max(tried, key=lambda outcome: (_accuracy(outcome), -outcome.spec.factor))
-
-
-def _accuracy(outcome: RunResult) -> float:
-    return outcome.result.metrics.get("accuracy", CHANCE)
-
-
-def _reached(histories: Sequence[History], level: float) -> dict[str, float | None]:
-    """The median epoch at which the accuracy first reached a level, over the runs that did, and their share."""
-    first = []
-    for history in histories:
-        at = [row["epoch"] for row in history if row.get("test_accuracy", row.get("validation_accuracy", 0)) >= level]
-        first += at[:1]
-    return {"epoch": plain.median(first) if first else None, "share": len(first) / len(histories)}
-
-
-def _inside(histories: Sequence[History], metric: str) -> float | None:
-    """A measure from inside the network: the mean over layers, epochs and seeds; None where it was not taken.
-
-    Ratios and norms, which span orders of magnitude, are averaged as logarithms.
+    What is not known is None, and an empty text for MLflow's id and page. `distance_to_published` is None for runs that
+    cannot be held against the published curve.
     """
-    values = [
-        value
-        for history in histories
-        for row in history
-        for name, value in row.items()
-        if name.partition("/")[0] == metric and math.isfinite(value)
-    ]
-    if not values:
-        return None
-    if metric in ("gradient_ratio", "gradient_norm"):
-        return plain.geometric_mean([max(value, 1e-30) for value in values])
-    return plain.fmean(values)
+
+    name: str
+    variant: str
+    phase: Phase
+    seed: int
+    learning_rate: float
+    run_key: str
+    mlflow_run_id: str
+    url: str
+    status: str
+    reason: str
+    trained: bool
+    accuracy: float | None
+    cross_entropy: float | None
+    training_seconds: float | None
+    tracking_seconds: float | None
+    pflop: float
+    distance_to_published: published.Distance | None
+    weights_sha256: str
+    artifacts: str
 
 
-def _row(rows: list[dict[str, Any]], phase: Phase, variant: str) -> dict[str, Any] | None:
-    return next((row for row in rows if row["phase"] == phase and row["variant"] == variant), None)
+@dataclass(frozen=True)
+class Report:
+    """An experiment's report. What it was made on comes first; `train_images` and `eval_images` count images.
+
+    `missing` runs are not done yet, and `stale` ones were done by older code and are not used. `command` is what makes
+    the report again, where that is not told by the rest. `folder` and `url` are empty until it is published.
+    """
+
+    experiment: str
+    question: str
+    recipe: str
+    budget: str
+    changes: str
+    split: str
+    data: str
+    data_fingerprint: str
+    train_images: int
+    eval_images: int
+    precision: str
+    engine: str
+    source: str
+    variants: tuple[VariantRow, ...]
+    tuning: tuple[TunedVariant, ...]
+    effects: tuple[EffectRow, ...]
+    predictions: tuple[ScoredPrediction, ...]
+    runs: tuple[RunRow, ...]
+    missing: int = 0
+    stale: int = 0
+    command: str = ""
+    selection_bias: tuple[SelectionBias, ...] = ()
+    folder: str = ""
+    url: str = ""
+
+    def rows(self, phase: str) -> list[VariantRow]:
+        """The variants of one phase."""
+        return [row for row in self.variants if row.phase == phase]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it: lists for tuples, and null for a number that is not finite.
+
+        `command`, `selection_bias`, `folder` and `url` are left out while they are empty.
+        """
+        document = plain(dataclasses.asdict(self))
+        optional = ("command", "selection_bias", "folder", "url")
+        return {name: value for name, value in document.items() if value or name not in optional}
 
 
-def _run(outcome: RunResult, fair: bool, trained: Set[str]) -> dict[str, Any]:
-    result, history, spec = outcome.result, outcome.history, outcome.spec
-    on_test_images = fair and spec.phase != "tuning"
-    return {
-        "name": spec.name,
-        "variant": spec.variant,
-        "phase": spec.phase,
-        "seed": spec.config.seed,
-        "learning_rate": spec.config.recipe.learning_rate,
-        "run_key": spec.config.key,
-        "mlflow_run_id": tracking.run_id(outcome.folder),
-        "url": tracking.run_url(outcome.folder),
-        "status": result.status,
-        "reason": result.reason,
-        "trained": spec.config.key in trained,
-        "accuracy": result.metrics.get("accuracy"),
-        "cross_entropy": result.metrics.get("cross_entropy"),
-        "training_seconds": result.metrics.get("training_seconds"),
-        "tracking_seconds": tracking.seconds(outcome.folder),
-        "pflop": history[-1]["pflop"] if history else 0.0,
-        "distance_to_published": notebook.distance([r["test_accuracy"] for r in history])
-        if on_test_images and history
-        else None,
-        "weights_sha256": result.weights_sha256,
-        "artifacts": str(outcome.folder.artifacts),
-    }
+def plain(value: Any) -> Any:
+    """A value that JSON can hold: tuples as lists, and None for a number that is not finite."""
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

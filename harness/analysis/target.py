@@ -9,15 +9,18 @@ import numpy as np
 #: One-sided level of a verdict against a target.
 TARGET_ALPHA = 0.01
 
-TargetVerdict = Literal["exceeds", "consistent", "below", "not enough runs for a verdict"]
+TargetVerdict = Literal[
+    "exceeds", "consistent", "below", "not enough runs for a verdict", "not compared", "none: a run diverged"
+]
 
 
 @dataclass(frozen=True)
 class AgainstTarget:
-    """Seeds against a fixed target. `interval` is the 95 % t interval of the mean; None with one seed.
+    """Seeds against a fixed target, in the unit of the values. `interval` is the 95 % t interval of the mean.
 
-    `p` is the smaller of the two one-sided p values. `exceeds` means better than the target, whichever way
-    is better.
+    `p` is the smaller of the two one-sided p values. With one seed, `sd`, `interval` and `p` are None. `exceeds` means
+    better than the target, whichever way is better. The last two verdicts are given by a report: "not compared" where
+    the target says nothing about such runs, and "none: a run diverged" where the mean is of the other seeds alone.
     """
 
     n: int

@@ -3,12 +3,16 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from harness.common.errors import BadInput
+from harness.experiment import questions
+
+if TYPE_CHECKING:
+    from harness.analysis.report import Report
 
 
 class ListsExperiments(TyperCommand):
@@ -16,8 +20,6 @@ class ListsExperiments(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help: only now are the files of `experiments/` read."""
-        from harness.experiment import questions
-
         self.epilog = "Experiments:\n\n" + "\n\n".join(f"- `{name}`: {asks}" for name, asks in questions().items())
         super().format_help(ctx, formatter)
 
@@ -66,16 +68,16 @@ def show(document: dict[str, Any], as_json: bool, printer: Callable[[dict[str, A
         printer(document)
 
 
-def show_answers(documents: list[dict[str, Any]], as_json: bool) -> None:
-    """One document by itself, several as a list."""
-    from harness.reporting.console import summary
-    from harness.reporting.text import print_answer
+def show_reports(reports: "list[Report]", as_json: bool) -> None:
+    """One report by itself, several as a list."""
+    from harness.reporting.text import print_report, print_single
 
-    def show_each(whole: dict[str, Any]) -> None:
-        for document in documents:
-            alone = len(document["variants"]) == 1
-            (summary if alone else print_answer)(document)
+    def show_each(_: dict[str, Any]) -> None:
+        for report in reports:
+            alone = len(report.variants) == 1
+            (print_single if alone else print_report)(report)
 
+    documents = [report.to_json() for report in reports]
     show(documents[0] if len(documents) == 1 else {"experiments": documents}, as_json, show_each)
 
 

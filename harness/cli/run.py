@@ -16,7 +16,7 @@ from harness.cli.options import (
     Slurm,
     changes_of,
     show,
-    show_answers,
+    show_reports,
 )
 from harness.commands.execution import choose_recorder, in_the_terminal
 from harness.common.errors import BadInput
@@ -117,9 +117,9 @@ def run(
     except KeyboardInterrupt:
         log.print("Stopped. Finished epochs are kept: the same command (without --fresh) goes on from there.")
         raise
-    documents = job.publish()
-    show_answers(documents, json)
-    if any(run["status"] == "diverged" for document in documents for run in document["runs"]):
+    reports = job.publish()
+    show_reports(reports, json)
+    if any(run.status == "diverged" for report in reports for run in report.runs):
         raise typer.Exit(1)
 
 
@@ -143,7 +143,7 @@ def compare(
     engine: Engine = "tensorflow",
     precision: Precision = "auto",
     data: Data = None,
-    to: Annotated[Path | None, typer.Option(help="Where to write tables and figures; default: mlruns/answers.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Where to write tables and figures; default: mlruns/reports.")] = None,
     json: Json = False,
 ) -> None:
     """Compare finished runs: those of experiments, or any others. Trains nothing.
@@ -171,7 +171,7 @@ def compare(
         changes=changes_of(setting),
         retune=retune,
     )
-    show_answers(comparison.compare(options, MlflowRecorder(), to), json)
+    show_reports(comparison.compare(options, MlflowRecorder(), to), json)
 
 
 def new(name: Annotated[str, typer.Argument(help="A Python name, as in `ablate_initializer`.")]) -> None:

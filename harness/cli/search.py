@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import Data, Engine, Json, Offline, Precision, Slurm, show
+from harness.cli.options import Data, Engine, Json, Offline, Precision, Slurm, show, show_reports
 from harness.commands.execution import choose_recorder
 from harness.common.errors import BadInput
 from harness.reporting.console import log
@@ -24,7 +24,7 @@ def search(
     ] = False,
     seeds: Annotated[str, typer.Option(help="Of the confirmation: how many, or which.")] = "10",
     save: Annotated[str | None, typer.Option(metavar="NAME", help="Save the confirmed best as a recipe.")] = None,
-    to: Annotated[Path | None, typer.Option(help="Where tables and figures go; default: mlruns/answers.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Where tables and figures go; default: mlruns/reports.")] = None,
     recipe: Annotated[str, typer.Option(help="The baseline, which the search must beat.")] = "fast",
     slurm: Slurm = None,
     offline: Offline = None,
@@ -50,8 +50,7 @@ def search(
     from harness.execute.work_queue import explained
     from harness.plan import parse_seeds
     from harness.recipes import new_name
-    from harness.reporting.search_text import print_search
-    from harness.reporting.text import print_answer
+    from harness.reporting.search_report import print_search
 
     recorder = choose_recorder(offline)
     fresh_seeds = parse_seeds(seeds)
@@ -79,10 +78,10 @@ def search(
         with explained():
             job = SearchJob(options, recorder)
             if confirm:
-                document = job.confirm(fresh_seeds, to)
-                show(document, json, print_answer)
+                report = job.confirm(fresh_seeds, to)
+                show_reports([report], json)
                 if save:
-                    log.print(f"Saved as {job.save(save, document)}: make baseline RECIPE={save}", soft_wrap=True)
+                    log.print(f"Saved as {job.save(save, report)}: make baseline RECIPE={save}", soft_wrap=True)
             else:
                 job.run()
                 show(job.publish(to), json, print_search)
@@ -106,10 +105,10 @@ def anytime(
     harness anytime results/*/search.json --to results
     ```
     """
-    from harness.reporting.anytime_figure import print_anytime
-    from harness.search.anytime import anytime as compare_searches
+    from harness.reporting.publish import publish_anytime
+    from harness.reporting.search_report import print_anytime
 
-    show(compare_searches(searches, to), json, print_anytime)
+    show(publish_anytime(searches, to), json, print_anytime)
 
 
 def worker(

@@ -1,4 +1,4 @@
-"""`harness compare`: the answers again, from what is stored; of experiments, or of any runs."""
+"""`harness compare`: the reports again, from what is stored; of experiments, or of any runs."""
 
 import dataclasses
 import hashlib
@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import experiment
-from harness.analysis.report import answer
+from harness.analysis.make_report import make_report
+from harness.analysis.report import Report
+from harness.commands.execution import links
 from harness.commands.run import Job, RunOptions
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
@@ -27,23 +29,21 @@ else:
 COMMON = ("data", "data_fingerprint", "split", "train_images", "eval_images")
 
 
-def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[dict[str, Any]]:
-    """The documents of experiments, or the one of some runs, whose keys then stand in the place of experiments.
+def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[Report]:
+    """The reports of experiments, or the one of some runs, whose keys then stand in the place of experiments.
 
-    Tables and figures are written to `to`; None is mlruns/answers.
+    Tables and figures are written to `to`; None is mlruns/reports.
     """
     if all(experiment.has_file(name) for name in what.experiments):
-        documents = Job(what, recorder).publish(to)
-        if not documents:
+        reports = Job(what, recorder).publish(to)
+        if not reports:
             raise BadInput(
                 f"Nothing of {', '.join(what.experiments)} is stored at the budget {what.budget}: `{what.command}` "
                 f"trains it."
             )
-        return documents
-    compared, outcomes = _of_runs([_run(name) for name in what.experiments])
-    document = answer(compared, outcomes) | {"missing": 0, "stale": 0}
-    publish.publish(document, outcomes, to)
-    return [document]
+        return reports
+    compared, results = _of_runs([_run(name) for name in what.experiments])
+    return [publish.publish(make_report(compared, results, links=links(results, recorder)), results, to)]
 
 
 def _run(prefix: str) -> RunFolder:

@@ -13,7 +13,6 @@ from harness.config import change
 from harness.data import how_to_get_cifar10, load
 from harness.engine.backend import default_engine, import_keras
 from harness.reporting.console import log, out
-from harness.reporting.data_figure import sample_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +23,9 @@ def describe_data(which: str | None, picture: Path | None) -> dict[str, Any]:
 
     The picture goes to `picture`, or to mlruns/data-<name>.png.
     """
+    # Only now: matplotlib takes seconds to import.
+    from harness.reporting.run_figures import sample_figure
+
     dataset = load(which)
     picture = picture or mlruns() / f"data-{dataset.name}.png"
     _save(sample_figure(dataset), picture)

@@ -1,15 +1,18 @@
 """How the commands have runs trained: the recorder, what the terminal shows, and the figures of a run."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.analysis.report import RunLink
 from harness.common.lazy import lazy_import
 from harness.engine.devices import slow_engine_advice
 from harness.execute.run_one import Displays, Execution
 from harness.reporting.console import log
 from harness.reporting.progress import RunDisplay, RunsDisplay
 from harness.runs.folder import History, Result, RunFolder
+from harness.runs.spec import RunResult
 from harness.tracking.recorder import BundleRecorder, MlflowRecorder, Recorder
 
 if TYPE_CHECKING:
@@ -40,6 +43,11 @@ def in_the_terminal(
 ) -> Execution:
     """Runs that are shown in the terminal."""
     return Execution(recorder=recorder, displays=displays, draw=_draw, probe=probe, workers=workers, slurm=slurm)
+
+
+def links(results: Sequence[RunResult], recorder: Recorder) -> dict[str, RunLink]:
+    """By run key, where the record of each run is."""
+    return {each.spec.config.key: recorder.link(each.folder) for each in results}
 
 
 def advise(engine: str) -> None:

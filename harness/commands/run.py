@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from harness import experiment, plan
-from harness.analysis.report import answer, best_factors
-from harness.commands.execution import TERMINAL, advise, in_the_terminal
+from harness.analysis.make_report import best_factors, make_report
+from harness.analysis.report import Report
+from harness.commands.execution import TERMINAL, advise, in_the_terminal, links
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.config import SplitName, change, value_text
@@ -108,24 +109,31 @@ class Job:
         self._train([*_flat(self.specs), *_flat(self.tuning)], displays)
         self._train(_flat(self._retuned()), displays)
 
-    def publish(self, to: Path | None = None) -> list[dict[str, Any]]:
-        """Each experiment's document, from the runs that are done; with its tables, figures and MLflow run.
+    def publish(self, to: Path | None = None) -> list[Report]:
+        """Each experiment's report, from the runs that are done; with its tables, figures and MLflow run.
 
-        to: the folder for tables and figures; None is mlruns/answers.
+        to: the folder for tables and figures; None is mlruns/reports.
         """
         retuned = self._retuned()
-        documents = []
+        reports = []
         for name, each in self.experiments.items():
             planned = [*self.specs[name], *self.tuning.get(name, []), *retuned.get(name, [])]
             done = [outcome for spec in planned if (outcome := result_of(spec))]
             if done:
                 missing = len(planned) - len(done)
-                document = answer(each, done, self._trained) | {"missing": missing, "stale": plan.stale(planned)}
-                documents.append(document)
-                # Some of its variants are no answer to an experiment, and must not take the place of one.
+                report = make_report(
+                    each,
+                    done,
+                    trained=self._trained,
+                    links=links(done, self.recorder),
+                    missing=missing,
+                    stale=plan.stale(planned),
+                )
+                # A report of some variants must not take the place of one of the whole experiment.
                 if each.variants and not self.options.variants and not self.recorder.offline:
-                    publish.publish(document, done, to)
-        return documents
+                    report = publish.publish(report, done, to)
+                reports.append(report)
+        return reports
 
     def planned(self) -> list[RunSpec]:
         """The runs that are not done: those at the tuned learning rates only where the tuning is."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from harness import plan
-from harness.analysis.report import answer
-from harness.commands.execution import advise, in_the_terminal
+from harness.analysis.make_report import make_report
+from harness.analysis.report import Report, SelectionBias
+from harness.commands.execution import advise, in_the_terminal, links
 from harness.commands.run import check_workers, find_data
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
@@ -40,11 +41,10 @@ from harness.search.study import open_search, plan_trials, study_config_of, stud
 from harness.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
-    from harness.reporting import publish, publish_search
+    from harness.reporting import publish
 else:
     # matplotlib and plotly take seconds to import.
     publish = lazy_import("harness.reporting.publish")
-    publish_search = lazy_import("harness.reporting.publish_search")
 
 #: How many of the best trials are confirmed.
 WINNERS = 3
@@ -130,13 +130,13 @@ class SearchJob:
         work_queue.work([self.study], lambda spec: accuracy_of(run(spec)), search)
 
     def publish(self, to: Path | None = None) -> dict[str, Any]:
-        """The document of the study, published unless offline: tables and figures in `to` (None: mlruns/answers)."""
+        """The document of the study, published unless offline: tables and figures in `to` (None: mlruns/reports)."""
         document = describe_study(self.study, self.search.question) | {"command": self._command()}
         if not self.recorder.offline:
-            publish_search.publish(document, self.study, to)
+            publish.publish_search(document, self.study, to)
         return document
 
-    def confirm(self, seeds: Sequence[int], to: Path | None = None) -> dict[str, Any]:
+    def confirm(self, seeds: Sequence[int], to: Path | None = None) -> Report:
         """Run the best trials and the baseline on seeds that no trial used, judged on the test images.
 
         Raises HarnessError when there is nothing to confirm.
@@ -167,41 +167,44 @@ class SearchJob:
         execution = in_the_terminal(self.recorder, probe=False, workers=workers, slurm=self.options.slurm)
         trained = train_all(planned, self.dataset, execution)
         done = [outcome for spec in planned if (outcome := result_of(spec))]
-        document = answer(experiment, done, trained) | {
-            "missing": len(planned) - len(done),
-            "stale": plan.stale(planned),
-            "command": self._command("--confirm", "--seeds", plan.seeds_text(list(seeds))),
-        }
-        document["selection_bias"] = _selection_bias(
-            document, {f"trial {t.number}": (t.value or 0.0) - (baseline.value or 0.0) for t in winners}
+        report = make_report(
+            experiment,
+            done,
+            trained=trained,
+            links=links(done, self.recorder),
+            missing=len(planned) - len(done),
+            stale=plan.stale(planned),
+            command=self._command("--confirm", "--seeds", plan.seeds_text(list(seeds))),
         )
+        gains = {f"trial {t.number}": (t.value or 0.0) - (baseline.value or 0.0) for t in winners}
+        report = dataclasses.replace(report, selection_bias=_selection_bias(report, gains))
         if not self.recorder.offline:
-            publish.publish(document, done, to)
-        return document
+            report = publish.publish(report, done, to)
+        return report
 
-    def save(self, name: str, document: dict[str, Any]) -> Path:
+    def save(self, name: str, report: Report) -> Path:
         """Save the best recipe of a confirmation under a name. Raises HarnessError when none is better."""
         better = [
-            row
-            for row in document["variants"]
-            if row["against_baseline"] and row["against_baseline"]["verdict"] == "better"
+            (row, compared)
+            for row in report.variants
+            if (compared := row.against_baseline) and compared.verdict == "better"
         ]
         if not better:
             raise HarnessError(
                 f"No trial was confirmed as better than the {BASELINE}, so nothing is saved as {name!r}. More trials "
                 f"(--trials) or more seeds (--seeds) may find one."
             )
-        best = max(better, key=lambda row: row["accuracy"]["mean"])
-        trial = next(trial for trial in finished(self.study) if f"trial {trial.number}" == best["variant"])
+        best, compared = max(better, key=lambda pair: pair[0].accuracy.mean if pair[0].accuracy else 0.0)
+        trial = next(trial for trial in finished(self.study) if f"trial {trial.number}" == best.variant)
         network, recipe = change(*recipe_called(self.options.recipe), trial.user_attrs["recipe"])
         origin = {
             "study": self.study.study_name,
             "trial": trial.number,
-            "confirmed_difference": best["against_baseline"]["mean"],
-            "interval": best["against_baseline"]["interval"],
-            "seeds": len(best["seeds"]),
+            "confirmed_difference": compared.mean,
+            "interval": compared.interval,
+            "seeds": len(best.seeds),
             "budget": self.options.budget,
-            "data": document["data"],
+            "data": report.data,
         }
         return save(name, network, recipe, origin)
 
@@ -221,17 +224,11 @@ class SearchJob:
         return shlex.join(["harness", "search", self.options.search, *words, *more])
 
 
-def _selection_bias(document: dict[str, Any], searched: dict[str, float]) -> list[dict[str, Any]]:
+def _selection_bias(report: Report, searched: dict[str, float]) -> tuple[SelectionBias, ...]:
     """What each winner gained on the baseline in the search, and what is left of it on fresh seeds."""
-    confirmed = {row["variant"]: row["against_baseline"] for row in document["variants"]}
-    return [
-        {
-            "variant": variant,
-            "searched": gain,
-            "confirmed": confirmed[variant]["mean"],
-            "interval": confirmed[variant]["interval"],
-            "selection_bias": gain - confirmed[variant]["mean"],
-        }
+    confirmed = {row.variant: row.against_baseline for row in report.variants}
+    return tuple(
+        SelectionBias(variant, gain, compared.mean, compared.interval, gain - compared.mean)
         for variant, gain in searched.items()
-        if confirmed.get(variant)
-    ]
+        if (compared := confirmed.get(variant))
+    )

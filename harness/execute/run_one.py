@@ -1,5 +1,6 @@
 """Trains one run: the lock, the engine, the training, its record and its figures, in that order."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from harness.plan import images_of
 from harness.runs.bundle import is_sealed, read_bundle
 from harness.runs.folder import History, Result, RunFolder
 from harness.runs.spec import RunResult, RunSpec
-from harness.source_hash import source_hash
+from harness.source_hash import measures_hash, source_hash
 from harness.tracking.provenance import provenance
 from harness.tracking.recorder import Recorder
 
@@ -125,6 +126,8 @@ def run_one(
         folder.begin(tags, dataset.source)
         with recorder.record(folder, spec, tags, dataset.source) as record:
             ended = train(spec.config, engine, split, folder, [*callbacks, record], probe=execution.probe)
+            result = dataclasses.replace(ended.result, measured_by=measures_hash(spec.config.engine))
+            ended = dataclasses.replace(ended, result=result)
             folder.finish(ended.result, ended.history)
             with record.timed():
                 if spec.keeps_model:

@@ -1,8 +1,7 @@
-"""How the variants of an answer went: their accuracy and their gradients by epoch, a panel for each variant."""
+"""The curves of a report: accuracy and gradients by epoch, a panel for each variant; and accuracy by learning rate."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from harness import published as notebook
-from harness.analysis.report import grouped
+from harness import published
+from harness.analysis.make_report import grouped
+from harness.analysis.report import Report
 from harness.experiment import BASELINE
 from harness.reporting.run_figures import PUBLISHED, TARGET
-from harness.reporting.sentences import judged, setting
+from harness.reporting.sentences import about, judged, setting
 from harness.runs.spec import RunResult
 
 #: How the lines of a panel are told from each other: colour, line, and what they are.
@@ -22,23 +22,27 @@ OWN = ("#0072B2", "-", "same recipe")
 RETUNED = ("#D55E00", "--", "retuned")
 BESIDE = ("#222222", ":", "baseline, same recipe")
 
+#: Okabe & Ito's colours but the pale ones; with the shapes, told apart by all kinds of colour vision.
+TUNING_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+TUNING_SHAPES = ("o", "s", "^", "v", "D")
 
-def accuracy(document: dict[str, Any], outcomes: Sequence[RunResult]) -> Figure | None:
+
+def accuracy(report: Report, results: Sequence[RunResult]) -> Figure | None:
     """Mean and range over the seeds by epoch; the baseline, and where that is fair the published curve, behind each."""
-    name = f"{judged(document)}_accuracy"
-    bands = {group: band for group, members in grouped(outcomes).items() if len(band := _band(members, name)) > 1}
+    name = f"{judged(report)}_accuracy"
+    bands = {group: band for group, members in grouped(results).items() if len(band := _band(members, name)) > 1}
     variants = list(dict.fromkeys(variant for phase, variant in bands if phase != "tuning"))
     if not variants:
         return None
     figure, panels = _panels(
-        document, variants, f"{judged(document)} accuracy, mean over the seeds; band: lowest to highest"
+        report, variants, f"{judged(report)} accuracy, mean over the seeds; band: lowest to highest"
     )
     for variant, axes in panels.items():
-        if any(row["compared"] for row in document["variants"]):
+        if any(row.compared for row in report.variants):
             # Where an epoch is not the notebook's 50,000 images, its curve would mislead.
-            published = notebook.curve()[: int(max(band.index.max() for band in bands.values()))]
-            axes.plot(published["epoch"], published["test_accuracy"], color=PUBLISHED, lw=2, label="published")
-            axes.axhline(notebook.ACCURACY_TARGET, color=TARGET, lw=1, label=f"target {notebook.ACCURACY_TARGET:.2f}")
+            curve = published.curve()[: int(max(band.index.max() for band in bands.values()))]
+            axes.plot(curve["epoch"], curve["test_accuracy"], color=PUBLISHED, lw=2, label="published")
+            axes.axhline(published.ACCURACY_TARGET, color=TARGET, lw=1, label=f"target {published.ACCURACY_TARGET:.2f}")
         lines = [(("same recipe", variant), OWN), (("retuned", variant), RETUNED)]
         if variant != BASELINE:
             lines.insert(0, (("same recipe", BASELINE), BESIDE))
@@ -57,17 +61,17 @@ def accuracy(document: dict[str, Any], outcomes: Sequence[RunResult]) -> Figure 
     return figure
 
 
-def gradient_flow(document: dict[str, Any], outcomes: Sequence[RunResult]) -> Figure | None:
+def gradient_flow(report: Report, results: Sequence[RunResult]) -> Figure | None:
     """The norm of every layer's gradient by epoch under the one recipe, the mean of its logarithm over the seeds."""
     grids = {
         variant: grid
-        for (phase, variant), members in grouped(outcomes).items()
+        for (phase, variant), members in grouped(results).items()
         if phase == "same recipe" and (grid := _gradients(members)) is not None
     }
     if not grids:
         return None
     figure, panels = _panels(
-        document, list(grids), "norm of each layer's loss gradient, same recipe, mean over the seeds"
+        report, list(grids), "norm of each layer's loss gradient, same recipe, mean over the seeds"
     )
     low = min(np.nanmin(grid) for grid in grids.values())
     high = max(np.nanmax(grid) for grid in grids.values())
@@ -84,18 +88,53 @@ def gradient_flow(document: dict[str, Any], outcomes: Sequence[RunResult]) -> Fi
     return figure
 
 
-def _panels(document: dict[str, Any], variants: list[str], title: str) -> tuple[Figure, dict[str, Axes]]:
+def tuning(report: Report) -> Figure | None:
+    """Validation accuracy against the learning rate, a line for each variant, its best rate ringed."""
+    if not report.tuning:
+        return None
+    figure = Figure(figsize=(9.5, 4.8), layout="constrained")
+    axes = figure.subplots()
+    others = 0
+    for each in report.tuning:
+        grid = {point.learning_rate: point.accuracy for point in each.grid}
+        if each.variant == BASELINE:
+            colour, shape, width = "black", "o", 2.5
+        else:
+            # Five shapes and six colours: thirty variants without a double.
+            colour, shape, width = (
+                TUNING_COLOURS[others % len(TUNING_COLOURS)],
+                TUNING_SHAPES[others % len(TUNING_SHAPES)],
+                1.2,
+            )
+            others += 1
+        label = each.variant + (", best at the edge" if each.at_the_edge else "")
+        axes.plot(list(grid), list(grid.values()), color=colour, marker=shape, ms=5, lw=width, label=label)
+        axes.plot(each.best, grid[each.best], "o", ms=13, mfc="none", mec=colour)
+    for row in report.rows("same recipe")[:1]:
+        axes.axvline(row.learning_rate, color="#888888", ls="--", lw=1, label="the recipe's rate")
+    axes.set_xscale("log")
+    rates = sorted({point.learning_rate for each in report.tuning for point in each.grid})
+    axes.set_xticks(rates, [f"{rate:.2g}" for rate in rates])
+    axes.minorticks_off()
+    axes.grid(alpha=0.25)
+    axes.set(xlabel="learning rate", ylabel="validation accuracy")
+    axes.set_title(f"{report.experiment}: tuning, best rate ringed\n{about(report)} · one seed", fontsize=10)
+    figure.legend(loc="outside right center", fontsize=8)
+    return figure
+
+
+def _panels(report: Report, variants: list[str], title: str) -> tuple[Figure, dict[str, Axes]]:
     """A figure with a titled panel for each variant."""
     columns = min(len(variants), 4)
     lines = math.ceil(len(variants) / columns)
     figure = Figure(figsize=(1.8 + 2.5 * columns, 1.6 + 2.1 * lines), layout="constrained")
-    figure.suptitle(f"{document['experiment']}: {title}\n{setting(document)}", fontsize=10)
+    figure.suptitle(f"{report.experiment}: {title}\n{setting(report)}", fontsize=10)
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes in grid[len(variants) :]:
         axes.remove()
     panels = dict(zip(variants, grid, strict=False))
     for number, (variant, axes) in enumerate(panels.items()):
-        axes.set_title(f"{variant}{_seeds(document, variant)}", fontsize=9)
+        axes.set_title(f"{variant}{_seeds(report, variant)}", fontsize=9)
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         if number + columns >= len(panels):  # nothing below
@@ -104,14 +143,14 @@ def _panels(document: dict[str, Any], variants: list[str], title: str) -> tuple[
     return figure, panels
 
 
-def _seeds(document: dict[str, Any], variant: str) -> str:
-    row = next(row for row in document["variants"] if row["variant"] == variant)
-    return f", n = {row['n']}" + (f", {row['diverged']} diverged" if row["diverged"] else "")
+def _seeds(report: Report, variant: str) -> str:
+    row = next(row for row in report.variants if row.variant == variant)
+    return f", n = {row.n}" + (f", {row.diverged} diverged" if row.diverged else "")
 
 
-def _band(outcomes: Sequence[RunResult], name: str) -> pd.DataFrame:
+def _band(results: Sequence[RunResult], name: str) -> pd.DataFrame:
     """By epoch: mean, min and max over the runs that have a finite value there."""
-    found = [(row["epoch"], row[name]) for outcome in outcomes for row in outcome.history if _is_finite(row, name)]
+    found = [(row["epoch"], row[name]) for each in results for row in each.history if _is_finite(row, name)]
     return pd.DataFrame(found, columns=["epoch", name]).groupby("epoch")[name].agg(["mean", "min", "max"])
 
 
@@ -119,12 +158,12 @@ def _is_finite(row: dict[str, float], name: str) -> bool:
     return name in row and math.isfinite(row[name])
 
 
-def _gradients(outcomes: Sequence[RunResult]) -> pd.DataFrame | None:
+def _gradients(results: Sequence[RunResult]) -> pd.DataFrame | None:
     """log10 of the norms, layer by epoch, the mean over the seeds where it is finite; None where none is."""
     found = [
         (name.partition("/")[2], int(row["epoch"]), math.log10(value) if 0 < value < math.inf else math.nan)
-        for outcome in outcomes
-        for row in outcome.history
+        for each in results
+        for row in each.history
         for name, value in row.items()
         if name.startswith("gradient_norm/")
     ]

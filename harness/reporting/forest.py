@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.analysis import ALPHA, MARGIN
+from harness.analysis.report import EffectRow, Report
 from harness.reporting.sentences import setting
 from harness.reporting.tables import MEANING, p_value, points, verdict
 
@@ -36,39 +36,39 @@ class Line:
     comment: str
 
 
-def comparisons(document: dict[str, Any]) -> Figure | None:
+def comparisons(report: Report) -> Figure | None:
     """Every variant's difference to the baseline, under one recipe and retuned."""
     panels: dict[str, list[Line]] = {}
-    for row in document["variants"]:
-        if compared := row["against_baseline"]:
+    for row in report.variants:
+        if compared := row.against_baseline:
             said = verdict(compared)
-            line = Line(row["variant"], compared["mean"], compared["interval"], said, f"{said}, n = {compared['n']}")
-            panels.setdefault(row["phase"], []).append(line)
-    return _forest(document, panels, "accuracy against the baseline, points")
+            line = Line(row.variant, compared.mean, compared.interval, said, f"{said}, n = {compared.n}")
+            panels.setdefault(row.phase, []).append(line)
+    return _forest(report, panels, "accuracy against the baseline, points")
 
 
-def effects(document: dict[str, Any]) -> Figure | None:
+def effects(report: Report) -> Figure | None:
     """The main effects and interactions of a factorial experiment."""
     panels: dict[str, list[Line]] = {}
-    for each in document["effects"]:
-        comment = f"p = {p_value(each['p_holm'])}, n = {each['n']}"
-        line = Line(each["effect"], each["mean"], each["interval"], _mark(each), comment)
-        panels.setdefault(each["phase"], []).append(line)
-    return _forest(document, panels, "effect of switching on, points of accuracy (p: Holm)")
+    for each in report.effects:
+        comment = f"p = {p_value(each.p_holm)}, n = {each.n}"
+        line = Line(each.effect, each.mean, each.interval, _mark(each), comment)
+        panels.setdefault(each.phase, []).append(line)
+    return _forest(report, panels, "effect of switching on, points of accuracy (p: Holm)")
 
 
-def _mark(effect: dict[str, Any]) -> str:
-    if effect["p_holm"] is None or effect["p_holm"] >= ALPHA:
+def _mark(effect: EffectRow) -> str:
+    if effect.p_holm is None or effect.p_holm >= ALPHA:
         return "inconclusive"
-    return "better" if effect["mean"] > 0 else "worse"
+    return "better" if effect.mean > 0 else "worse"
 
 
-def _forest(document: dict[str, Any], panels: Mapping[str, Sequence[Line]], label: str) -> Figure | None:
+def _forest(report: Report, panels: Mapping[str, Sequence[Line]], label: str) -> Figure | None:
     if not panels:
         return None
     names = list(dict.fromkeys(line.name for lines in panels.values() for line in lines))
     figure = Figure(figsize=(1.5 + 6.2 * len(panels), 1.8 + 0.42 * len(names)), layout="constrained")
-    figure.suptitle(f"{document['experiment']} · {setting(document)}", fontsize=10)
+    figure.suptitle(f"{report.experiment} · {setting(report)}", fontsize=10)
     ends = [100 * end for lines in panels.values() for line in lines for end in (line.mean, *(line.interval or ()))]
     wide = max(map(abs, ends)) > WIDE
     for axes, (phase, lines) in zip(

@@ -1,27 +1,159 @@
-"""An answer made public: tables and figures in a folder, and a run of its own in MLflow."""
+"""Reports made public: tables and figures in a folder, and a run of its own in MLflow."""
 
+import dataclasses
+import io
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from harness.analysis.report import Report, RunRow, plain
 from harness.common import paths
-from harness.reporting.report_files import write_answer
+from harness.common.files import write_atomically
+from harness.reporting import curves, forest
+from harness.reporting.sentences import findings
+from harness.reporting.tables import flat
+from harness.reporting.text import markdown
 from harness.runs.spec import RunResult
-from harness.tracking.mlflow_report import log_answer
+from harness.tracking.mlflow_report import LONGEST_NOTE, log_report
+
+if TYPE_CHECKING:
+    import optuna
+
+#: What makes a report this one and no other: one with the same, but of more seeds, takes its place in MLflow.
+IDENTITY = ("experiment", "recipe", "budget", "changes", "data", "split", "precision", "engine")
 
 
-def publish(document: dict[str, Any], outcomes: Sequence[RunResult], to: Path | None) -> None:
-    """Write the answer to a folder in `to` (None: mlruns/answers) and log it; the document then says where they are."""
+def publish(report: Report, results: Sequence[RunResult], to: Path | None) -> Report:
+    """Write a report to a folder in `to` (None: mlruns/reports) and log it; the same report, with where it is."""
     usual = {"split": "final", "precision": "float32", "engine": "tensorflow"}
-    unusual = [document[name] for name, value in usual.items() if document[name] != value]
-    words = [*(document[name] for name in ("experiment", "recipe", "budget", "data")), document["changes"], *unusual]
+    unusual = [getattr(report, name) for name, value in usual.items() if getattr(report, name) != value]
+    words = [report.experiment, report.recipe, report.budget, report.data, report.changes, *unusual]
     folder = folder_for(to, "-".join(filter(None, words)))
-    write_answer(document, outcomes, folder)
-    document["folder"] = str(folder)
-    document["url"] = log_answer(document, folder)
+    write_report(report, results, folder)
+    identity = {"kind": "report"} | {name: str(getattr(report, name)) for name in IDENTITY}
+    name = f"report: {report.experiment} {report.budget}"
+    url = log_report(report.data, name, identity, note(report), metrics(report), folder)
+    return dataclasses.replace(report, folder=str(folder), url=url)
 
 
 def folder_for(to: Path | None, name: str) -> Path:
-    """Where findings of that name go. to: None is mlruns/answers."""
-    return (to or paths.mlruns() / "answers") / re.sub(r"[^\w.=-]+", "_", name)
+    """Where a report of that name goes. to: None is mlruns/reports."""
+    return (to or paths.mlruns() / "reports") / re.sub(r"[^\w.=-]+", "_", name)
+
+
+def write_report(report: Report, results: Sequence[RunResult], folder: Path) -> Path:
+    """Write README.md, report.json, table.csv and the figures, each whole, and return the page."""
+    figures = draw_report(report, results, folder)
+    page = folder / "README.md"
+    for file, text in {
+        folder / "report.json": json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n",
+        folder / "table.csv": flat(report).to_csv(index=False),
+        page: markdown(report, [figure.name for figure in figures]),
+    }.items():
+        write_atomically(file, text.encode())
+    return page
+
+
+def draw_report(report: Report, results: Sequence[RunResult], folder: Path) -> list[Path]:
+    """Draw what there is to show, and return the files."""
+    figures = {
+        "forest": forest.comparisons(report),
+        "effects": forest.effects(report),
+        "curves": curves.accuracy(report, results),
+        "gradient_flow": curves.gradient_flow(report, results),
+        "tuning": curves.tuning(report),
+    }
+    drawn = []
+    for name, figure in figures.items():
+        file = folder / f"{name}.png"
+        if figure:
+            image = io.BytesIO()
+            figure.savefig(image, format="png", dpi=120)
+            write_atomically(file, image.getvalue())
+            drawn.append(file)
+        else:
+            # One of an earlier report would be taken for this one's.
+            file.unlink(missing_ok=True)
+    return drawn
+
+
+def metrics(report: Report) -> dict[str, float]:
+    """The mean accuracy of every variant, and its difference to the baseline in points, by MLflow's names for them."""
+    found = {}
+    for row in report.variants:
+        # What MLflow takes in the name of a metric is less than what may be in the name of a variant.
+        variant = re.sub(r"[^\w. -]+", "-", row.variant).strip(". ")
+        phase = "" if row.phase == "same recipe" else f" {row.phase}"
+        if row.accuracy:
+            found[f"accuracy{phase}/{variant}"] = row.accuracy.mean
+        if row.against_baseline:
+            found[f"difference in points{phase}/{variant}"] = 100 * row.against_baseline.mean
+    return found
+
+
+def note(report: Report) -> str:
+    """What became of the predictions, and a link to every run: Markdown for the report's page in MLflow.
+
+    Where that is too long for MLflow, the links that come last are left out.
+    """
+    links: dict[str, list[str]] = {}
+    for run in sorted(report.runs, key=lambda run: run.phase == "tuning"):
+        links.setdefault(f"{run.variant}, {run.phase}", []).append(_link(run))
+    lines = [f"**{report.question}**", ""]
+    lines += [f"- **{verdict}**: {because}" for verdict, because in findings(report)]
+    lines += [
+        "",
+        "README.md among the artifacts has the tables. The runs, by seed (when tuning, by learning rate):",
+        "",
+    ]
+    lines += [f"- {group}: {' '.join(found)}" for group, found in links.items()]
+    while sum(map(len, lines)) + len(lines) > LONGEST_NOTE:
+        lines.pop()
+    return "\n".join(lines)
+
+
+def _link(run: RunRow) -> str:
+    """A link within the UI, whichever port it is served on; the label alone where there is nothing to link."""
+    label = f"{run.learning_rate:.3g}" if run.phase == "tuning" else str(run.seed)
+    _, hash_mark, place = run.url.partition("#")
+    return f"[{label}](#{place})" if hash_mark else label
+
+
+def publish_search(document: dict[str, Any], study: "optuna.Study", to: Path | None) -> None:
+    """Write a search to a folder in `to` (None: mlruns/reports) and log it; the document then says where it is."""
+    # Only now: Optuna and plotly take seconds to import, and the report of an experiment needs neither.
+    from harness.reporting.search_figures import draw_search
+    from harness.reporting.search_report import markdown as search_markdown
+
+    folder = folder_for(to, document["study"])
+    figures = draw_search(study, document["importances"], folder)
+    for name, text in {
+        "search.json": json.dumps(plain(document), indent=1, allow_nan=False) + "\n",
+        "trials.csv": study.trials_dataframe().to_csv(index=False),
+        "README.md": search_markdown(document, figures),
+    }.items():
+        write_atomically(folder / name, text.encode())
+    document["folder"] = str(folder)
+    numbers = ("best_accuracy", "baseline_accuracy", "pflop", "training_seconds")
+    found = {name: document[name] for name in numbers if document[name] is not None}
+    found["trials"] = len(document["trials"])
+    identity = {"kind": "search", "study": study.study_name}
+    text = search_markdown(document, [])[:LONGEST_NOTE]
+    document["url"] = log_report(document["data"], f"search: {study.study_name}", identity, text, found, folder)
+
+
+def publish_anytime(searches: Sequence[Path], to: Path) -> dict[str, Any]:
+    """The comparison of some searches (harness.search.anytime), with anytime.csv, .json and .png in a folder."""
+    from harness.reporting.search_figures import anytime_figure
+    from harness.search.anytime import anytime
+
+    document, table = anytime(searches)
+    document["folder"] = str(to)
+    image = io.BytesIO()
+    anytime_figure(document, table).savefig(image, format="png", dpi=120)
+    write_atomically(to / "anytime.csv", table.to_csv(index=False).encode())
+    write_atomically(to / "anytime.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+    write_atomically(to / "anytime.png", image.getvalue())
+    return document

@@ -1,15 +1,20 @@
-"""The figures of one run."""
+"""The figures of one run, of the network that it trains, and of the data."""
 
 import textwrap
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness import published as notebook
+from harness import published
+from harness.data.dataset import Dataset
 from harness.runs.folder import History, Result, RunFolder
 
 TRAIN, EVALUATION, PUBLISHED, TARGET = "#9ecae1", "#08519c", "#bdbdbd", "#d94801"
+
+#: Of the picture of a data set: images per class, and white pixels between two of them.
+SAMPLES, GAP = 10, 2
 
 
 def draw_run(folder: RunFolder, name: str, result: Result, history: History) -> None:
@@ -31,7 +36,7 @@ def curves(history: History, quantity: str, title: str, data: str) -> Figure:
     axes = figure.subplots()
     epochs = [row["epoch"] for row in history]
     evaluated = next(name for name in ("test", "validation") if f"{name}_{quantity}" in history[0])
-    if notebook.comparable(data):
+    if published.comparable(data):
         _published(axes, quantity, len(history))
     marker = "o" if len(history) < 40 else None
     axes.plot(
@@ -63,10 +68,10 @@ def curves(history: History, quantity: str, title: str, data: str) -> Figure:
 
 def _published(axes: Axes, quantity: str, epochs: int) -> None:
     # The published run is longer: it is shown over its first epochs, and its end as a level.
-    curve = notebook.curve()[: max(epochs, 30)]
+    curve = published.curve()[: max(epochs, 30)]
     axes.plot(curve["epoch"], curve[f"test_{quantity}"], color=PUBLISHED, lw=2, label="published, test")
     axes.plot(curve["epoch"], curve[f"train_{quantity}"], color=PUBLISHED, lw=1, ls=":", label="published, train")
-    target = notebook.ACCURACY_TARGET if quantity == "accuracy" else notebook.CROSS_ENTROPY_TARGET
+    target = published.ACCURACY_TARGET if quantity == "accuracy" else published.CROSS_ENTROPY_TARGET
     axes.axhline(target, color=TARGET, lw=1, ls="--", label=f"target {target:.2f}")
 
 
@@ -119,4 +124,26 @@ def network_figure(layers: list[dict[str, Any]]) -> Figure:
     axes.set_xlim(-0.6, 1.35)
     axes.invert_yaxis()
     axes.axis("off")
+    return figure
+
+
+def sample_figure(dataset: Dataset) -> Figure:
+    """One row per class with its first ten training images, labelled; the title says which data it is."""
+    cell = dataset.train_images.shape[1] + GAP
+    classes = len(dataset.class_names)
+    sheet = np.full((classes * cell - GAP, SAMPLES * cell - GAP, 3), 255, np.uint8)
+    for label in range(classes):
+        samples = dataset.train_images[np.flatnonzero(dataset.train_labels == label)[:SAMPLES]]
+        for column, image in enumerate(samples):
+            top, left = label * cell, column * cell
+            sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
+
+    figure = Figure(figsize=(7, 7), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(sheet, interpolation="nearest")
+    axes.set_title(f"{dataset.name} ({dataset.fingerprint[:8]})")
+    axes.set_yticks(np.arange(classes) * cell + (cell - GAP) / 2, dataset.class_names)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     return figure

@@ -1,10 +1,12 @@
-"""The figures of a search: Optuna's own, each as a page to explore and as a picture."""
+"""The figures of a search: Optuna's own, each as a page to explore and as a picture; and of several, compared."""
 
 import warnings
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pandas as pd
+from matplotlib.figure import Figure
 
 #: File name -> the function of that name in optuna.visualization and in optuna.visualization.matplotlib.
 FIGURES = {
@@ -14,6 +16,9 @@ FIGURES = {
     "contour": "plot_contour",
     "timeline": "plot_timeline",
 }
+
+#: A way of searching each.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 
 #: A contour for every pair of parameters; of more than these the panels are too small to read.
 CONTOUR_PARAMETERS = 3
@@ -57,3 +62,27 @@ def draw_search(study: optuna.Study, importances: dict[str, float], folder: Path
         pyplot.close("all")
         drawn.append(f"{name}.png")
     return drawn
+
+
+def anytime_figure(document: dict[str, Any], table: pd.DataFrame) -> Figure:
+    """The best so far by the PFLOP spent: a line for each search, a colour for each way of searching.
+
+    document, table: as harness.search.anytime makes them.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for number, method in enumerate(document["methods"]):
+        colour = COLOURS[number % len(COLOURS)]
+        for repetition, study in enumerate(method["studies"]):
+            curve = table[table["study"] == study]
+            label = f"{method['method']}, n = {len(method['studies'])}" if repetition == 0 else None
+            axes.step(curve["pflop"], curve["best"], where="post", color=colour, lw=1.5, alpha=0.8, label=label)
+    axes.axvline(document["pflop"], color="#888888", lw=1, ls=":")
+    axes.set(
+        xlabel="PFLOP spent (dotted: where they are compared)",
+        ylabel="best validation accuracy so far",
+        title=f"{document['data']}, {document['budget']} budget: the baseline is every search's first trial",
+    )
+    axes.legend(loc="upper left", fontsize=9)
+    axes.grid(alpha=0.25)
+    return figure

@@ -1,135 +1,135 @@
-"""The sentences of an answer, from its document: what came of the predictions, under which conditions, and how sure."""
+"""The sentences of a report: what became of the predictions, under which conditions, and how sure that is."""
 
 import shlex
-from typing import Any
 
-from harness import experiment
-from harness import published as notebook
+from harness import experiment, published
+from harness.analysis.report import Report
 from harness.config import read_changes
 from harness.plan import seeds_text
 from harness.reporting.console import duration
-from harness.reporting.tables import rows, seeds_needed
+from harness.reporting.tables import seeds_needed
 
 
-def findings(document: dict[str, Any]) -> list[tuple[str, str]]:
+def findings(report: Report) -> list[tuple[str, str]]:
     """What was found, a verdict and its reason each: first against the notebook's target, then of the predictions."""
-    return _against_the_target(document) + _scored(document)
+    return _against_the_target(report) + _scored(report)
 
 
-def _scored(document: dict[str, Any]) -> list[tuple[str, str]]:
+def _scored(report: Report) -> list[tuple[str, str]]:
     """Of every prediction: supported, refuted or inconclusive; and of which variant, because of which numbers."""
-    found = []
-    for each in document["predictions"]:
-        because = f"{each['variant']}, {each['phase']}: {each['because']}"
-        if needed := seeds_needed(rows(document, each["phase"])):
+    found: list[tuple[str, str]] = []
+    for each in report.predictions:
+        because = f"{each.variant}, {each.phase}: {each.because}"
+        if needed := seeds_needed(report.rows(each.phase)):
             because += f"; too few seeds for a verdict, {needed} needed"
-        found.append((each["score"], because))
+        found.append((each.score, because))
     return found
 
 
-def _against_the_target(document: dict[str, Any]) -> list[tuple[str, str]]:
+def _against_the_target(report: Report) -> list[tuple[str, str]]:
     """Of the baseline, where that is fair: whether it reaches the notebook's accuracy, and with which numbers."""
-    found = []
-    for row in rows(document, "same recipe"):
-        measured = row["accuracy"]
-        if row["variant"] == experiment.BASELINE and row["compared"] and measured:
-            numbers = f"accuracy {measured['mean']:.4f}"
-            if measured["interval"]:
-                numbers += " [{:.4f}, {:.4f}]".format(*measured["interval"])
-            target = f"the notebook's {notebook.ACCURACY_TARGET:.2f}"
-            found.append((measured["verdict"], f"{row['variant']} against {target}: {numbers}, n = {row['n']}"))
+    found: list[tuple[str, str]] = []
+    for row in report.rows("same recipe"):
+        measured = row.accuracy
+        if row.variant == experiment.BASELINE and row.compared and measured:
+            numbers = f"accuracy {measured.mean:.4f}"
+            if measured.interval:
+                numbers += " [{:.4f}, {:.4f}]".format(*measured.interval)
+            target = f"the notebook's {published.ACCURACY_TARGET:.2f}"
+            found.append((measured.verdict, f"{row.variant} against {target}: {numbers}, n = {row.n}"))
     return found
 
 
-def about(document: dict[str, Any]) -> str:
+def about(report: Report) -> str:
     """The data and how much of it, in few words."""
-    recipe = [f"recipe {document['recipe']}"] if document["recipe"] else []
-    changes = [document["changes"]] if document["changes"] else []
-    return " · ".join([document["data"], f"{document['budget']} budget", *recipe, *changes])
+    recipe = f"recipe {report.recipe}" if report.recipe else ""
+    return " · ".join(filter(None, [report.data, f"{report.budget} budget", recipe, report.changes]))
 
 
-def setting(document: dict[str, Any]) -> str:
+def setting(report: Report) -> str:
     """The same with the images, as the figures have it."""
-    images = f"{document['train_images']:,} training and {document['eval_images']:,} {judged(document)} images"
-    return f"{about(document)} · {images}"
+    images = f"{report.train_images:,} training and {report.eval_images:,} {judged(report)} images"
+    return f"{about(report)} · {images}"
 
 
-def judged(document: dict[str, Any]) -> str:
+def judged(report: Report) -> str:
     """What the images are called that the runs are judged by."""
-    return "test" if document["split"] == "final" else "validation"
+    return "test" if report.split == "final" else "validation"
 
 
-def context(document: dict[str, Any]) -> str:
-    """All of what the answer rests on."""
-    words = [setting(document), f"{document['split']} split", document["precision"]]
-    for row in document["variants"][:1]:
-        words += [f"{row['epochs']} epochs", f"batch size {row['batch_size']}", row["note"]]
-    seeds = _seeds(document)
+def context(report: Report) -> str:
+    """Everything that the report was made on."""
+    words = [setting(report), f"{report.split} split", report.precision]
+    for row in report.variants[:1]:
+        words += [f"{row.epochs} epochs", f"batch size {row.batch_size}", row.note]
+    seeds = _seeds(report)
     all_of_them = f"0-{seeds[-1]}" if _from_zero(seeds) and len(seeds) > 1 else ", ".join(map(str, seeds))
     words.append(f"seeds {all_of_them}" if seeds else "")
     return " · ".join(filter(None, words))
 
 
-def reservations(document: dict[str, Any]) -> list[str]:
-    """What a reader should know before trusting the answer."""
+def reservations(report: Report) -> list[str]:
+    """What a reader should know before trusting the report."""
     said = [
-        f"The best learning rate of {each['variant']}, {each['best']:.3g}, is at the edge of the grid: a better one "
-        f"may lie beyond, so its retuned result may be too low."
-        for each in document["tuning"]
-        if each["at_the_edge"]
+        f"The best learning rate of {each.variant}, {each.best:.3g}, is at the edge of the grid: a better one may lie "
+        f"beyond, so its retuned result may be too low."
+        for each in report.tuning
+        if each.at_the_edge
     ]
-    for row in document["variants"]:
+    for row in report.variants:
         reasons = [
-            run["reason"]
-            for run in document["runs"]
-            if run["status"] == "diverged" and (run["variant"], run["phase"]) == (row["variant"], row["phase"])
+            run.reason
+            for run in report.runs
+            if run.status == "diverged" and (run.variant, run.phase) == (row.variant, row.phase)
         ]
         if reasons:
-            where = f"{row['variant']}, {row['phase']}"
-            said.append(f"{where}: {len(reasons)} of {row['n']} runs diverged ({reasons[0]}).")
-    if missing := document.get("missing", 0):
+            said.append(f"{row.variant}, {row.phase}: {len(reasons)} of {row.n} runs diverged ({reasons[0]}).")
+    if report.missing:
         said.append(
-            f"{missing} of {missing + len(document['runs'])} runs are not done yet: this answer is preliminary."
+            f"{report.missing} of {report.missing + len(report.runs)} runs are not done yet: this report is "
+            f"preliminary."
         )
-    if stale := document.get("stale", 0):
-        said.append(f"{stale} finished runs of these runs are by older code, and no part of this answer.")
+    if report.stale:
+        said.append(f"{report.stale} of these runs were done by older code: their results are kept, and not used here.")
     return said
 
 
-def cost(document: dict[str, Any]) -> str:
-    """How many runs the answer took, and how much work."""
+def cost(report: Report) -> str:
+    """How many runs the report rests on, and how much work."""
     # A variant that the recipe's own rate suits best is retuned by the runs that it has.
-    runs = {run["run_key"]: run for run in document["runs"]}.values()
-    seconds = sum(run["training_seconds"] or 0 for run in runs)
-    return f"{len(runs)} runs, {sum(run['pflop'] for run in runs):.3g} PFLOP, {duration(seconds)} of training"
+    runs = {run.run_key: run for run in report.runs}.values()
+    seconds = sum(run.training_seconds or 0 for run in runs)
+    return f"{len(runs)} runs, {sum(run.pflop for run in runs):.3g} PFLOP, {duration(seconds)} of training"
 
 
-def command(document: dict[str, Any]) -> str:
-    """The one command that makes the answer again."""
-    if "command" in document:
-        return document["command"]
-    name = document["experiment"]
+def command(report: Report) -> str:
+    """The one command that makes the report again, as a shell takes it."""
+    if report.command:
+        return report.command
+    name = report.experiment
     if name not in experiment.names():
-        return shlex.join(["harness", "compare", *(run["run_key"] for run in document["runs"])])
-    words = ["harness", "run", name, "--budget", document["budget"], "--precision", document["precision"]]
+        # Some runs, compared: the first is one of the baseline's.
+        return shlex.join(["harness", "compare", *dict.fromkeys(run.run_key for run in report.runs)])
+    words = ["harness", "run", name, "--budget", report.budget, "--precision", report.precision]
     for option, usual in {"recipe": "fast", "split": "final", "engine": "tensorflow"}.items():
-        words += [f"--{option}", document[option]] if document[option] != usual else []
-    if seeds := _seeds(document):
+        given = getattr(report, option)
+        words += [f"--{option}", given] if given != usual else []
+    if seeds := _seeds(report):
         words += ["--seeds", seeds_text(seeds)]
-    if document["data"] == "digits":
+    if report.data == "digits":
         words += ["--data", "digits"]
-    there, shown = experiment.load(name).variants, {row["variant"] for row in document["variants"]}
+    there, shown = experiment.load(name).variants, {row.variant for row in report.variants}
     chosen = [variant for variant in there if variant in shown]
-    if len(chosen) < len(there) and not document.get("missing", 0):
+    if len(chosen) < len(there) and not report.missing:
         words += [word for variant in chosen for word in ("--variant", variant)]
-    words += [word for item in read_changes(document["changes"]).items() for word in ("--set", "=".join(item))]
-    if bool(document["tuning"]) == (document["budget"] == "smoke"):
-        words.append("--retune" if document["tuning"] else "--no-retune")
+    words += [word for item in read_changes(report.changes).items() for word in ("--set", "=".join(item))]
+    if bool(report.tuning) == (report.budget == "smoke"):
+        words.append("--retune" if report.tuning else "--no-retune")
     return shlex.join(words)
 
 
-def _seeds(document: dict[str, Any]) -> list[int]:
-    return sorted({seed for row in document["variants"] for seed in row["seeds"]})
+def _seeds(report: Report) -> list[int]:
+    return sorted({seed for row in report.variants for seed in row.seeds})
 
 
 def _from_zero(seeds: list[int]) -> bool:

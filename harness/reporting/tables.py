@@ -1,12 +1,23 @@
-"""The tables of an answer, from its document: as text for readers, and flat for programs."""
+"""The tables of a report: as text for readers, and flat for programs."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness import published as notebook
-from harness.analysis import MARGIN, fewest_seeds
-from harness.analysis.report import CHANCE, STUCK
+from harness import published
+from harness.analysis import MARGIN, AgainstTarget, Compared, fewest_seeds
+from harness.analysis.history import Reached
+from harness.analysis.report import (
+    CHANCE,
+    LEVELS,
+    STUCK,
+    EffectRow,
+    Report,
+    SelectionBias,
+    TunedVariant,
+    VariantRow,
+)
 from harness.metrics import INSIDE
 
 if TYPE_CHECKING:
@@ -31,39 +42,34 @@ class Table:
     notes: list[str]
 
 
-def tables(document: dict[str, Any]) -> list[Table]:
+def tables(report: Report) -> list[Table]:
     """All that have something to show."""
-    grouped = [(phase, rows(document, phase)) for phase in MEANING]
+    grouped = [(phase, report.rows(phase)) for phase in MEANING]
     found = [_comparison(phase, members) for phase, members in grouped if members]
-    found += [_effects(phase, members) for phase in MEANING if (members := _effects_of(document, phase))]
+    found += [_effects(phase, members) for phase in MEANING if (members := _effects_of(report, phase))]
     found += [_mechanism(phase, members) for phase, members in grouped if _measured(members)]
-    found += [_selection_bias(document["selection_bias"])] if document.get("selection_bias") else []
-    return found + ([_tuning(document["tuning"])] if document["tuning"] else [])
+    found += [_selection_bias(report.selection_bias)] if report.selection_bias else []
+    return found + ([_tuning(report.tuning)] if report.tuning else [])
 
 
-def rows(document: dict[str, Any], phase: str) -> list[dict[str, Any]]:
-    """The document's variants under one recipe, or retuned."""
-    return [row for row in document["variants"] if row["phase"] == phase]
-
-
-def seeds_needed(members: list[dict[str, Any]]) -> int | None:
+def seeds_needed(members: Sequence[VariantRow]) -> int | None:
     """How many seeds a verdict takes, where these variants have too few; else None."""
-    compared = [row["against_baseline"] for row in members if row["against_baseline"]]
-    return None if all(each["enough"] for each in compared) else fewest_seeds(len(compared))
+    compared = [row.against_baseline for row in members if row.against_baseline]
+    return None if all(each.enough for each in compared) else fewest_seeds(len(compared))
 
 
-def verdict(compared: dict[str, Any]) -> str:
+def verdict(compared: Compared) -> str:
     """The verdict of a comparison with the baseline, or why there is none."""
-    return compared["verdict"] if compared["enough"] else "too few seeds"
+    return compared.verdict if compared.enough else "too few seeds"
 
 
-def flat(document: dict[str, Any]) -> "pd.DataFrame":
+def flat(report: Report) -> "pd.DataFrame":
     """One row per variant and phase with everything that is known of it; each row says what it was measured on."""
     import pandas as pd
 
     about = ("experiment", "recipe", "budget", "data", "split", "train_images", "eval_images", "precision")
-    context = {name: document[name] for name in about}
-    return pd.DataFrame([context | _flattened(row) for row in document["variants"]])
+    context = {name: getattr(report, name) for name in about}
+    return pd.DataFrame([context | _flattened(dataclasses.asdict(row)) for row in report.variants])
 
 
 def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,128 +79,131 @@ def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:
             single |= {f"{name}_{inner}": each for inner, each in _flattened(value).items()}
         elif name.endswith("interval") and value:
             single |= dict(zip((f"{name}_low", f"{name}_high"), value, strict=True))
-        elif isinstance(value, list):
+        elif isinstance(value, tuple):
             single[name] = " ".join(map(str, value))
         elif value is not None:
             single[name] = value
     return single
 
 
-def _comparison(phase: str, members: list[dict[str, Any]]) -> Table:
+def _comparison(phase: str, members: list[VariantRow]) -> Table:
     """Each variant beside the baseline."""
-    reached = [level for level in members[0]["reached"] if any(row["reached"][level]["share"] for row in members)]
-    failed = any(row["diverged"] or row["stuck"] for row in members)
+    reached = [f"{level}" for level in LEVELS if any(row.reached[f"{level}"].share for row in members)]
     notes = []
-    columns = {"variant": [row["variant"] for row in members], "n": [str(row["n"]) for row in members]}
-    columns["accuracy: mean ± sd\n[95 % interval]"] = [_accuracy(row["accuracy"]) for row in members]
-    if any(row["compared"] for row in members):
-        columns[f"against {notebook.ACCURACY_TARGET:.2f}"] = [
-            (row["accuracy"] or {}).get("verdict", NOTHING) for row in members
+    columns = {"variant": [row.variant for row in members], "n": [str(row.n) for row in members]}
+    columns["accuracy: mean ± sd\n[95 % interval]"] = [_accuracy(row.accuracy) for row in members]
+    if any(row.compared for row in members):
+        columns[f"against {published.ACCURACY_TARGET:.2f}"] = [
+            row.accuracy.verdict if row.accuracy else NOTHING for row in members
         ]
-    if any(row["against_baseline"] for row in members):
-        compared = [_compared(row["against_baseline"]) for row in members]
+    if any(row.against_baseline for row in members):
+        compared = [_compared(row.against_baseline) for row in members]
         columns |= {name: [each.get(name, NOTHING) for each in compared] for name in max(compared, key=len)}
     if needed := seeds_needed(members):
         notes.append(f"Too few seeds for a verdict: {needed} needed.")
-    if failed:
+    if any(row.diverged or row.stuck for row in members):
         columns["failed"] = [_failed(row) for row in members]
+    if any(row.diverged for row in members):
         notes.append(
-            f"A run that diverged counts as one that guesses (accuracy {CHANCE:g}) in the differences, and is left out "
-            f"of the accuracy; a stuck one ended below {STUCK:g}."
+            f"Diverged: the loss or a weight was not finite any more. Such a run is left out of the accuracy. In the "
+            f"differences it counts with an accuracy of {CHANCE:g}, that of guessing."
         )
+    if any(row.stuck for row in members):
+        notes.append(f"Stuck: the run went to its end, with an accuracy below {STUCK:g}.")
     if reached:
         columns[f"epochs to\n{' / '.join(reached)}"] = [
-            " / ".join(_first_epoch(row["reached"][level]) for level in reached) for row in members
+            " / ".join(_first_epoch(row.reached[level]) for level in reached) for row in members
         ]
-        notes.append("Epochs: the median over the runs that got there; *: not all of them did.")
+        notes.append("Epochs: the median over the runs that reached the accuracy; *: not all of them did.")
     if phase == "retuned":
-        columns["learning\nrate"] = [f"{row['learning_rate']:.3g}" for row in members]
+        columns["learning\nrate"] = [f"{row.learning_rate:.3g}" for row in members]
     told = {name: cells for name, cells in columns.items() if set(cells) != {NOTHING}}
     cells = [list(row) for row in zip(*told.values(), strict=True)]
     return Table(f"{phase}: {MEANING[phase]}", list(told), cells, notes)
 
 
-def _compared(compared: dict[str, Any] | None) -> dict[str, str]:
+def _compared(compared: Compared | None) -> dict[str, str]:
     if not compared:
         return {}
     return {
-        "difference in points\n[95 % interval]": points(compared["mean"], compared["interval"], "\n"),
-        "p\n(Holm)": p_value(compared["p_holm"]),
+        "difference in points\n[95 % interval]": points(compared.mean, compared.interval, "\n"),
+        "p\n(Holm)": p_value(compared.p_holm),
         "P(variant >\nbaseline)": _share(
-            compared["probability_of_improvement"], compared["probability_of_improvement_interval"]
+            compared.probability_of_improvement, compared.probability_of_improvement_interval
         ),
-        f"p of ±{MARGIN * 100:g}\n(Holm)": p_value(compared["equivalence_p_holm"]),
+        f"p of ±{MARGIN * 100:g}\n(Holm)": p_value(compared.equivalence_p_holm),
         "verdict": verdict(compared),
     }
 
 
-def _effects_of(document: dict[str, Any], phase: str) -> list[dict[str, Any]]:
-    return [effect for effect in document["effects"] if effect["phase"] == phase]
+def _effects_of(report: Report, phase: str) -> list[EffectRow]:
+    return [effect for effect in report.effects if effect.phase == phase]
 
 
-def _effects(phase: str, members: list[dict[str, Any]]) -> Table:
+def _effects(phase: str, members: list[EffectRow]) -> Table:
     """Main effects and interactions of a factorial experiment."""
     header = ["effect of switching on", "n", "points\n[95 % interval]", "p\n(Holm)"]
     cells = [
-        [each["effect"], str(each["n"]), points(each["mean"], each["interval"], "\n"), p_value(each["p_holm"])]
-        for each in members
+        [each.effect, str(each.n), points(each.mean, each.interval, "\n"), p_value(each.p_holm)] for each in members
     ]
     note = "An interaction is half the difference between a factor's effect with the other on and with it off."
     return Table(f"effects and interactions, {phase}", header, cells, [note])
 
 
-def _measured(members: list[dict[str, Any]]) -> list[str]:
+def _measured(members: list[VariantRow]) -> list[str]:
     """The measures from inside the network that at least one of the variants has."""
     return [
         name
-        for name in dict.fromkeys(name for row in members for name in row["mechanism"])
-        if any(row["mechanism"][name] is not None for row in members)
+        for name in dict.fromkeys(name for row in members for name in row.mechanism)
+        if any(row.mechanism[name] is not None for row in members)
     ]
 
 
-def _mechanism(phase: str, members: list[dict[str, Any]]) -> Table:
+def _mechanism(phase: str, members: list[VariantRow]) -> Table:
     """What was measured inside the network."""
     names = _measured(members)
-    cells = [[row["variant"], *(_number(row["mechanism"][name]) for name in names)] for row in members]
+    cells = [[row.variant, *(_number(row.mechanism[name]) for name in names)] for row in members]
     notes = [f"{name}: {INSIDE[name].meaning}." for name in names if name in INSIDE]
+    if left_out := sum(row.measured_by_older_code for row in members):
+        notes.append(f"Measured by older code and left out: {left_out} run{'s' * (left_out != 1)}.")
     return Table(f"inside the network, {phase}: mean over layers, epochs and seeds", ["variant", *names], cells, notes)
 
 
-def _tuning(tuned: list[dict[str, Any]]) -> Table:
+def _tuning(tuned: Sequence[TunedVariant]) -> Table:
     """The validation accuracy at each learning rate of the grid."""
-    rates = sorted({point["learning_rate"] for each in tuned for point in each["grid"]})
+    rates = sorted({point.learning_rate for each in tuned for point in each.grid})
     cells = []
     for each in tuned:
-        found = {point["learning_rate"]: f"{point['accuracy']:.4f}" for point in each["grid"]}
-        cells.append([each["variant"], *(found.get(rate, NOTHING) for rate in rates), f"{each['best']:.3g}"])
+        found = {point.learning_rate: f"{point.accuracy:.4f}" for point in each.grid}
+        cells.append([each.variant, *(found.get(rate, NOTHING) for rate in rates), f"{each.best:.3g}"])
     header = ["variant", *(f"{rate:.3g}" for rate in rates), "best"]
     return Table("tuning: validation accuracy by learning rate, one seed", header, cells, [])
 
 
-def _selection_bias(winners: list[dict[str, Any]]) -> Table:
+def _selection_bias(winners: Sequence[SelectionBias]) -> Table:
     """How much of what a search found is left on seeds that it never saw."""
     cells = [
-        [each["variant"], points(each["searched"], None), points(each["confirmed"], each["interval"]),
-         points(each["selection_bias"], None)]
+        [each.variant, points(each.searched, None), points(each.confirmed, each.interval),
+         points(each.selection_bias, None)]
         for each in winners
     ]  # fmt: skip
     header = [
         "variant",
         "gain in the search\n(validation, one seed)",
         "gain confirmed\n(test, fresh seeds)",
-        "selection_bias",
+        "selection\nbias",
     ]
     return Table("how much of the search's gain was selection bias, in points", header, cells, [])
 
 
-def _accuracy(measured: dict[str, Any] | None) -> str:
+def _accuracy(measured: AgainstTarget | None) -> str:
     if not measured:
         return NOTHING
-    text = f"{measured['mean']:.4f}"
-    if measured["sd"] is not None:
-        text += f" ± {measured['sd']:.4f}"
-    if measured["interval"]:
-        low, high = measured["interval"]
+    text = f"{measured.mean:.4f}"
+    if measured.sd is not None:
+        text += f" ± {measured.sd:.4f}"
+    if measured.interval:
+        low, high = measured.interval
         text += f"\n[{low:.4f}, {high:.4f}]"
     return text
 
@@ -218,14 +227,15 @@ def _share(value: float | None, interval: tuple[float, float] | None) -> str:
     return f"{value:.2f}" + (f"\n[{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
 
 
-def _failed(row: dict[str, Any]) -> str:
-    return ", ".join(f"{row[how]} {how}" for how in ("diverged", "stuck") if row[how]) or NOTHING
+def _failed(row: VariantRow) -> str:
+    counts = {"diverged": row.diverged, "stuck": row.stuck}
+    return ", ".join(f"{count} {how}" for how, count in counts.items() if count) or NOTHING
 
 
-def _first_epoch(reached: dict[str, float | None]) -> str:
-    if reached["epoch"] is None:
+def _first_epoch(reached: Reached) -> str:
+    if reached.epoch is None:
         return NOTHING
-    return f"{reached['epoch']:g}" + ("" if reached["share"] == 1 else "*")
+    return f"{reached.epoch:g}" + ("" if reached.share == 1 else "*")
 
 
 def _number(value: float | None) -> str:

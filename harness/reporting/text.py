@@ -1,17 +1,19 @@
-"""An answer to read: in the terminal, and as a Markdown page."""
+"""A report to read: in the terminal, and as a Markdown page."""
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-import rich.box
 import rich.table
+from rich import box
 from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Column
 from rich.text import Text
 
+from harness import published
+from harness.analysis.report import Report, RunRow, VariantRow
 from harness.reporting import sentences
-from harness.reporting.console import out
+from harness.reporting.console import duration, out, print_line, print_rows
 from harness.reporting.tables import NOTHING, Table, tables
 from harness.tracking.provenance import provenance
 
@@ -35,46 +37,103 @@ CAPTIONS = {
 }
 
 
-def print_answer(document: dict[str, Any]) -> None:
-    """The answer in the terminal; what matters most comes last, where a reader's eyes are."""
-    print_line(document["question"], "bold")
-    print_line(sentences.context(document), "dim")
-    for table in tables(document):
+def print_report(report: Report) -> None:
+    """The report in the terminal; what matters most comes last, where a reader's eyes are."""
+    print_line(report.question, "bold")
+    print_line(sentences.context(report), "dim")
+    for table in tables(report):
         out.print()
         print_table(table)
     out.print()
-    for reservation in sentences.reservations(document):
+    for reservation in sentences.reservations(report):
         print_line(f"! {reservation}", "yellow")
-    for verdict, because in sentences.findings(document):
-        out.print(Text.assemble((verdict, STYLES.get(verdict, "bold")), f": {because}"), soft_wrap=True)
-    print_line(sentences.cost(document), "dim")
-    for place in filter(None, (document.get("folder"), document.get("url"))):
-        print_line(f"  {place}", "")
+    for verdict, because in sentences.findings(report):
+        print_line(Text.assemble((verdict, STYLES.get(verdict, "bold")), f": {because}"))
+    print_line(sentences.cost(report), "dim")
+    for place in filter(None, (report.folder, report.url)):
+        print_line(f"  {place}")
 
 
-def markdown(document: dict[str, Any], figures: Sequence[str]) -> str:
-    """The answer as a page of its own, which embeds the figures by name."""
+def print_single(report: Report) -> None:
+    """The report of one variant alone, as `harness run baseline` ends: against the targets, and run by run."""
+    for run in report.runs:
+        if run.status == "diverged":
+            print_line(Text.assemble((f"{run.name} diverged", "bold red"), f": {run.reason}."))
+    for variant in report.variants:
+        if variant.n > variant.diverged:
+            _print_against_targets(report, variant)
+            what = [report.data, f"{report.budget} budget", f"{report.split} split"]
+            what += [f"{variant.epochs} epochs", report.precision, variant.note]
+            print_line("  " + " · ".join(filter(None, what)))
+    if any(run.trained for run in report.runs) and all(v.n < 2 and v.compared for v in report.variants):
+        print_line("  One run is no verdict: `make baseline SEEDS=10` gives one.")
+    for run in report.runs:
+        _print_run(run, held_against_published=report.recipe == "published")
+
+
+def _print_against_targets(report: Report, variant: VariantRow) -> None:
+    rows = []
+    for label, measured, target, theirs in (
+        ("accuracy", variant.accuracy, f"≥ {published.ACCURACY_TARGET:.2f}", "test_accuracy"),
+        ("cross-entropy", variant.cross_entropy, f"< {published.CROSS_ENTROPY_TARGET:.2f}", "test_loss"),
+    ):
+        if measured:
+            number = f"{measured.mean:.4f}"
+            if measured.interval:
+                number += "  [{:.4f}, {:.4f}]".format(*measured.interval)
+            compared = [target, f"{published.final()[theirs]:.3f}"] if variant.compared else [NOTHING, NOTHING]
+            rows.append([label, number, *compared, measured.verdict])
+    title = f"{variant.variant} · recipe {report.recipe} · n = {variant.n}"
+    print_rows(["", "this network", "target", "published", "verdict"], rows, title)
+
+
+def _print_run(run: RunRow, *, held_against_published: bool) -> None:
+    print_line(f"  {run.name}  run {run.run_key}")
+    if run.training_seconds:
+        print_line(f"    {_cost(run, run.training_seconds)}")
+    apart = run.distance_to_published
+    if apart and held_against_published:
+        later = apart.largest_after_start
+        after = "" if later is None else f", at most {later:.3f} after epoch {published.START}"
+        print_line(
+            f"    test accuracy is {apart.mean:.3f} from the published curve over {apart.epochs} epochs, "
+            f"at most {apart.largest:.3f} (epoch {apart.epoch}){after}"
+        )
+        for accuracy, (here, there) in apart.first.items():
+            when = f"first in epoch {here}" if here else "in no epoch"
+            print_line(f"    {accuracy} on the test images {when} (published: {there})")
+    print_line(f"    figures {run.artifacts}")
+    if run.url:
+        print_line(f"    {'`make ui`, then ' if '//127.0.0.1:' in run.url else ''}{run.url}")
+
+
+def _cost(run: RunRow, training_seconds: float) -> str:
+    cost = f"{run.pflop:.3f} PFLOP in {duration(training_seconds)}"
+    if not run.trained:
+        return f"{cost}; was done already (--fresh trains it again)"
+    if run.tracking_seconds is None:
+        return f"{cost}; a bundle, for `harness sync`"
+    share = run.tracking_seconds / (training_seconds + run.tracking_seconds)
+    return f"{cost}; tracking took {run.tracking_seconds:.1f} s, {share:.1%} of the time"
+
+
+def markdown(report: Report, figures: Sequence[str]) -> str:
+    """The report as a page of its own, which embeds the figures by name."""
     parts = [
-        f"# {_escaped(document['question'])}",
-        "\n".join(f"- **{verdict}**: {_escaped(because)}" for verdict, because in sentences.findings(document)),
-        _escaped(sentences.context(document)),
-        "\n".join(f"- {_escaped(reservation)}" for reservation in sentences.reservations(document)),
-        *(markdown_table(table) for table in tables(document)),
+        f"# {escaped(report.question)}",
+        "\n".join(f"- **{verdict}**: {escaped(because)}" for verdict, because in sentences.findings(report)),
+        escaped(sentences.context(report)),
+        "\n".join(f"- {escaped(reservation)}" for reservation in sentences.reservations(report)),
+        *(markdown_table(table) for table in tables(report)),
         *(f"![{CAPTIONS[figure.partition('.')[0]]}]({figure})" for figure in figures),
         "## How to make this again",
-        f"    {sentences.command(document)}",
-        origin(document),
-        f"<details><summary>All {sentences.cost(document)}</summary>",
-        markdown_table(_runs(document)),
+        f"    {sentences.command(report)}",
+        origin(report.engine, report.source, report.data, report.data_fingerprint),
+        f"<details><summary>All {sentences.cost(report)}</summary>",
+        markdown_table(_runs(report)),
         "</details>",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def print_line(text: str, style: str) -> None:
-    """One line of text in a style of rich's."""
-    # Names and paths are shown as they are: brackets in them are no markup, and a link must not be broken.
-    out.print(Text(text, style), soft_wrap=True)
 
 
 def print_table(table: Table) -> None:
@@ -83,7 +142,7 @@ def print_table(table: Table) -> None:
     # A pipe has no width: what goes into a file is not broken to fit a terminal.
     console = out if out.is_terminal else Console(width=10_000, markup=False, emoji=False)
     for block in _blocks(table, console.width):
-        shown = rich.table.Table(*(table.header[i] for i in block), box=rich.box.SIMPLE_HEAD, show_edge=False)
+        shown = rich.table.Table(*(Column(Text(table.header[i])) for i in block), box=box.SIMPLE_HEAD, show_edge=False)
         for row in table.rows:
             shown.add_row(*(Text(row[i], STYLES.get(row[i], "")) for i in block))
         console.print(shown)
@@ -110,29 +169,29 @@ def _blocks(table: Table, width: int) -> Iterator[list[int]]:
 def markdown_table(table: Table) -> str:
     """A table as git hosts show it."""
     lines = [table.header, ["---"] * len(table.header), *table.rows]
-    title = [f"### {_escaped(table.title)}"] if table.title else []
-    body = "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
-    return "\n\n".join([*title, body, *map(_escaped, table.notes)])
+    title = [f"### {escaped(table.title)}"] if table.title else []
+    body = "\n".join("| " + " | ".join(escaped(cell) for cell in line) + " |" for line in lines)
+    return "\n\n".join([*title, body, *map(escaped, table.notes)])
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that Markdown shows as it is, also within a table."""
     for special in "\\|<*_":
         text = text.replace(special, f"\\{special}")
     return text.replace("\n", " ")
 
 
-def _runs(document: dict[str, Any]) -> Table:
+def _runs(report: Report) -> Table:
     rows = []
-    for run in document["runs"]:
-        accuracy = NOTHING if run["accuracy"] is None else f"{run['accuracy']:.4f}"
-        tracked = f"[{run['mlflow_run_id'][:8]}]({run['url']})" if run["url"] else NOTHING
-        rows.append([run["name"], run["phase"], run["status"], accuracy, run["run_key"], tracked])
+    for run in report.runs:
+        accuracy = NOTHING if run.accuracy is None else f"{run.accuracy:.4f}"
+        tracked = f"[{run.mlflow_run_id[:8]}]({run.url})" if run.url else NOTHING
+        rows.append([run.name, run.phase, run.status, accuracy, run.run_key, tracked])
     return Table("", ["run", "phase", "ended", "accuracy", "run key", "in MLflow"], rows, [])
 
 
-def origin(document: dict[str, Any]) -> str:
-    """When and where the page was written, by which code."""
+def origin(engine: str, source: str, data: str, fingerprint: str) -> str:
+    """When and where a page was written, by which code, about which data (the sha256 of its images)."""
     known = provenance()
     versions = [
         f"{name.removeprefix('version_')} {known[name]}" for name in sorted(known) if name.startswith("version_")
@@ -141,7 +200,6 @@ def origin(document: dict[str, Any]) -> str:
     changed = " with uncommitted changes" if known.get("git_dirty") == "true" else ""
     code = f"commit {commit}{changed}, " if commit else ""
     return (
-        f"Written on {time.strftime('%Y-%m-%d')}, {known['cpu']}; {code}code of the numbers {document['source']} "
-        f"({document['engine']} engine); {', '.join(versions)}. Data {document['data']}, sha256 "
-        f"{document['data_fingerprint'][:16]}."
+        f"Written on {time.strftime('%Y-%m-%d')}, {known['cpu']}; {code}code of the numbers {source} ({engine} "
+        f"engine); {', '.join(versions)}. Data {data}, sha256 {fingerprint[:16]}."
     )

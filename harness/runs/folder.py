@@ -54,7 +54,11 @@ def decisive(tags: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. A `diverged` one has a reason and no final metrics."""
+    """How a run ended. A `diverged` one has a reason and no final metrics.
+
+    `measured_by` is the hash of the code that measured it (harness/source_hash), empty for a run from before there was
+    one: numbers of different code may mean different things.
+    """
 
     status: Literal["finished", "diverged"]
     reason: str
@@ -62,6 +66,7 @@ class Result:
     weights_sha256: str
     error_per_class: dict[str, float]
     confusion: list[list[int]]
+    measured_by: str = ""
 
 
 class RunFolder:

@@ -1,6 +1,7 @@
 """How good the best so far was at any cost: the ways of searching, compared at equal PFLOP."""
 
 import json
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,21 +11,19 @@ import pandas as pd
 from scipy import stats
 
 from harness.common.errors import BadInput
-from harness.common.files import write_atomically
 
 #: What searches must have in common to be compared.
 COMMON = ("data", "data_fingerprint", "budget", "recipe", "precision", "engine", "source", "baseline", "space")
 
 
-def anytime(files: Sequence[Path], to: Path) -> dict[str, Any]:
-    """The document of some searches, each a `search.json`; with anytime.csv and anytime.png in a folder.
+def anytime(files: Sequence[Path]) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Some searches, each a `search.json`, compared: a document for JSON, and their curves.
 
     Searches with one sampler and pruner are repetitions of one method. Each pair of methods is compared at the largest
-    PFLOP that all searches have spent: difference of the means with Welch's 95 % interval. Raises BadInput for files
-    that are no searches, or searches that cannot be compared.
+    PFLOP that all searches have spent: difference of the means with Welch's 95 % interval and p, both None where no
+    repetition differs. The curves have the columns `pflop`, `best` and `study`. Raises BadInput for files that are no
+    searches, or searches that cannot be compared.
     """
-    from harness.reporting.anytime_figure import anytime_figure
-
     searches = [_read(file) for file in files]
     for file, search in zip(files, searches, strict=True):
         for name in COMMON:
@@ -55,14 +54,9 @@ def anytime(files: Sequence[Path], to: Path) -> dict[str, Any]:
             for other in list(best)[i + 1 :]
             if min(len(best[one]), len(best[other])) > 1
         ],
-        "folder": str(to),
     }
     table = pd.concat([curve.rename_axis("pflop").reset_index().assign(study=study) for study, curve in curves.items()])
-    write_atomically(to / "anytime.csv", table.to_csv(index=False).encode())
-    write_atomically(to / "anytime.json", (json.dumps(document, indent=1) + "\n").encode())
-    figure = anytime_figure(document, {name: [curves[study] for study in methods[name]] for name in methods})
-    figure.savefig(to / "anytime.png", dpi=120)
-    return document
+    return document, table
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -88,11 +82,13 @@ def _difference(one: str, other: str, best: dict[str, list[float]]) -> dict[str,
         # Where no repetition beat the baseline, all are that one number: what scipy warns of is meant.
         warnings.simplefilter("ignore", RuntimeWarning)
         test = stats.ttest_ind(best[one], best[other], equal_var=False)
-    interval = test.confidence_interval(0.95)
+    low, high = (float(bound) for bound in test.confidence_interval(0.95))
+    # A t test needs some spread.
+    known = math.isfinite(test.pvalue) and low < high
     return {
         "of": one,
         "against": other,
         "mean": sum(best[one]) / len(best[one]) - sum(best[other]) / len(best[other]),
-        "interval": [float(interval.low), float(interval.high)],
-        "p": float(test.pvalue),
+        "interval": [low, high] if known else None,
+        "p": float(test.pvalue) if known else None,
     }

@@ -8,6 +8,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.execute import work_queue
 
+#: The importances of parameters are told from so many complete trials on: of fewer they are mostly chance.
+FEWEST_FOR_IMPORTANCES = 20
+
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that are over: finished, pruned, or failed for good. One that a stop or a death cut off is not."""
@@ -46,7 +49,7 @@ def describe_study(study: optuna.Study, question: str) -> dict[str, Any]:
         "baseline_accuracy": baseline.value if baseline else None,
         "pflop": sum(trial.user_attrs.get("pflop", 0.0) for trial in ended),
         "training_seconds": sum(trial.user_attrs.get("seconds", 0.0) for trial in ended),
-        "importances": _importances(study, ended),
+        "importances": importances(study, ended),
     }
 
 
@@ -68,9 +71,11 @@ def _trial(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _importances(study: optuna.Study, ended: Sequence[FrozenTrial]) -> dict[str, float]:
-    """How much each parameter mattered (PED-ANOVA, Watanabe et al. 2023); empty while too few trials are whole."""
-    if len({trial.value for trial in complete(ended)}) < 4:
+def importances(study: optuna.Study, ended: Sequence[FrozenTrial]) -> dict[str, float]:
+    """How much each parameter mattered (PED-ANOVA, Watanabe et al. 2023); empty while too few trials are complete."""
+    whole = complete(ended)
+    # Where hardly any two differ, PED-ANOVA has no best trials to tell from the others.
+    if len(whole) < FEWEST_FOR_IMPORTANCES or len({trial.value for trial in whole}) < 4:
         return {}
     try:
         return dict(optuna.importance.get_param_importances(study))

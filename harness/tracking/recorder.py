@@ -1,26 +1,17 @@
 """Who keeps the record of runs: MLflow, or where there is none, bundles. A command chooses one, once."""
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from harness.analysis.report import RunLink
 from harness.engine.loop import Callback
 from harness.runs.bundle import Bundle, is_sealed
 from harness.runs.folder import History, Result, RunFolder
 from harness.runs.spec import RunSpec
 from harness.tracking.mlflow_ids import is_tracked, run_id, run_url, seconds
 from harness.tracking.mlflow_run import Tracker, supersede
-
-
-@dataclass(frozen=True)
-class RunLink:
-    """What a recorder knows of a run that is over: its id and address there, and the seconds that recording took."""
-
-    run_id: str = ""
-    url: str = ""
-    seconds: float | None = None
 
 
 class RunRecord(Callback, Protocol):

@@ -7,7 +7,10 @@ from conftest import SMALL_RECIPE, small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.report import CHANCE, answer, best_factors, score
+from harness.analysis import Compared
+from harness.analysis.make_report import best_factors, make_report
+from harness.analysis.prediction import score
+from harness.analysis.report import CHANCE
 from harness.experiment import Experiment, Prediction, factorial
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import Phase, RunResult, RunSpec
@@ -31,13 +34,16 @@ def outcomes(accuracies: dict[str, list[float | None]]) -> list[RunResult]:
     return [outcome(variant, seed, a) for variant, each in accuracies.items() for seed, a in enumerate(each)]
 
 
-def measured(mean: float, half: float, verdict: str, enough: bool = True) -> dict:
-    compared = {"mean": mean, "interval": (mean - half, mean + half), "verdict": verdict, "n": 10, "enough": enough}
-    return {"against_baseline": compared}
+def measured(mean: float, half: float, verdict: str, enough: bool = True) -> Compared:
+    return Compared(
+        n=10, mean=mean, sd=1.0, interval=(mean - half, mean + half), p=1.0, probability_of_improvement=0.5,
+        probability_of_improvement_interval=(0.0, 1.0), equivalence_p=1.0, p_holm=1.0, equivalence_p_holm=1.0,
+        verdict=verdict, enough=enough,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("prediction", "row", "said"),
+    ("prediction", "compared", "said"),
     [
         (Prediction("v", "worse", 0.05), measured(-0.08, 0.02, "worse"), "supported"),
         (Prediction("v", "worse", 0.05), measured(-0.02, 0.01, "worse"), "refuted"),
@@ -52,8 +58,8 @@ def measured(mean: float, half: float, verdict: str, enough: bool = True) -> dic
         (Prediction("v", "worse", 0.05), measured(-0.01, 0.001, "inconclusive", enough=False), "inconclusive"),
     ],
 )
-def test_a_prediction_is_scored(prediction: Prediction, row: dict, said: str) -> None:
-    assert score(prediction, row)["score"] == said
+def test_a_prediction_is_scored(prediction: Prediction, compared: Compared, said: str) -> None:
+    assert score(prediction, compared)[0] == said
 
 
 @given(
@@ -67,41 +73,39 @@ def test_what_is_supported_is_never_refuted_by_the_opposite(
 ) -> None:
     verdict = "inconclusive" if abs(mean) <= half else "better" if mean > 0 else "worse"
     mirrored = {"better": "worse", "worse": "better"}
-    said = score(Prediction("v", direction, by), measured(mean, half, verdict))["score"]
-    opposite = score(Prediction("v", mirrored[direction], by), measured(-mean, half, mirrored.get(verdict, verdict)))[
-        "score"
-    ]
+    said = score(Prediction("v", direction, by), measured(mean, half, verdict))[0]
+    opposite = score(Prediction("v", mirrored[direction], by), measured(-mean, half, mirrored.get(verdict, verdict)))[0]
     assert said == opposite
 
 
 def test_a_clear_difference_is_found_and_a_diverged_run_counts_as_guessing() -> None:
     runs = outcomes({"baseline": [0.6 + 0.001 * i for i in range(10)], "v": [0.5] * 9 + [None]})
     experiment = Experiment(variants={"v": {}}, predictions=(Prediction("v", "worse", 0.05),))
-    document = answer(experiment, runs)
-    baseline, row = document["variants"]
-    assert baseline["against_baseline"] is None
-    assert row["diverged"] == 1
-    assert row["each"][-1] == CHANCE
-    assert row["against_baseline"]["verdict"] == "worse"
-    assert row["against_baseline"]["n"] == 10
-    assert document["predictions"][0]["score"] == "supported"
+    report = make_report(experiment, runs)
+    baseline, row = report.variants
+    assert baseline.against_baseline is None
+    assert row.diverged == 1
+    assert row.each[-1] == CHANCE
+    assert row.against_baseline.verdict == "worse"
+    assert row.against_baseline.n == 10
+    assert report.predictions[0].score == "supported"
 
 
 def test_no_verdict_before_the_whole_family_is_there() -> None:
     runs = outcomes({"baseline": [0.6 + 0.001 * i for i in range(10)], "v": [0.5] * 10})
-    document = answer(Experiment(variants={"v": {}, "w": {}}), runs)
-    assert document["variants"][1]["against_baseline"]["verdict"] == "inconclusive"
+    report = make_report(Experiment(variants={"v": {}, "w": {}}), runs)
+    assert report.variants[1].against_baseline.verdict == "inconclusive"
 
 
 def test_effects_pair_the_seeds_that_all_cells_have() -> None:
     experiment = factorial({"a": ("flip", False), "b": ("shift", 0)})
     level = {"baseline": 0.8, "no a": 0.7, "no b": 0.6, "no a + no b": 0.1}
     runs = outcomes({variant: [value + 0.01 * i for i in range(6)] for variant, value in level.items()})
-    document = answer(experiment, runs[:-1])
-    effects = {effect["effect"]: effect for effect in document["effects"]}
-    assert effects["a"]["n"] == 5
-    assert effects["a"]["mean"] == pytest.approx((0.8 - 0.7 + 0.6 - 0.1) / 2)
-    assert effects["a x b"]["mean"] == pytest.approx(((0.8 - 0.7) - (0.6 - 0.1)) / 2)
+    report = make_report(experiment, runs[:-1])
+    effects = {effect.effect: effect for effect in report.effects}
+    assert effects["a"].n == 5
+    assert effects["a"].mean == pytest.approx((0.8 - 0.7 + 0.6 - 0.1) / 2)
+    assert effects["a x b"].mean == pytest.approx(((0.8 - 0.7) - (0.6 - 0.1)) / 2)
 
 
 def test_the_learning_rate_that_validates_best_is_taken_and_the_edge_is_told() -> None:
@@ -112,5 +116,5 @@ def test_the_learning_rate_that_validates_best_is_taken_and_the_edge_is_told() -
         for factor, accuracy in zip((1 / 3, 1.0, 3.0), accuracies, strict=True)
     ]
     assert best_factors(runs) == {"baseline": 1.0, "v": 3.0, "w": 1.0}
-    document = answer(Experiment(variants={"v": {}, "w": {}}), runs)
-    assert [tuned["at_the_edge"] for tuned in document["tuning"]] == [False, True, False]
+    report = make_report(Experiment(variants={"v": {}, "w": {}}), runs)
+    assert [tuned.at_the_edge for tuned in report.tuning] == [False, True, False]

@@ -1,10 +1,12 @@
-"""A search to read: in the terminal, and as a Markdown page."""
+"""A search to read, in the terminal and as a Markdown page; and several, compared."""
 
 from typing import Any
 
+from harness.reporting.console import print_line, print_rows
 from harness.reporting.search_figures import CAPTIONS
-from harness.reporting.tables import NOTHING, Table
-from harness.reporting.text import markdown_table, origin, print_line, print_table
+from harness.reporting.tables import NOTHING, Table, points
+from harness.reporting.text import escaped, markdown_table, origin, print_table
+from harness.search.results import FEWEST_FOR_IMPORTANCES
 
 #: How many of the best trials are shown in the terminal.
 SHOWN = 5
@@ -18,15 +20,15 @@ def print_search(document: dict[str, Any]) -> None:
     if document["importances"]:
         print_table(_importances(document))
     for sentence in _sentences(document):
-        print_line(sentence, "")
+        print_line(sentence)
     for place in filter(None, (document.get("folder"), document.get("url"))):
-        print_line(f"  {place}", "")
+        print_line(f"  {place}")
 
 
 def markdown(document: dict[str, Any], figures: list[str]) -> str:
     """The search as a page of its own, which embeds the pictures by name."""
     parts = [
-        f"# {document['question']}",
+        f"# {escaped(document['question'])}",
         "\n".join(f"- {sentence}" for sentence in _sentences(document)),
         _context(document),
         markdown_table(_best(document, len(document["trials"]))),
@@ -34,7 +36,7 @@ def markdown(document: dict[str, Any], figures: list[str]) -> str:
         *(f"![{CAPTIONS[figure.partition('.')[0]]}]({figure})" for figure in figures),
         "## How to make this again",
         f"    {document['command']}",
-        origin(document),
+        origin(*(document[name] for name in ("engine", "source", "data", "data_fingerprint"))),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -55,14 +57,24 @@ def _sentences(document: dict[str, Any]) -> list[str]:
         f"{len(ended)} trials ({kinds}){waiting}: {document['pflop']:.3g} PFLOP, "
         f"{document['training_seconds'] / 3600:.2f} h of training"
     ]
+    if _whole(document) < FEWEST_FOR_IMPORTANCES:
+        said.append(
+            f"Which parameters matter is shown from {FEWEST_FOR_IMPORTANCES} complete trials on; there are "
+            f"{_whole(document)}."
+        )
     best, baseline = document["best_accuracy"], document["baseline_accuracy"]
     if best is not None and baseline is not None:
         said.append(
             f"Best validation accuracy {best:.4f} (trial {document['best']}), baseline {baseline:.4f}: "
-            f"{(best - baseline) * 100:+.2f} points. The best of many is partly selection bias: `harness "
-            f"search --confirm` runs the best three on seeds that no trial used."
+            f"{(best - baseline) * 100:+.2f} points. The best of many trials is partly lucky (selection bias): "
+            f"`{document['command']} --confirm` runs the best three on seeds that no trial used."
         )
     return said
+
+
+def _whole(document: dict[str, Any]) -> int:
+    """How many trials went to their end."""
+    return sum(trial["ended"] == "complete" for trial in document["trials"])
 
 
 def _best(document: dict[str, Any], count: int) -> Table:
@@ -87,7 +99,8 @@ def _best(document: dict[str, Any], count: int) -> Table:
 
 def _importances(document: dict[str, Any]) -> Table:
     rows = [[name, f"{share:.2f}"] for name, share in document["importances"].items()]
-    return Table("what mattered (PED-ANOVA)", ["parameter", "share"], rows, [])
+    title = f"what mattered (PED-ANOVA over {_whole(document)} complete trials)"
+    return Table(title, ["parameter", "share"], rows, [])
 
 
 def _value(value: Any) -> str:
@@ -96,3 +109,23 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "/".join(f"{each:.2f}" for each in value)
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def print_anytime(document: dict[str, Any]) -> None:
+    """The document of `harness.search.anytime` as tables."""
+    print_line(
+        f"Best validation accuracy after {document['pflop']:.4f} PFLOP, {document['data']}, {document['budget']} "
+        f"budget; the baseline has {document['baseline_accuracy']:.4f}"
+    )
+    rows = [
+        [row["method"], str(len(row["best"])), f"{row['mean']:.4f}", " ".join(f"{each:.4f}" for each in row["best"])]
+        for row in document["methods"]
+    ]
+    print_rows(["way of searching", "n", "mean", "each"], rows)
+    for row in document["differences"]:
+        said = "no test: the repetitions do not differ"
+        if row["interval"]:
+            low, high = (100 * bound for bound in row["interval"])
+            said = f"95 % interval [{low:+.2f}, {high:+.2f}], Welch's p = {row['p']:.3f}"
+        print_line(f"  {row['of']} against {row['against']}: {points(row['mean'], None)} points ({said})")
+    print_line(f"  {document['folder']}")

@@ -1,4 +1,4 @@
-"""Outcomes that nobody trained: experiments with made-up results, for what answers are made from."""
+"""Runs that nobody trained: experiments with made-up results, for what reports are made from."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ LAYERS = [*(f"block{b}_conv{c}" for b in (1, 2, 3) for c in (1, 2, 3)), "dense",
 
 
 class Lab:
-    """Makes outcomes: `level` is the accuracy each variant ends at, `diverged` the (variant, seed) that do not."""
+    """Makes runs: `level` is the accuracy each variant ends at, `diverged` the (variant, seed) that do not."""
 
     def __init__(
         self,

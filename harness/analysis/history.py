@@ -1,0 +1,77 @@
+"""What the epochs of several runs come to: how soon they learned, and what was measured inside the network."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.runs.folder import History
+from harness.runs.spec import RunResult
+
+#: Measures that span orders of magnitude: their mean is the geometric one.
+GEOMETRIC = ("gradient_ratio", "gradient_norm")
+
+#: A ratio or norm of zero has no logarithm, and counts as this.
+SMALLEST = 1e-30
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The median `epoch`, counted from 1, over the runs that reached an accuracy; their `share` of all runs.
+
+    `epoch` is None where no run did.
+    """
+
+    epoch: float | None
+    share: float
+
+
+def reached(histories: Sequence[History], level: float) -> Reached:
+    """When the accuracy on the images that judge the runs was first at least `level`."""
+    first: list[float] = []
+    for history in histories:
+        at = [row["epoch"] for row in history if row.get("test_accuracy", row.get("validation_accuracy", 0)) >= level]
+        first += at[:1]
+    return Reached(statistics.median(first) if first else None, len(first) / len(histories))
+
+
+def code_that_measured_last(results: Sequence[RunResult], names: Sequence[str]) -> str:
+    """Of the finished runs with any of these measures, the `measured_by` of the one that ended last; else empty."""
+    measured = [
+        each for each in results if each.result.status == "finished" and any(_values([each.history], n) for n in names)
+    ]
+    last = max(measured, key=lambda each: each.history[-1].get("timestamp", 0), default=None)
+    return last.result.measured_by if last else ""
+
+
+def mechanism(
+    finished: Sequence[RunResult], names: Sequence[str], measured_by: str
+) -> tuple[dict[str, float | None], int]:
+    """The mean of each measure over the layers, epochs and runs; None where it was not taken.
+
+    Only runs that were measured by that code count, as other code may measure something else by the same name: the
+    second value is how many runs with any of these measures were left out.
+    """
+    own = [each.history for each in finished if each.result.measured_by == measured_by]
+    others = [each.history for each in finished if each.result.measured_by != measured_by]
+    left_out = sum(any(_values([history], name) for name in names) for history in others)
+    return {name: _mean(_values(own, name), name) for name in names}, left_out
+
+
+def _values(histories: Sequence[History], measure: str) -> list[float]:
+    """All finite values of a measure, whichever layer they are of."""
+    return [
+        value
+        for history in histories
+        for row in history
+        for name, value in row.items()
+        if name.partition("/")[0] == measure and math.isfinite(value)
+    ]
+
+
+def _mean(values: Sequence[float], measure: str) -> float | None:
+    if not values:
+        return None
+    if measure in GEOMETRIC:
+        return statistics.geometric_mean([max(value, SMALLEST) for value in values])
+    return statistics.fmean(values)

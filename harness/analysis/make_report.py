@@ -1,0 +1,230 @@
+"""Makes the report of an experiment from its runs."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence, Set
+
+from harness import published
+from harness.analysis.factorial import effects
+from harness.analysis.history import code_that_measured_last, mechanism, reached
+from harness.analysis.prediction import score
+from harness.analysis.report import (
+    CHANCE,
+    LEVELS,
+    STUCK,
+    EffectRow,
+    GridPoint,
+    Report,
+    RunLink,
+    RunRow,
+    ScoredPrediction,
+    TunedVariant,
+    VariantRow,
+)
+from harness.analysis.stats import Compared, compare_family
+from harness.analysis.target import AgainstTarget, against_target
+from harness.experiment import BASELINE, Experiment, factorial_name
+from harness.plan import Phase
+from harness.runs.spec import RunResult
+
+#: Runs by phase and variant.
+Groups = dict[tuple[Phase, str], list[RunResult]]
+
+
+def make_report(
+    experiment: Experiment,
+    results: Sequence[RunResult],
+    *,
+    trained: Set[str] = frozenset(),
+    links: Mapping[str, RunLink] | None = None,
+    missing: int = 0,
+    stale: int = 0,
+    command: str = "",
+) -> Report:
+    """The report of an experiment from its runs, of which there is at least one.
+
+    trained: the keys of the runs that were trained just now. links: by run key, where MLflow keeps the runs. The other
+    arguments are fields of the report.
+    """
+    # Tuning runs are judged by other images: they name the report's only while there is nothing else.
+    first = next((each for each in results if each.spec.phase != "tuning"), results[0]).spec
+    config = first.config
+    # The targets are claims about test accuracy after the whole recipe: nothing smaller is held against them.
+    fair = published.comparable(config.data) and config.split == "final" and first.budget == "full"
+    groups = grouped(results)
+    judged = {group: members for group, members in groups.items() if group[0] != "tuning"}
+    phases = list(dict.fromkeys(phase for phase, _ in judged))
+    rows = [row for phase in phases for row in _variants(experiment, phase, judged, fair)]
+    return Report(
+        experiment=first.experiment,
+        question=experiment.question,
+        recipe=first.recipe,
+        budget=first.budget,
+        changes=first.changes,
+        split=config.split,
+        data=config.data,
+        data_fingerprint=config.data_fingerprint,
+        train_images=config.train_images,
+        eval_images=config.eval_images,
+        precision=config.precision,
+        engine=config.engine,
+        source=config.source,
+        variants=tuple(rows),
+        tuning=tuple(_tuned(variant, tried) for (phase, variant), tried in groups.items() if phase == "tuning"),
+        effects=tuple(effect for phase in phases for effect in _effects(experiment, phase, judged)),
+        predictions=tuple(_scored(experiment, rows)),
+        runs=tuple(_run(each, fair, trained, (links or {}).get(each.spec.config.key, RunLink())) for each in results),
+        missing=missing,
+        stale=stale,
+        command=command,
+    )
+
+
+def grouped(results: Iterable[RunResult]) -> Groups:
+    """The runs by phase and variant."""
+    groups: Groups = {}
+    for each in results:
+        groups.setdefault((each.spec.phase, each.spec.variant), []).append(each)
+    return groups
+
+
+def accuracies(results: Sequence[RunResult]) -> dict[int, float]:
+    """The accuracy of each seed's run."""
+    return {each.spec.config.seed: _accuracy(each) for each in results}
+
+
+def best_factors(results: Sequence[RunResult]) -> dict[str, float]:
+    """The factor on the learning rate with the best validation accuracy, for every variant that was tuned."""
+    return {variant: _best(tried).spec.factor for (_, variant), tried in grouped(results).items()}
+
+
+def _variants(experiment: Experiment, phase: Phase, groups: Groups, fair: bool) -> list[VariantRow]:
+    """The rows of one phase, each variant of the family beside the baseline on the seeds that both have."""
+    own = {variant: members for (of, variant), members in groups.items() if of == phase}
+    newest = code_that_measured_last([each for members in own.values() for each in members], experiment.mechanism)
+    baseline = accuracies(own.get(BASELINE, []))
+    pairs = {}
+    for variant in experiment.compared:
+        found = accuracies(own.get(variant, []))
+        if seeds := sorted(found.keys() & baseline.keys()):
+            pairs[variant] = ([found[seed] for seed in seeds], [baseline[seed] for seed in seeds])
+    compared = compare_family(pairs)
+    if len(pairs) < len(experiment.compared):
+        # Holm's correction is for the whole declared family: there is no verdict before all of it is there.
+        compared = {
+            variant: dataclasses.replace(each, verdict="inconclusive", enough=False)
+            for variant, each in compared.items()
+        }
+    return [_variant(experiment, members, fair, newest, compared.get(variant)) for variant, members in own.items()]
+
+
+def _variant(
+    experiment: Experiment, results: list[RunResult], fair: bool, newest: str, compared: Compared | None
+) -> VariantRow:
+    spec = results[0].spec
+    recipe = spec.config.recipe
+    finished = [each for each in results if each.result.status == "finished"]
+    diverged = len(results) - len(finished)
+    accuracy = cross_entropy = None
+    if finished:
+        losses = [each.result.metrics["cross_entropy"] for each in finished]
+        accuracy = against_target(list(accuracies(finished).values()), published.ACCURACY_TARGET)
+        cross_entropy = against_target(losses, published.CROSS_ENTROPY_TARGET, lower_is_better=True)
+    means, left_out = mechanism(finished, experiment.mechanism, newest)
+    return VariantRow(
+        variant=spec.variant,
+        phase=spec.phase,
+        learning_rate=recipe.learning_rate,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        note=recipe.dropout_note,
+        n=len(results),
+        seeds=tuple(each.spec.config.seed for each in results),
+        each=tuple(accuracies(results).values()),
+        diverged=diverged,
+        stuck=sum(value < STUCK for value in accuracies(finished).values()),
+        compared=fair,
+        accuracy=_judged(accuracy, fair, diverged),
+        cross_entropy=_judged(cross_entropy, fair, diverged),
+        reached={f"{level}": reached([each.history for each in results], level) for level in LEVELS},
+        mechanism=means,
+        measured_by_older_code=left_out,
+        against_baseline=compared,
+    )
+
+
+def _judged(measured: AgainstTarget | None, fair: bool, diverged: int) -> AgainstTarget | None:
+    """The same without its verdict where that would mislead."""
+    if measured is None or (fair and not diverged):
+        return measured
+    # A mean over the seeds that survived says nothing about the recipe.
+    return dataclasses.replace(measured, verdict="none: a run diverged" if fair else "not compared", p=None)
+
+
+def _scored(experiment: Experiment, rows: Sequence[VariantRow]) -> Iterable[ScoredPrediction]:
+    """Every prediction, in every phase that compares its variant with the baseline."""
+    for phase in dict.fromkeys(row.phase for row in rows):
+        compared = {row.variant: row.against_baseline for row in rows if row.phase == phase}
+        for prediction in experiment.predictions:
+            if against := compared.get(prediction.variant):
+                said, because = score(prediction, against)
+                yield ScoredPrediction(phase, **vars(prediction), score=said, because=because)
+
+
+def _effects(experiment: Experiment, phase: Phase, groups: Groups) -> list[EffectRow]:
+    """Main effects and interactions of a factorial experiment; empty for the others and while runs are missing."""
+    factors = list(experiment.factors)
+    if not factors:
+        return []
+    cells = {}
+    for levels in itertools.product((False, True), repeat=len(factors)):
+        off = tuple(name for name, on in zip(factors, levels, strict=True) if not on)
+        cells[levels] = accuracies(groups.get((phase, factorial_name(off)), []))
+    seeds = sorted(set.intersection(*(set(values) for values in cells.values())))
+    if not seeds:
+        return []
+    paired = {levels: [values[seed] for seed in seeds] for levels, values in cells.items()}
+    found = effects(paired, factors)
+    return [EffectRow(**vars(effect), phase=phase, effect=name) for name, effect in found.items()]
+
+
+def _tuned(variant: str, tried: Sequence[RunResult]) -> TunedVariant:
+    grid = sorted((each.spec.config.recipe.learning_rate, _accuracy(each)) for each in tried)
+    best = _best(tried).spec.config.recipe.learning_rate
+    points = tuple(GridPoint(rate, accuracy) for rate, accuracy in grid)
+    return TunedVariant(variant, points, best, at_the_edge=best in (grid[0][0], grid[-1][0]))
+
+
+def _best(tried: Sequence[RunResult]) -> RunResult:
+    # Of equals the one with the lowest learning rate, which is the safer one.
+    return max(tried, key=lambda each: (_accuracy(each), -each.spec.factor))
+
+
+def _accuracy(result: RunResult) -> float:
+    return result.result.metrics.get("accuracy", CHANCE)
+
+
+def _run(each: RunResult, fair: bool, trained: Set[str], link: RunLink) -> RunRow:
+    result, history, spec = each.result, each.history, each.spec
+    on_test_images = fair and spec.phase != "tuning" and history
+    return RunRow(
+        name=spec.name,
+        variant=spec.variant,
+        phase=spec.phase,
+        seed=spec.config.seed,
+        learning_rate=spec.config.recipe.learning_rate,
+        run_key=spec.config.key,
+        mlflow_run_id=link.run_id,
+        url=link.url,
+        status=result.status,
+        reason=result.reason,
+        trained=spec.config.key in trained,
+        accuracy=result.metrics.get("accuracy"),
+        cross_entropy=result.metrics.get("cross_entropy"),
+        training_seconds=result.metrics.get("training_seconds"),
+        tracking_seconds=link.tracking_seconds,
+        pflop=history[-1]["pflop"] if history else 0.0,
+        distance_to_published=published.distance([row["test_accuracy"] for row in history]) if on_test_images else None,
+        weights_sha256=result.weights_sha256,
+        artifacts=str(each.folder.artifacts),
+    )

@@ -1,0 +1,87 @@
+"""What the epochs of several runs come to, by numbers worked out by hand."""
+
+import dataclasses
+import math
+
+import pytest
+from conftest import small_config
+
+from harness.analysis.history import Reached, code_that_measured_last, mechanism, reached
+from harness.analysis.make_report import make_report
+from harness.experiment import Experiment
+from harness.reporting.tables import tables
+from harness.runs.folder import History, Result, RunFolder
+from harness.runs.spec import RunResult, RunSpec
+
+
+def run(history: History, measured_by: str = "new", status: str = "finished", seed: int = 0) -> RunResult:
+    spec = RunSpec("e", "baseline", "quick", "fast", "same recipe", small_config(seed=seed))
+    metrics = {"accuracy": 0.5, "cross_entropy": 1.0} if status == "finished" else {}
+    return RunResult(spec, RunFolder(spec.config), Result(status, "", metrics, "", {}, [], measured_by), history)
+
+
+def curve(*accuracies: float, name: str = "test_accuracy") -> History:
+    return [{"epoch": epoch, name: accuracy} for epoch, accuracy in enumerate(accuracies, start=1)]
+
+
+def test_an_accuracy_is_reached_in_the_first_epoch_that_has_it_by_the_median_run() -> None:
+    fast, slow, never = curve(0.5, 0.4, 0.9), curve(0.1, 0.2, 0.3, 0.5), curve(0.1, 0.49)
+    assert reached([fast], 0.5) == Reached(1, 1)
+    assert reached([fast, slow], 0.5) == Reached(2.5, 1)
+    assert reached([fast, slow, slow, never], 0.5) == Reached(4, 0.75)
+    assert reached([never, never], 0.5) == Reached(None, 0)
+    assert reached([[]], 0.5) == Reached(None, 0)
+    assert reached([curve(0.1, 0.6, name="validation_accuracy")], 0.5) == Reached(2, 1)
+    assert reached([curve(0.0)], 0.0) == Reached(1, 1)
+
+
+def test_measures_are_averaged_over_layers_epochs_and_runs() -> None:
+    one = run([{"dead/a": 0.1, "dead/b": 0.3, "deadline": 9.0}, {"dead/a": 0.5, "dead/b": math.nan}])
+    other = run([{"dead/a": 0.7, "test_accuracy": 0.9}])
+    means, left_out = mechanism([one, other], ["dead", "saturated"], "new")
+    assert means == {"dead": pytest.approx((0.1 + 0.3 + 0.5 + 0.7) / 4), "saturated": None}
+    assert left_out == 0
+
+
+@pytest.mark.parametrize("measure", ["gradient_norm", "gradient_ratio"])
+def test_ratios_and_norms_have_the_geometric_mean(measure: str) -> None:
+    runs = [run([{f"{measure}/a": 1e-4, f"{measure}/b": 1e2}]), run([{measure: 1e-4}])]
+    # The exponents are -4, 2 and -4.
+    assert mechanism(runs, [measure], "new")[0][measure] == pytest.approx(1e-2)
+    # Zero counts as 1e-30, and is not lost: the exponents are -30 and 2.
+    zero = [run([{f"{measure}/a": 0.0, f"{measure}/b": 1e2}])]
+    assert mechanism(zero, [measure], "new")[0][measure] == pytest.approx(1e-14)
+
+
+def test_the_code_that_measured_last_is_that_of_the_finished_run_that_ended_last() -> None:
+    def measured(end: int, code: str, status: str = "finished", measure: str = "dead/a") -> RunResult:
+        return run([{"timestamp": 0, measure: 0.1}, {"timestamp": end, measure: 0.1}], code, status)
+
+    runs = [measured(5, "b"), measured(7, "c"), measured(6, "a"), measured(8, "d", "diverged")]
+    runs += [measured(9, "e", measure="saturated/a")]
+    assert code_that_measured_last(runs, ["dead"]) == "c"
+    assert code_that_measured_last(runs, ["dead", "saturated"]) == "e"
+    assert code_that_measured_last(runs, []) == ""
+    assert code_that_measured_last([run([])], ["dead"]) == ""
+
+
+def test_what_older_code_measured_is_left_out_and_said() -> None:
+    def measured(seed: int, code: str, value: float) -> RunResult:
+        return run(
+            [{"epoch": 1, "timestamp": seed, "test_accuracy": 0.5, "pflop": 0.1, "dead/a": value}], code, seed=seed
+        )
+
+    runs = [measured(0, "", 0.9), measured(1, "old", 0.8), measured(2, "new", 0.2), measured(3, "new", 0.4)]
+    experiment = Experiment(mechanism=("dead",))
+    report = make_report(experiment, runs)
+    assert report.variants[0].mechanism == {"dead": pytest.approx(0.3)}
+    assert report.variants[0].measured_by_older_code == 2
+    (table,) = [table for table in tables(report) if table.title.startswith("inside")]
+    assert table.notes[-1] == "Measured by older code and left out: 2 runs."
+    # A run without any of these measures is not left out of anything.
+    unseen = dataclasses.replace(runs[0], history=[{"epoch": 1, "timestamp": 0, "test_accuracy": 0.5, "pflop": 0.1}])
+    assert make_report(experiment, [unseen, *runs[2:]]).variants[0].measured_by_older_code == 0
+    (table,) = [t for t in tables(make_report(experiment, runs[1:])) if t.title.startswith("inside")]
+    assert table.notes[-1] == "Measured by older code and left out: 1 run."
+    (table,) = [t for t in tables(make_report(experiment, runs[2:])) if t.title.startswith("inside")]
+    assert not any("older code" in note for note in table.notes)

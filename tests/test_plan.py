@@ -1,0 +1,125 @@
+"""The arithmetic of a plan: which runs there are, which of them are by older code, and how fast they usually go."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL_RECIPE, small_config
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.common.errors import BadInput
+from harness.config import RunConfig
+from harness.data import Dataset
+from harness.experiment import Experiment
+from harness.plan import (
+    MOST_SEEDS,
+    TUNING_FACTORS,
+    TUNING_SEED,
+    RunSpec,
+    Settings,
+    parse_seeds,
+    run_spec,
+    seeds_text,
+    stale,
+    tuning_specs,
+    usual_speed,
+)
+from harness.runs.folder import Result, RunFolder
+
+
+def spec_of(config: RunConfig) -> RunSpec:
+    return RunSpec("e", "baseline", "quick", "fast", "same recipe", config)
+
+
+def ended(config: RunConfig, seconds: float = 10.0, status: str = "finished") -> RunSpec:
+    metrics = {"accuracy": 0.5, "training_seconds": seconds} if status == "finished" else {}
+    folder = RunFolder(config)
+    with folder.locked():
+        folder.finish(Result(status, "", metrics, "", {}, []), [])
+    return spec_of(config)
+
+
+def test_finished_runs_of_a_plan_by_older_code_are_counted(mlruns: Path) -> None:
+    config = small_config()
+    planned = [spec_of(config), spec_of(dataclasses.replace(config, seed=1))]
+    assert stale(planned) == 0
+    ended(config)
+    assert stale(planned) == 0
+    for source in ("older", "oldest"):
+        ended(dataclasses.replace(config, source=source))
+    assert stale(planned) == 2
+    # Another seed that is not planned, one that has begun and not ended, and the plan's own second seed.
+    ended(dataclasses.replace(config, seed=2, source="older"))
+    with RunFolder(dataclasses.replace(config, seed=1, source="older")).locked():
+        pass
+    assert stale(planned) == 2
+    ended(dataclasses.replace(config, seed=1, source="older"), status="diverged")
+    assert stale(planned) == 3
+
+
+def test_the_usual_speed_is_the_median_of_the_finished_runs_of_these_sizes(mlruns: Path) -> None:
+    config = small_config(dataclasses.replace(SMALL_RECIPE, epochs=3))  # 64 images, 3 epochs: 192 images
+    planned = [spec_of(config)]
+    assert usual_speed(planned) is None
+    ended(dataclasses.replace(config, seed=1), 2.0)
+    assert usual_speed(planned) == 96
+    ended(dataclasses.replace(config, seed=2), 4.0)
+    assert usual_speed(planned) == 72
+    ended(dataclasses.replace(config, seed=3), 192.0)
+    assert usual_speed(planned) == 48
+    ended(dataclasses.replace(config, seed=4, train_images=32), 0.1)
+    ended(dataclasses.replace(config, seed=5, eval_images=10), 0.1)
+    ended(dataclasses.replace(config, seed=6, engine="jax"), 0.1)
+    ended(dataclasses.replace(config, seed=7), status="diverged")
+    assert usual_speed(planned) == 48
+
+
+@given(st.lists(st.integers(0, 2000), min_size=1, max_size=20, unique=True))
+def test_seeds_are_read_as_they_are_written(seeds: list[int]) -> None:
+    assert parse_seeds(seeds_text(seeds)) == seeds
+
+
+def test_seeds() -> None:
+    assert parse_seeds("3") == [0, 1, 2]
+    assert parse_seeds("3,") == [3]
+    assert parse_seeds(" 4, 0 ") == [4, 0]
+    assert parse_seeds(str(MOST_SEEDS)) == list(range(MOST_SEEDS))
+    assert seeds_text([0, 1, 2]) == "3"
+    assert seeds_text([0, 2]) == "0,2"
+    for text in ("", ",", "0", str(MOST_SEEDS + 1), "-1", "1.5", "2,2", "a"):
+        with pytest.raises(BadInput, match="--seeds"):
+            parse_seeds(text)
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    # A whole epoch of the smallest budget: twelve images of each class.
+    labels = np.arange(1200, dtype=np.int32) % 10
+    images = np.zeros((1200, 32, 32, 3), np.uint8)
+    return Dataset(
+        "synthetic", "0" * 64, "here", "made", tuple("abcdefghij"), images, labels, images[:200], labels[:200]
+    )  # fmt: skip
+
+
+def test_a_changed_setting_has_one_name_however_it_was_typed(dataset: Dataset) -> None:
+    def changes(given: dict[str, str]) -> str:
+        return run_spec("e", "v", {}, dataset, Settings("smoke", changes=given), 0, "same recipe", 3.0).changes
+
+    assert changes({"learning_rate": "5e-2"}) == changes({"learning_rate": "0.05"}) == "learning_rate=0.05"
+    assert changes({"dropout": "0.0, .1,0,5e-1"}) == "dropout=0,0.1,0,0.5"
+    assert changes({"flip": "TRUE"}) == changes({"flip": "true"}) == "flip=true"
+    assert changes({"epochs": "03", "normalization": "none"}) == "epochs=3, normalization=none"
+
+
+def test_the_grid_of_learning_rates(dataset: Dataset) -> None:
+    specs = tuning_specs("e", Experiment(variants={"v": {"flip": False}}), dataset, Settings("smoke"))
+    assert TUNING_FACTORS == (1 / 9, 1 / 3, 1, 3, 9)
+    assert [(spec.variant, spec.factor) for spec in specs] == [
+        (v, f) for v in ("baseline", "v") for f in TUNING_FACTORS
+    ]
+    rates = [spec.config.recipe.learning_rate for spec in specs]
+    assert rates[:5] == pytest.approx([rates[2] * factor for factor in TUNING_FACTORS])
+    assert {(spec.config.seed, spec.config.split, spec.phase) for spec in specs} == {(TUNING_SEED, "tune", "tuning")}
+    assert specs[0].cost == specs[0].config.train_images * specs[0].config.recipe.epochs
