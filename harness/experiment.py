@@ -22,9 +22,10 @@ BASELINE = "baseline"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the accuracy of a variant will be against the baseline's; `by` at least so much (0.02 is two points).
+    """How a variant's accuracy will compare with the baseline's: worse, better or equivalent, and by how much at least.
 
-    Written before the run, and scored by it: see `harness.analysis.report.score`.
+    `by` is in accuracy: 0.02 is two points. A prediction is written before the run and scored after it, by
+    `harness.analysis.report.score`.
     """
 
     variant: str
@@ -34,11 +35,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Experiment:
-    """The baseline, and variants of it by name, each a mapping from settings to their new values.
+    """A question, as variants of the baseline: each has a name, and the settings that it changes with their new values.
 
     The settings are the fields of `Network` and `Recipe` in harness/config.py. `family` names the variants whose
-    comparisons with the baseline count as one family (Holm's correction is over it); None is all of them.
-    `seeds` is how many each variant is run with where the command does not say. `mechanism` names the measures
+    comparisons with the baseline are corrected together for multiple testing (Holm); None is all of them. `seeds` is
+    how many seeds each variant is run with if the command does not say. `mechanism` names the measures
     (harness/metrics.py) that would show the claimed cause at work. `factors` are those of a factorial design.
     """
 

@@ -104,7 +104,7 @@ class Job:
         }
 
     def train(self, displays: Displays = TERMINAL) -> None:
-        """Bring every run to its end: under the one recipe and tuning first, then with the tuned learning rates."""
+        """Train all runs until each has ended: same recipe and tuning first, then those at the tuned learning rates."""
         advise(self.options.engine)
         self._train([*_flat(self.specs), *_flat(self.tuning)], displays)
         self._train(_flat(self._retuned()), displays)
@@ -164,7 +164,7 @@ class Job:
         self._trained |= train_all(wanted, self.dataset, execution)
 
     def preview(self) -> dict[str, Any]:
-        """What `harness run --dry-run` tells: the specs, and which of them are done."""
+        """What `harness run --dry-run` shows: the runs, and which of them are done."""
         retuned = self._retuned()
         planned = {spec.config.key: spec for spec in [*_flat(self.specs), *_flat(self.tuning), *_flat(retuned)]}
         rows: list[dict[str, Any]] = [
@@ -209,7 +209,7 @@ def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
 
 
 def _chosen(name: str, options: RunOptions) -> Experiment:
-    """The experiment with the variants asked for, less those that the other settings make the same as one before."""
+    """The experiment with the variants asked for, without those that recipe and `--set` make equal to another one."""
     whole = experiment.load(name)
     chosen = {v: named("variant", whole.all_variants, v) for v in options.variants if v != BASELINE}
     if not options.variants:
