@@ -134,3 +134,14 @@ def test_the_grid_of_learning_rates(dataset: Dataset) -> None:
     # Else a result could have the seed that chose its learning rate.
     assert TUNING_SEED not in parse_seeds(str(MOST_SEEDS))
     assert specs[0].cost == specs[0].config.train_images * specs[0].config.recipe.epochs
+
+
+def test_a_batch_may_be_all_of_the_images_and_no_larger(dataset: Dataset) -> None:
+    def config_with(batch_size: int) -> RunConfig:
+        settings = Settings("smoke", changes={"batch_size": str(batch_size)})
+        return run_spec("e", "v", {}, dataset, settings, 0, "same recipe").config
+
+    images = config_with(2).train_images
+    assert config_with(images).recipe.batch_size == images
+    with pytest.raises(BadInput, match=f"batch_size={images + 1} is more than"):
+        config_with(images + 1)
