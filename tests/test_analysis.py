@@ -47,6 +47,10 @@ def measured(mean: float, half: float, verdict: str, enough: bool = True) -> Com
     [
         (Prediction("v", "worse", 0.05), measured(-0.08, 0.02, "worse"), "supported"),
         (Prediction("v", "worse", 0.05), measured(-0.02, 0.01, "worse"), "refuted"),
+        # The predicted size itself is as predicted: as the mean, and as the end of the interval.
+        (Prediction("v", "worse", 0.25), measured(-0.25, 0.125, "worse"), "supported"),
+        (Prediction("v", "worse", 0.25), measured(-0.125, 0.125, "worse"), "inconclusive"),
+        (Prediction("v", "better", 0.25), measured(0.125, 0.125, "better"), "inconclusive"),
         (Prediction("v", "worse", 0.05), measured(-0.04, 0.03, "worse"), "inconclusive"),
         (Prediction("v", "worse", 0.05), measured(0.03, 0.01, "better"), "refuted"),
         (Prediction("v", "worse", 0.05), measured(0.00, 0.10, "inconclusive"), "inconclusive"),

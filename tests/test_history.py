@@ -33,6 +33,8 @@ def test_an_accuracy_is_reached_in_the_first_epoch_that_has_it_by_the_median_run
     assert reached([[]], 0.5) == Reached(None, 0)
     assert reached([curve(0.1, 0.6, name="validation_accuracy")], 0.5) == Reached(2, 1)
     assert reached([curve(0.0)], 0.0) == Reached(1, 1)
+    # Not even an epoch that was not judged counts as one that reached it.
+    assert reached([curve(0.9, name="train_accuracy")], 0.5) == Reached(None, 0)
 
 
 def test_measures_are_averaged_over_layers_epochs_and_runs() -> None:

@@ -29,6 +29,12 @@ from harness.plan import (
 from harness.runs.folder import Result, RunFolder
 
 
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An mlruns folder without a run; MLflow is not asked."""
+    monkeypatch.setenv("HARNESS_MLRUNS", str(tmp_path))
+
+
 def spec_of(config: RunConfig) -> RunSpec:
     return RunSpec("e", "baseline", "quick", "fast", "same recipe", config)
 
@@ -41,7 +47,7 @@ def ended(config: RunConfig, seconds: float = 10.0, status: str = "finished") ->
     return spec_of(config)
 
 
-def test_finished_runs_of_a_plan_by_older_code_are_counted(mlruns: Path) -> None:
+def test_finished_runs_of_a_plan_by_older_code_are_counted(empty: None) -> None:
     config = small_config()
     planned = [spec_of(config), spec_of(dataclasses.replace(config, seed=1))]
     assert stale(planned) == 0
@@ -59,7 +65,7 @@ def test_finished_runs_of_a_plan_by_older_code_are_counted(mlruns: Path) -> None
     assert stale(planned) == 3
 
 
-def test_the_usual_speed_is_the_median_of_the_finished_runs_of_these_sizes(mlruns: Path) -> None:
+def test_the_usual_speed_is_the_median_of_the_finished_runs_of_these_sizes(empty: None) -> None:
     config = small_config(dataclasses.replace(SMALL_RECIPE, epochs=3))  # 64 images, 3 epochs: 192 images
     planned = [spec_of(config)]
     assert usual_speed(planned) is None
@@ -122,4 +128,20 @@ def test_the_grid_of_learning_rates(dataset: Dataset) -> None:
     rates = [spec.config.recipe.learning_rate for spec in specs]
     assert rates[:5] == pytest.approx([rates[2] * factor for factor in TUNING_FACTORS])
     assert {(spec.config.seed, spec.config.split, spec.phase) for spec in specs} == {(TUNING_SEED, "tune", "tuning")}
+    usual = run_spec("e", "baseline", {}, dataset, Settings("smoke", split="tune"), TUNING_SEED, "tuning")
+    assert usual == specs[2]
+    assert spec_of(usual.config).factor == 1
+    # Else a result could have the seed that chose its learning rate.
+    assert TUNING_SEED not in parse_seeds(str(MOST_SEEDS))
     assert specs[0].cost == specs[0].config.train_images * specs[0].config.recipe.epochs
+
+
+def test_a_batch_may_be_all_of_the_images_and_no_larger(dataset: Dataset) -> None:
+    def config_with(batch_size: int) -> RunConfig:
+        settings = Settings("smoke", changes={"batch_size": str(batch_size)})
+        return run_spec("e", "v", {}, dataset, settings, 0, "same recipe").config
+
+    images = config_with(2).train_images
+    assert config_with(images).recipe.batch_size == images
+    with pytest.raises(BadInput, match=f"batch_size={images + 1} is more than"):
+        config_with(images + 1)
