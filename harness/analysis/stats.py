@@ -6,9 +6,21 @@ Every number is scipy's or statsmodels'.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+from harness.common.lazy import lazy_import
+
+if TYPE_CHECKING:
+    from scipy import stats
+    from statsmodels.stats import multitest, proportion, weightstats
+else:
+    stats = lazy_import("scipy.stats")
+    multitest = lazy_import("statsmodels.stats.multitest")
+    proportion = lazy_import("statsmodels.stats.proportion")
+    weightstats = lazy_import("statsmodels.stats.weightstats")
+
 
 #: Accuracies are counts over 10,000, but their differences as floats are off by 1e-16. That would split the ties of
 #: the permutation test and give equal differences a spread, so numbers this close together are one number.
@@ -52,8 +64,6 @@ def one_sample(values: Sequence[float] | np.ndarray) -> OneSample:
     n, mean = len(sample), float(sample.mean().round(DECIMALS))
     if n < 2:
         return OneSample(n, mean, None, None, None)
-    from scipy import stats
-    from statsmodels.stats.weightstats import DescrStatsW
 
     # Whole numbers, whose sums are exact, so that equal sums are equal.
     units = np.rint(sample * 10**DECIMALS)
@@ -62,7 +72,7 @@ def one_sample(values: Sequence[float] | np.ndarray) -> OneSample:
     ).pvalue
     if np.ptp(sample) == 0:
         return OneSample(n, mean, 0.0, (mean, mean), float(p))
-    low, high = DescrStatsW(sample).tconfint_mean(alpha=0.05)
+    low, high = weightstats.DescrStatsW(sample).tconfint_mean(alpha=0.05)
     return OneSample(n, mean, float(sample.std(ddof=1)), (float(low), float(high)), float(p))
 
 
@@ -98,13 +108,12 @@ def paired(
             probability_of_improvement_interval=None,
             equivalence_p=None,
         )
-    from statsmodels.stats.weightstats import ttost_paired
 
     if differences.sd == 0:
         # A t test needs some spread; the limit of ever less of it is certainty.
         equivalence_p = 0.0 if abs(differences.mean) < margin else 1.0
     else:
-        equivalence_p = float(ttost_paired(np.asarray(variant), np.asarray(baseline), -margin, margin)[0])
+        equivalence_p = float(weightstats.ttost_paired(np.asarray(variant), np.asarray(baseline), -margin, margin)[0])
     larger, smaller = (baseline, variant) if lower_is_better else (variant, baseline)
     probability_of_improvement, interval = _probability_of_improvement(larger, smaller)
     return Paired(
@@ -117,8 +126,6 @@ def paired(
 
 def _probability_of_improvement(a: Sequence[float], b: Sequence[float]) -> tuple[float, tuple[float, float]]:
     """P(a > b) + P(a = b) / 2 for new, independent runs, and its 95 % interval."""
-    from scipy import stats
-    from statsmodels.stats.proportion import proportion_confint
 
     n = len(a)
     # Of this test, the statistic alone: how many of the n * n pairs of runs a wins.
@@ -126,7 +133,7 @@ def _probability_of_improvement(a: Sequence[float], b: Sequence[float]) -> tuple
     # As if these were n pairs of separate runs, whose share of wins varies more: simulated with 5 to 20 seeds, it
     # covers 96 to 99 %. Brunner-Munzel's interval covers as little as 82 % where runs hardly overlap, and there is
     # none where they do not overlap at all.
-    low, high = proportion_confint(share * n, n, method="wilson")
+    low, high = proportion.proportion_confint(share * n, n, method="wilson")
     return share, (float(low), float(high))
 
 
@@ -189,7 +196,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """p values adjusted over all of them (Holm 1979). One that is None stays None, and counts as 1."""
     if not p_values:
         return []
-    from statsmodels.stats.multitest import multipletests
 
-    adjusted = multipletests([1.0 if p is None else p for p in p_values], method="holm")[1]
+    adjusted = multitest.multipletests([1.0 if p is None else p for p in p_values], method="holm")[1]
     return [None if p is None else float(a) for p, a in zip(p_values, adjusted, strict=True)]

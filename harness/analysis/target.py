@@ -2,9 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+from harness.common.lazy import lazy_import
+
+if TYPE_CHECKING:
+    from scipy import stats
+else:
+    stats = lazy_import("scipy.stats")
+
 
 #: One-sided level of a verdict against a target.
 TARGET_ALPHA = 0.01
@@ -38,7 +46,6 @@ def against_target(values: Sequence[float], target: float, *, lower_is_better: b
     if n < 2:
         return AgainstTarget(n, mean, None, None, None, "not enough runs for a verdict")
     # Here, and not at the top: importing it takes seconds, and one run shows its result without it.
-    from scipy import stats
 
     sd = float(sample.std(ddof=1))
     if sd == 0:

@@ -1,5 +1,6 @@
 """The options that several sub-commands share, and how they show their documents."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,14 @@ import typer
 from typer.core import TyperCommand
 
 from harness.common.errors import BadInput
+from harness.common.lazy import lazy_import
 from harness.experiment import questions
 
 if TYPE_CHECKING:
     from harness.analysis.report import Report
+    from harness.reporting import text as reporting_text
+else:
+    reporting_text = lazy_import("harness.reporting.text")
 
 
 class ListsExperiments(TyperCommand):
@@ -60,8 +65,6 @@ Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, or `auto`: 
 def show(document: dict[str, Any], as_json: bool, printer: Callable[[dict[str, Any]], None]) -> None:
     """Print a document as JSON, or let the printer show it."""
     if as_json:
-        import json
-
         # Not through rich: it would wrap the document at the width of the terminal.
         sys.stdout.write(json.dumps(document, indent=1) + "\n")
     else:
@@ -70,12 +73,11 @@ def show(document: dict[str, Any], as_json: bool, printer: Callable[[dict[str, A
 
 def show_reports(reports: "list[Report]", as_json: bool) -> None:
     """One report by itself, several as a list."""
-    from harness.reporting.text import print_report, print_single
 
     def show_each(_: dict[str, Any]) -> None:
         for report in reports:
             alone = len(report.variants) == 1
-            (print_single if alone else print_report)(report)
+            (reporting_text.print_single if alone else reporting_text.print_report)(report)
 
     documents = [report.to_json() for report in reports]
     show(documents[0] if len(documents) == 1 else {"experiments": documents}, as_json, show_each)

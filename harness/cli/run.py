@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,8 +20,21 @@ from harness.cli.options import (
 )
 from harness.commands.execution import choose_recorder, in_the_terminal
 from harness.common.errors import BadInput
+from harness.common.lazy import lazy_import
+from harness.experiment import write_skeleton
 from harness.reporting.console import log, preview, print_runs
 from harness.tracking.recorder import MlflowRecorder
+
+if TYPE_CHECKING:
+    from harness.commands import compare as comparison
+    from harness.commands import run as commands_run
+    from harness.commands import spec_list
+    from harness.commands import sync as commands_sync
+else:
+    comparison = lazy_import("harness.commands.compare")
+    commands_run = lazy_import("harness.commands.run")
+    spec_list = lazy_import("harness.commands.spec_list")
+    commands_sync = lazy_import("harness.commands.sync")
 
 
 def run(
@@ -81,7 +94,6 @@ def run(
         raise BadInput("Give either experiments (`harness run ablate_bn`) or a list of runs (`--specs specs.json`).")
     if specs:
         _refuse_all_but(context, "--specs", "--cells", "--offline", "--workers", "--slurm", "--probe", "--json")
-        from harness.commands import spec_list
 
         execution = in_the_terminal(recorder, probe=probe, workers=workers, slurm=slurm)
         document = spec_list.train(specs, execution)
@@ -89,9 +101,8 @@ def run(
         if any(run["status"] == "diverged" for run in document["runs"]):
             raise typer.Exit(1)
         return
-    from harness.commands.run import Job, RunOptions
 
-    options = RunOptions(
+    options = commands_run.RunOptions(
         experiments=experiments or [],
         budget=budget,
         recipe=recipe,
@@ -108,7 +119,7 @@ def run(
         slurm=slurm,
         fresh=fresh,
     )
-    job = Job(options, recorder)
+    job = commands_run.Job(options, recorder)
     if dry_run:
         show(job.preview(), json, preview)
         return
@@ -156,10 +167,8 @@ def compare(
     harness compare 492363e0 a994170c
     ```
     """
-    from harness.commands import compare as comparison
-    from harness.commands.run import RunOptions
 
-    options = RunOptions(
+    options = commands_run.RunOptions(
         experiments=what,
         budget=budget,
         recipe=recipe,
@@ -181,7 +190,6 @@ def new(name: Annotated[str, typer.Argument(help="A Python name, as in `ablate_i
     harness new ablate_initializer
     ```
     """
-    from harness.experiment import write_skeleton
 
     file = write_skeleton(name)
     log.print(f"{file} is written. Say in it what you predict, name the variants, and: harness run {name}")
@@ -212,10 +220,8 @@ def plan(
     harness sync bundles                                      # here
     ```
     """
-    from harness.commands import spec_list
-    from harness.commands.run import Job, RunOptions
 
-    options = RunOptions(
+    options = commands_run.RunOptions(
         experiments=experiments,
         budget=budget,
         recipe=recipe,
@@ -227,7 +233,7 @@ def plan(
         changes=changes_of(setting),
         retune=retune,
     )
-    count = spec_list.write(out, Job(options, MlflowRecorder()).planned())
+    count = spec_list.write(out, commands_run.Job(options, MlflowRecorder()).planned())
     train = shlex.join(["harness", "run", "--specs", str(out), "--offline", "DIR"])
     then = f"Train them with `{train}`." if count else "All of them are done here."
     log.print(f"{out}: {count} runs. {then}", soft_wrap=True)
@@ -246,10 +252,8 @@ def sync(
     harness sync bundles --json | jq '.bundles[] | select(.status == "refused")'
     ```
     """
-    from harness.commands.sync import print_sync
-    from harness.commands.sync import sync as import_bundles
 
-    document = import_bundles(directory)
-    show(document, json, print_sync)
+    document = commands_sync.sync(directory)
+    show(document, json, commands_sync.print_sync)
     if any(row["status"] == "refused" for row in [*document["bundles"], *document["searches"]]):
         raise typer.Exit(1)

@@ -1,14 +1,29 @@
 """`harness search`, `anytime`, `worker`: searches for a better recipe, and the workers that train."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.options import Data, Engine, Json, Offline, Precision, Slurm, show, show_reports
 from harness.commands.execution import choose_recorder
 from harness.common.errors import BadInput
+from harness.common.lazy import lazy_import
+from harness.plan import parse_seeds
+from harness.recipes import new_name
 from harness.reporting.console import log
+
+if TYPE_CHECKING:
+    from harness.commands import search as commands_search
+    from harness.commands import worker as commands_worker
+    from harness.execute import work_queue
+    from harness.reporting import publish, search_report
+else:
+    commands_search = lazy_import("harness.commands.search")
+    commands_worker = lazy_import("harness.commands.worker")
+    work_queue = lazy_import("harness.execute.work_queue")
+    publish = lazy_import("harness.reporting.publish")
+    search_report = lazy_import("harness.reporting.search_report")
 
 
 def search(
@@ -46,11 +61,6 @@ def search(
     harness search --trials 100 --budget full --engine jax --offline bundles
     ```
     """
-    from harness.commands.search import SearchJob, SearchOptions
-    from harness.execute.work_queue import explained
-    from harness.plan import parse_seeds
-    from harness.recipes import new_name
-    from harness.reporting.search_report import print_search
 
     recorder = choose_recorder(offline)
     fresh_seeds = parse_seeds(seeds)
@@ -60,7 +70,7 @@ def search(
         raise BadInput(f"--save {save} goes with --confirm: only a confirmed recipe is saved.")
     if save:
         new_name(save)
-    options = SearchOptions(
+    options = commands_search.SearchOptions(
         search=search,
         trials=trials,
         budget=budget,
@@ -75,8 +85,8 @@ def search(
         slurm=slurm,
     )
     try:
-        with explained():
-            job = SearchJob(options, recorder)
+        with work_queue.explained():
+            job = commands_search.SearchJob(options, recorder)
             if confirm:
                 report = job.confirm(fresh_seeds, to)
                 show_reports([report], json)
@@ -84,7 +94,7 @@ def search(
                     log.print(f"Saved as {job.save(save, report)}: make baseline RECIPE={save}", soft_wrap=True)
             else:
                 job.run()
-                show(job.publish(to), json, print_search)
+                show(job.publish(to), json, search_report.print_search)
     except KeyboardInterrupt:
         log.print("Stopped. What is finished is kept: the same command goes on from there.")
         raise
@@ -105,10 +115,8 @@ def anytime(
     harness anytime results/*/search.json --to results
     ```
     """
-    from harness.reporting.publish import publish_anytime
-    from harness.reporting.search_report import print_anytime
 
-    show(publish_anytime(searches, to), json, print_anytime)
+    show(publish.publish_anytime(searches, to), json, search_report.print_anytime)
 
 
 def worker(
@@ -126,6 +134,5 @@ def worker(
         harness worker "search fast quick cifar10"
     ```
     """
-    from harness.commands.worker import work
 
-    work(studies, probe=probe)
+    commands_worker.work(studies, probe=probe)

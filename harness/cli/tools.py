@@ -1,12 +1,25 @@
 """`harness data`, `show`, `predict`, `bench`, `ui`, `dashboard`: looking at things."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.options import Data, Engine, Json, Setting, changes_of
 from harness.cli.options import show as print_document
+from harness.common.lazy import lazy_import
+
+if TYPE_CHECKING:
+    from harness.commands import describe as inspection
+    from harness.commands import predict as prediction
+    from harness.commands import serve
+    from harness.commands.bench import bench as benchmark
+else:
+    benchmark = lazy_import("harness.commands.bench.bench")
+    inspection = lazy_import("harness.commands.describe")
+    prediction = lazy_import("harness.commands.predict")
+    serve = lazy_import("harness.commands.serve")
+
 
 Port = Annotated[int, typer.Option(min=1, max=65535, help="On this machine only (127.0.0.1).")]
 
@@ -24,7 +37,6 @@ def data(
     harness data --picture samples.png
     ```
     """
-    from harness.commands import describe as inspection
 
     print_document(inspection.describe_data(data, picture), json, inspection.print_data)
 
@@ -42,7 +54,6 @@ def show(
     harness show --set normalization=none --set activation=sigmoid
     ```
     """
-    from harness.commands import describe as inspection
 
     document = inspection.describe_network(recipe, changes_of(setting), picture)
     print_document(document, json, inspection.print_network)
@@ -60,7 +71,6 @@ def predict(
     harness predict cat.jpg --run 3f9a
     ```
     """
-    from harness.commands import predict as prediction
 
     print_document(prediction.predict(images, run), json, prediction.print_predictions)
 
@@ -82,9 +92,8 @@ def bench(
     harness bench --engine jax --batch-size 512
     ```
     """
-    from harness.commands.bench import bench
 
-    print_document(bench.run(rounds, engine, batch_size, images), json, bench.print_bench)
+    print_document(benchmark.run(rounds, engine, batch_size, images), json, benchmark.print_bench)
 
 
 def ui(port: Port = 5000) -> None:
@@ -95,9 +104,8 @@ def ui(port: Port = 5000) -> None:
     harness ui --port 5001
     ```
     """
-    from harness.commands.serve import serve
 
-    serve(port)
+    serve.serve(port)
 
 
 def dashboard(port: Port = 8080) -> None:
@@ -108,6 +116,5 @@ def dashboard(port: Port = 8080) -> None:
     harness dashboard --port 8081
     ```
     """
-    from harness.commands.serve import serve_dashboard
 
-    serve_dashboard(port)
+    serve.serve_dashboard(port)

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from harness import recipes
 from harness.common.errors import BadInput
+from harness.common.lazy import lazy_import
 from harness.common.paths import mlruns
 from harness.config import change
 from harness.data import how_to_get_cifar10, load
@@ -17,6 +18,12 @@ from harness.reporting.console import log, out
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from harness.engine import network as cnn
+    from harness.reporting import run_figures
+else:
+    cnn = lazy_import("harness.engine.network")
+    run_figures = lazy_import("harness.reporting.run_figures")
+
 
 def describe_data(which: str | None, picture: Path | None) -> dict[str, Any]:
     """Which data set is here, and what is in it; draws ten samples of each class.
@@ -24,11 +31,10 @@ def describe_data(which: str | None, picture: Path | None) -> dict[str, Any]:
     The picture goes to `picture`, or to mlruns/data-<name>.png.
     """
     # Only now: matplotlib takes seconds to import.
-    from harness.reporting.run_figures import sample_figure
 
     dataset = load(which)
     picture = picture or mlruns() / f"data-{dataset.name}.png"
-    _save(sample_figure(dataset), picture)
+    _save(run_figures.sample_figure(dataset), picture)
     classes = range(len(dataset.class_names))
     return {
         "name": dataset.name,
@@ -76,10 +82,9 @@ def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None)
     """
     network, resolved = change(*recipes.recipe_called(recipe), changes)
     import_keras(default_engine())
-    from harness.engine.network import build, forward_flops, training_flops
 
-    model = build(network, resolved)
-    flops = forward_flops(model)
+    model = cnn.build(network, resolved)
+    flops = cnn.forward_flops(model)
     layers = [
         {
             "name": layer.name,
@@ -92,15 +97,14 @@ def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None)
         for layer in model.layers
     ]
     picture = picture or mlruns() / "network.png"
-    from harness.reporting.run_figures import network_figure
 
-    _save(network_figure(layers), picture)
+    _save(run_figures.network_figure(layers), picture)
     return {
         "layers": layers,
         "parameters": model.count_params(),
         "trainable_parameters": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
         "forward_flops_per_image": sum(flops.values()),
-        "training_flops_per_image": training_flops(model),
+        "training_flops_per_image": cnn.training_flops(model),
         "picture": str(picture),
     }
 

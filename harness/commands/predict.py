@@ -1,16 +1,23 @@
 """`harness predict`: classify image files with a trained run."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.table import Table
 
 from harness import tracking
 from harness.common.errors import BadInput
+from harness.common.lazy import lazy_import
 from harness.engine.backend import default_engine, import_keras
 from harness.reporting.console import out
 from harness.runs.folder import Result, RunFolder, all_runs
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageOps
+else:
+    Image = lazy_import("PIL.Image")
+    ImageOps = lazy_import("PIL.ImageOps")
 
 
 def predict(images: list[Path], run: str | None) -> dict[str, Any]:
@@ -48,7 +55,6 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
 
 def read_image(path: Path) -> np.ndarray:
     """An image file as float32 [32, 32, 3] of 0-255. Raises BadInput when it is none."""
-    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:

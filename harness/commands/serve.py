@@ -4,10 +4,17 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import tracking
 from harness.common.errors import HarnessError
+from harness.common.lazy import lazy_import
 from harness.reporting.console import log
+
+if TYPE_CHECKING:
+    from harness.execute import work_queue as queue
+else:
+    queue = lazy_import("harness.execute.work_queue")
 
 
 def serve(port: int) -> None:
@@ -29,7 +36,6 @@ def serve(port: int) -> None:
 
 def serve_dashboard(port: int) -> None:
     """Become the Optuna dashboard on 127.0.0.1."""
-    from harness.execute import work_queue as queue
 
     _see_that_it_is_free(port, "dashboard")
     # Makes the tables where there are none yet: the dashboard would fail on an empty database.

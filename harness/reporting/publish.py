@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.report import Report, RunRow, plain
 from harness.common import paths
 from harness.common.files import write_atomically
+from harness.common.lazy import lazy_import
 from harness.reporting import curves, forest
 from harness.reporting.sentences import findings
 from harness.reporting.tables import flat
@@ -20,6 +21,13 @@ from harness.tracking.mlflow_report import LONGEST_NOTE, log_report
 
 if TYPE_CHECKING:
     import optuna
+
+    from harness.reporting import search_figures, search_report
+    from harness.search import anytime
+else:
+    search_figures = lazy_import("harness.reporting.search_figures")
+    search_report = lazy_import("harness.reporting.search_report")
+    anytime = lazy_import("harness.search.anytime")
 
 #: What makes a report this one and no other: one with the same, but of more seeds, takes its place in MLflow.
 IDENTITY = ("experiment", "recipe", "budget", "changes", "data", "split", "precision", "engine")
@@ -124,15 +132,13 @@ def _link(run: RunRow) -> str:
 def publish_search(document: dict[str, Any], study: "optuna.Study", to: Path | None) -> None:
     """Write a search to a folder in `to` (None: mlruns/reports) and log it; the document then says where it is."""
     # Only now: Optuna and plotly take seconds to import, and the report of an experiment needs neither.
-    from harness.reporting.search_figures import draw_search
-    from harness.reporting.search_report import markdown as search_markdown
 
     folder = folder_for(to, document["study"])
-    figures = draw_search(study, document["importances"], folder)
+    figures = search_figures.draw_search(study, document["importances"], folder)
     for name, text in {
         "search.json": json.dumps(plain(document), indent=1, allow_nan=False) + "\n",
         "trials.csv": study.trials_dataframe().to_csv(index=False),
-        "README.md": search_markdown(document, figures),
+        "README.md": search_report.markdown(document, figures),
     }.items():
         write_atomically(folder / name, text.encode())
     document["folder"] = str(folder)
@@ -140,19 +146,17 @@ def publish_search(document: dict[str, Any], study: "optuna.Study", to: Path | N
     found = {name: document[name] for name in numbers if document[name] is not None}
     found["trials"] = len(document["trials"])
     identity = {"kind": "search", "study": study.study_name}
-    text = search_markdown(document, [])[:LONGEST_NOTE]
+    text = search_report.markdown(document, [])[:LONGEST_NOTE]
     document["url"] = log_report(document["data"], f"search: {study.study_name}", identity, text, found, folder)
 
 
 def publish_anytime(searches: Sequence[Path], to: Path) -> dict[str, Any]:
     """The comparison of some searches (harness.search.anytime), with anytime.csv, .json and .png in a folder."""
-    from harness.reporting.search_figures import anytime_figure
-    from harness.search.anytime import anytime
 
-    document, table = anytime(searches)
+    document, table = anytime.anytime(searches)
     document["folder"] = str(to)
     image = io.BytesIO()
-    anytime_figure(document, table).savefig(image, format="png", dpi=120)
+    search_figures.anytime_figure(document, table).savefig(image, format="png", dpi=120)
     write_atomically(to / "anytime.csv", table.to_csv(index=False).encode())
     write_atomically(to / "anytime.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
     write_atomically(to / "anytime.png", image.getvalue())

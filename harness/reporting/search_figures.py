@@ -2,11 +2,21 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import pandas as pd
 from matplotlib.figure import Figure
+
+from harness.common.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import matplotlib
+    from matplotlib import pyplot
+else:
+    matplotlib = lazy_import("matplotlib")
+    pyplot = lazy_import("matplotlib.pyplot")
+
 
 #: File name -> the function of that name in optuna.visualization and in optuna.visualization.matplotlib.
 FIGURES = {
@@ -34,10 +44,8 @@ CAPTIONS = {
 
 def draw_search(study: optuna.Study, importances: dict[str, float], folder: Path) -> list[str]:
     """Draw what the trials allow into a folder; returns the names of the pictures."""
-    import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
 
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []

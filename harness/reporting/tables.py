@@ -18,10 +18,13 @@ from harness.analysis.report import (
     TunedVariant,
     VariantRow,
 )
+from harness.common.lazy import lazy_import
 from harness.metrics import INSIDE
 
 if TYPE_CHECKING:
     import pandas as pd
+else:
+    pd = lazy_import("pandas")
 
 MEANING = {
     "same recipe": "every variant under the one recipe",
@@ -65,7 +68,6 @@ def verdict(compared: Compared) -> str:
 
 def flat(report: Report) -> "pd.DataFrame":
     """One row per variant and phase with everything that is known of it; each row says what it was measured on."""
-    import pandas as pd
 
     about = ("experiment", "recipe", "budget", "data", "split", "train_images", "eval_images", "precision")
     context = {name: getattr(report, name) for name in about}
