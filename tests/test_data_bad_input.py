@@ -26,7 +26,7 @@ from harness import data
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.data.dataset import Decoded
-from harness.data.validate import validate
+from harness.data.loader import validate
 
 pytest_plugins = "data_fixtures"
 pytestmark = pytest.mark.usefixtures("isolated", "small_counts")

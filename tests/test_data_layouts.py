@@ -25,11 +25,11 @@ from hypothesis import strategies as st
 
 from harness import data
 from harness.common.errors import BadInput
-from harness.data import known
+from harness.data import dataset as known
 from harness.data.dataset import Decoded, fingerprint
 from harness.data.layouts import recognise
 from harness.data.layouts.pickled import RestrictedUnpickler, read_batch
-from harness.data.layouts.picture import decode_picture
+from harness.data.layouts.source import decode_picture
 
 pytest_plugins = "data_fixtures"
 

@@ -8,8 +8,7 @@ from conftest import SMALL_RECIPE, small_config
 
 from harness.config import Network, Recipe
 from harness.data import Split
-from harness.engine.backend import import_keras
-from harness.engine.factory import open_engine
+from harness.engine.backend import import_keras, open_engine
 from harness.recipes import RECIPES
 
 import_keras("tensorflow")
@@ -17,16 +16,17 @@ import_keras("tensorflow")
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from harness.engine.dropout import TracedDropout  # noqa: E402
+from harness.engine.layers import FirstMaxPooling2D, TracedDropout  # noqa: E402
 from harness.engine.loop import weights_sha256  # noqa: E402
-from harness.engine.muon import (  # noqa: E402
+from harness.engine.network import build, forward_flops, pixel_statistics, training_flops  # noqa: E402
+from harness.engine.optimizers import (  # noqa: E402  # noqa: E402
     Muon,
+    Told,
+    build_optimizer,
     orthogonalize,
     orthogonalize_together,
+    told,
 )
-from harness.engine.network import build, forward_flops, pixel_statistics, training_flops  # noqa: E402
-from harness.engine.optimizers import Told, build_optimizer, told  # noqa: E402
-from harness.engine.pooling import FirstMaxPooling2D  # noqa: E402
 from harness.engine.tensorflow.batch_norm import FusedBatchNormalization  # noqa: E402
 from harness.engine.tensorflow.engine import TensorFlowEngine  # noqa: E402
 from harness.engine.tensorflow.engine import _program as programs  # noqa: E402

@@ -9,8 +9,7 @@ from conftest import SMALL_RECIPE, small_config
 
 from harness.config import Network
 from harness.data import Split
-from harness.engine.backend import import_keras
-from harness.engine.factory import open_engine
+from harness.engine.backend import import_keras, open_engine
 from harness.engine.protocol import State
 
 import_keras("tensorflow")

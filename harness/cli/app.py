@@ -10,8 +10,7 @@ from rich.text import Text
 import harness
 from harness.cli import run, search, tools
 from harness.cli.options import ListsExperiments
-from harness.common import paths
-from harness.common import signals as interrupts
+from harness.common import paths, signals
 from harness.common.errors import BadInput, HarnessError
 from harness.engine.backend import ENGINES
 from harness.reporting.console import log
@@ -59,7 +58,7 @@ def options(
 
 def main() -> None:
     """The console script. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    interrupts.install()
+    signals.install()
     # Keras has more backends than there are engines here, and the variable may be set for another program.
     if os.environ.get("KERAS_BACKEND") not in ENGINES:
         os.environ.pop("KERAS_BACKEND", None)

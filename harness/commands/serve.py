@@ -12,9 +12,9 @@ from harness.common.lazy import lazy_import
 from harness.reporting.console import log
 
 if TYPE_CHECKING:
-    from harness.execute import work_queue as queue
+    from harness.execute import work_queue
 else:
-    queue = lazy_import("harness.execute.work_queue")
+    work_queue = lazy_import("harness.execute.work_queue")
 
 
 def serve(port: int) -> None:
@@ -39,9 +39,9 @@ def serve_dashboard(port: int) -> None:
 
     _see_that_it_is_free(port, "dashboard")
     # Makes the tables where there are none yet: the dashboard would fail on an empty database.
-    queue.known_studies()
+    work_queue.known_studies()
     log.print(f"Optuna dashboard at http://127.0.0.1:{port} (Ctrl-C ends it)")
-    command = [str(Path(sys.executable).with_name("optuna-dashboard")), queue.storage_url()]
+    command = [str(Path(sys.executable).with_name("optuna-dashboard")), work_queue.storage_url()]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     os.execve(command[0], command, dict(os.environ))
 

@@ -13,7 +13,7 @@ from harness.runs.folder import Result
 from harness.runs.spec import RunSpec
 from harness.search.objective import join_search
 from harness.search.study import recorded_config
-from harness.tracking.mlflow_trial import tell_trial
+from harness.tracking.mlflow_report import tell_trial
 from harness.tracking.recorder import MlflowRecorder
 
 

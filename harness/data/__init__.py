@@ -7,10 +7,9 @@ Importing this package imports no decoder, no HTTP client and no plotting librar
 """
 
 from harness.data.dataset import CIFAR10_CLASSES, Dataset
-from harness.data.loader import load
+from harness.data.loader import how_to_get_cifar10, load
 from harness.data.sklearn_digits import digits
 from harness.data.splits import Split, split, subset
-from harness.data.ways import how_to_get_cifar10
 
 __all__ = [
     "CIFAR10_CLASSES",

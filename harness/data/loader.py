@@ -1,20 +1,26 @@
 """From "which data?" to a `Dataset`: find, decode or take from the cache, check, name."""
 
 import logging
+import os
+from pathlib import Path
 
 import numpy as np
 
+from harness.common import paths
 from harness.common.errors import BadInput
-from harness.data import known, layouts
 from harness.data.cache import cached
-from harness.data.dataset import Dataset, fingerprint
-from harness.data.download import Unavailable
+from harness.data.dataset import IMAGE_SHAPE, Dataset, Decoded, Images, Labels, fingerprint, name_of
+from harness.data.download import Unavailable, url
 from harness.data.download import download as download_archive
-from harness.data.find import find, places
-from harness.data.layouts.source import Source, reading
+from harness.data.download import folder as download_folder
+from harness.data.layouts import recognise
+from harness.data.layouts.official import BINARY
+from harness.data.layouts.source import ANOTHER_COPY, Source, reading
 from harness.data.sklearn_digits import digits
-from harness.data.validate import validate
-from harness.data.ways import how_to_get_cifar10
+
+TRAIN_IMAGES = 50_000
+TEST_IMAGES = 10_000
+
 
 log = logging.getLogger("harness")
 
@@ -40,7 +46,7 @@ def load(which: str | None = None, *, allow_digits: bool = False, download: bool
     source = find()
     if source is None and download:
         try:
-            source = layouts.recognise(download_archive())
+            source = recognise(download_archive())
         except Unavailable as error:
             reason = str(error)
     if source is not None:
@@ -65,7 +71,7 @@ def _decode(source: Source) -> Dataset:
     validate(decoded, source.path)
     content = fingerprint(*decoded[:4])
     return Dataset(
-        name=known.name_of(decoded, content),
+        name=name_of(decoded, content),
         fingerprint=content,
         source=str(source.path),
         layout=source.layout,
@@ -75,3 +81,81 @@ def _decode(source: Source) -> Dataset:
         test_images=decoded.test_images,
         test_labels=decoded.test_labels.astype(np.int32),
     )
+
+
+def validate(decoded: Decoded, where: Path) -> None:
+    """Raise BadInput, naming `where`, unless counts, shapes, labels and classes are those of CIFAR-10."""
+    _validate_part("training", decoded.train_images, decoded.train_labels, TRAIN_IMAGES, decoded, where)
+    _validate_part("test", decoded.test_images, decoded.test_labels, TEST_IMAGES, decoded, where)
+
+
+def _validate_part(part: str, images: Images, labels: Labels, expected: int, decoded: Decoded, where: Path) -> None:
+    if images.shape[1:] != IMAGE_SHAPE or images.dtype != np.uint8:
+        raise BadInput(
+            f"{where}: the {part} images have the wrong shape, {images.dtype} {list(images.shape[1:])} instead of "
+            f"uint8 {list(IMAGE_SHAPE)}. {ANOTHER_COPY}"
+        )
+    outside = np.flatnonzero((labels < 0) | (labels >= len(decoded.class_names)))
+    if outside.size:
+        raise BadInput(
+            f"{where}: {part} image {outside[0]:,} has the label {labels[outside[0]]}; the labels of CIFAR-10 are "
+            f"0 to 9. {ANOTHER_COPY}"
+        )
+    counts = np.bincount(labels.astype(np.int64), minlength=len(decoded.class_names))
+    missing = [name for name, count in zip(decoded.class_names, counts, strict=True) if count == 0]
+    if missing and len(labels):
+        raise BadInput(
+            f"{where}: the {part} set has no image of the class {', '.join(missing)} ({len(labels):,} images in all). "
+            f"{ANOTHER_COPY}"
+        )
+    if len(labels) != expected or len(images) != expected:
+        raise BadInput(f"{where}: the {part} set has {len(images):,} images, CIFAR-10 has {expected:,}. {ANOTHER_COPY}")
+
+
+def how_to_get_cifar10() -> str:
+    """One paragraph: every way to get CIFAR-10 onto this machine."""
+    return (
+        f"Ways to get CIFAR-10: connect this machine to the network and run the same command again, which downloads "
+        f"{url()} (162 MB; $CIFAR10_URL names a mirror); or fetch {BINARY.archive} on another machine and put it, "
+        f"packed or unpacked, into ./data; or point $CIFAR10_DIR at a copy you have, in any of the layouts "
+        f"official binary, official python, Hugging Face parquet (plain_text/*.parquet), or a folder tree "
+        f"train/<class>/*.png and test/<class>/*.png."
+    )
+
+
+def places() -> tuple[Path, ...]:
+    """The folders looked in, in order, where `$CIFAR10_DIR` is not set."""
+    here = Path.cwd() / "data"
+    return (here, here / "cifar10", paths.PROJECT.parent / "shared" / "data" / "cifar10", download_folder())
+
+
+def find() -> Source | None:
+    """The data set in `$CIFAR10_DIR`, or where that is not set, the first in `places()`; None without any.
+
+    Raises BadInput where `$CIFAR10_DIR` is set and holds nothing that is recognised: the user meant that one.
+    """
+    chosen = os.environ.get("CIFAR10_DIR")
+    if chosen:
+        return _insist(Path(chosen).expanduser().absolute())
+    for place in places():
+        with reading(place):
+            there = place.is_dir()
+        source = recognise(place) if there else None
+        if source is not None:
+            return source
+    return None
+
+
+def _insist(place: Path) -> Source:
+    with reading(place):
+        there = place.exists()
+    if not there:
+        raise BadInput(f"$CIFAR10_DIR is {place}, which does not exist. Correct it, or unset it to look elsewhere.")
+    source = recognise(place)
+    if source is None:
+        raise BadInput(
+            f"$CIFAR10_DIR is {place}, where no CIFAR-10 is recognised: expected are data_batch_1.bin ... or "
+            f"data_batch_1 ..., one of the official archives under its own name, train-*.parquet, or "
+            f"train/<class>/*.png. Correct it, or unset it to look elsewhere."
+        )
+    return source

@@ -7,9 +7,23 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError, first_line
+from harness.common.lazy import lazy_import
+from harness.config import RunConfig
+from harness.data import Split
+from harness.engine.protocol import Engine
+
+if TYPE_CHECKING:
+    from harness.engine.jax import engine as jax_engine
+    from harness.engine.tensorflow import engine as tensorflow_engine
+else:
+    # Each imports its framework, and Keras takes one framework per process.
+    jax_engine = lazy_import("harness.engine.jax.engine")
+    tensorflow_engine = lazy_import("harness.engine.tensorflow.engine")
+
 
 #: The engines; each is named after the framework that it computes with.
 ENGINES = ("tensorflow", "jax")
@@ -134,3 +148,11 @@ def _quietly(hidden: tuple[str, ...]) -> Iterator[None]:
                 del sys.modules[name]
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def open_engine(config: RunConfig, split: Split) -> Engine:
+    """The engine that a configuration names, for a split. Raises BadInput where there is no such engine."""
+    import_keras(config.engine)
+    if config.engine == "jax":
+        return jax_engine.JaxEngine(config, split)
+    return tensorflow_engine.TensorFlowEngine(config, split)

@@ -11,7 +11,7 @@ import numpy as np
 from harness.common.errors import HarnessError
 from harness.config import RunConfig
 from harness.data import Dataset
-from harness.engine.factory import open_engine
+from harness.engine.backend import open_engine
 from harness.engine.loop import Callback, train
 from harness.execute.import_bundle import tell_mlflow
 from harness.plan import images_of

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from harness.common.errors import HarnessError, first_line
 from harness.runs.folder import all_runs
 from harness.search.study import StudyConfig, open_search, recorded_config
-from harness.tracking.mlflow_trial import tag_trial
+from harness.tracking.mlflow_report import tag_trial
 
 
 def take_in_searches(database: Path) -> list[dict[str, Any]]:

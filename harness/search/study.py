@@ -11,7 +11,7 @@ from harness import plan
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.data import Dataset
-from harness.execute import work_queue as queue
+from harness.execute import work_queue
 from harness.experiment import BASELINE
 from harness.plan import Settings
 from harness.recipes import recipe_called
@@ -70,7 +70,7 @@ def study_config_of(name: str, search: Search, dataset: Dataset, settings: Setti
 
 def study_name(study_config: StudyConfig, suffix: str = "") -> str:
     """The name of the study in the database: the queue's and the dashboard's."""
-    engine = queue.suffix(study_config.engine)
+    engine = work_queue.suffix(study_config.engine)
     return " ".join(
         filter(
             None, [study_config.search, study_config.recipe, study_config.budget, study_config.data, suffix, *engine]
@@ -80,7 +80,7 @@ def study_name(study_config: StudyConfig, suffix: str = "") -> str:
 
 def open_search(name: str, study_config: StudyConfig) -> optuna.Study:
     """The study of that name under these settings, made if need be. Raises BadInput when it has others."""
-    study = queue.open_study(name)
+    study = work_queue.open_study(name)
     with filelock.FileLock(paths.mlruns() / "optuna.lock"):
         if "study_config" not in study.user_attrs:
             study.set_user_attr("study_config", dataclasses.asdict(study_config))
@@ -132,8 +132,8 @@ def plan_trials(study: optuna.Study, search: Search, study_config: StudyConfig, 
     with filelock.FileLock(paths.mlruns() / "optuna.lock"):
         latest = {t.user_attrs["slot"]: t for t in study.get_trials(deepcopy=False) if "slot" in t.user_attrs}
         for trial in latest.values():
-            if queue.is_cut_off(trial):
-                queue.again(study, trial)
+            if work_queue.is_cut_off(trial):
+                work_queue.again(study, trial)
         _, recipe = recipe_called(study_config.recipe)
         for slot in range(len(latest), total):
             baseline = parameters_of(search.space, recipe) if slot == 0 else {}

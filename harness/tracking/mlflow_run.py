@@ -16,13 +16,11 @@ from typing import Any
 import numpy as np
 
 from harness.common.lazy import lazy_import
-from harness.common.process import signs_of_life
+from harness.common.process import is_alive, signs_of_life
 from harness.common.signals import deferred
 from harness.metrics import FINAL, INSIDE, PER_EPOCH
 from harness.runs.folder import History, Result, RunFolder
-from harness.tracking.dead_runs import mark_dead_runs
-from harness.tracking.mlflow_ids import remember
-from harness.tracking.mlflow_store import choose_experiment, explained, import_mlflow, open_mlflow
+from harness.tracking.mlflow_store import choose_experiment, explained, import_mlflow, open_mlflow, remember
 
 keras = lazy_import("keras")
 
@@ -198,3 +196,14 @@ def _runs_of(client: Any, experiment_id: str, folder: RunFolder) -> list[Any]:
 
 def _readable(value: Any) -> str:
     return ", ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
+
+
+def mark_dead_runs(mlflow: Any) -> None:
+    """Set this harness's runs to KILLED whose process is dead."""
+    client = mlflow.MlflowClient()
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    # The tags name the harness's own runs: a server may hold other people's.
+    for run in client.search_runs(experiments, "attributes.status = 'RUNNING' and tags.run_key != ''"):
+        if not is_alive({"heartbeat": str(run.info.start_time / 1000)} | run.data.tags):
+            client.set_tag(run.info.run_id, "reason", "its process died")
+            client.set_terminated(run.info.run_id, "KILLED")

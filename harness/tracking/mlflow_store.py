@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -10,11 +11,13 @@ from typing import Any
 
 import filelock
 
-from harness import published as notebook
+from harness import published
 from harness.common import paths
 from harness.common.errors import HarnessError, first_line
+from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
 from harness.common.signals import deferred
+from harness.runs.folder import RunFolder
 
 entities = lazy_import("mlflow.entities")
 sqlalchemy_store = lazy_import("mlflow.store.tracking.sqlalchemy_store")
@@ -122,7 +125,7 @@ def choose_experiment(mlflow: Any, data: str) -> str:
                 f"{tracking_uri()})."
             )
         experiment_id = mlflow.set_experiment(data).experiment_id
-        if notebook.comparable(data):
+        if published.comparable(data):
             _import_published(mlflow, experiment_id)
     return experiment_id
 
@@ -137,12 +140,52 @@ def _import_published(mlflow: Any, experiment_id: str) -> None:
     run = known[0] if known else client.create_run(experiment_id, run_name="published", tags=tags)
     metrics = [
         entities.Metric(str(name), float(value), 0, int(row["epoch"]))
-        for _, row in notebook.curve().iterrows()
+        for _, row in published.curve().iterrows()
         for name, value in row.items()
         if name != "epoch" and value == value
     ]
     for name, value in {"accuracy": "test_accuracy", "cross_entropy": "test_loss"}.items():
-        metrics.append(entities.Metric(name, notebook.final()[value], 0, 0))
+        metrics.append(entities.Metric(name, published.final()[value], 0, 0))
     for start in range(0, len(metrics), 1000):  # as many as one request may carry
         client.log_batch(run.info.run_id, metrics=metrics[start : start + 1000])
     client.set_terminated(run.info.run_id)
+
+
+def _read(folder: RunFolder) -> dict[str, Any]:
+    try:
+        known = json.loads((folder.path / "mlflow.json").read_text())
+    # MLflow is asked again, then, and finds the run by its key.
+    except (FileNotFoundError, ValueError):
+        return {}
+    if has_no_database():
+        known.pop(tracking_uri(), None)
+    return known
+
+
+def remember(
+    folder: RunFolder, run_id: str, experiment_id: str, *, complete: bool, seconds: float | None = None
+) -> None:
+    """Keep the MLflow run of a folder at the present tracking URI, and how long the tracking took."""
+    here = {"run_id": run_id, "experiment_id": experiment_id, "complete": complete, "seconds": seconds}
+    write_atomically(folder.path / "mlflow.json", json.dumps(_read(folder) | {tracking_uri(): here}).encode())
+
+
+def run_id(folder: RunFolder) -> str:
+    """The MLflow run of a run folder at the present tracking URI; empty when there is none yet."""
+    return _read(folder).get(tracking_uri(), {}).get("run_id", "")
+
+
+def seconds(folder: RunFolder) -> float | None:
+    """How long the tracking of the run took, in the process that ended it; None while it has not ended."""
+    return _read(folder).get(tracking_uri(), {}).get("seconds")
+
+
+def run_url(folder: RunFolder) -> str:
+    """Where the MLflow UI shows the run; empty before it has one."""
+    known = _read(folder).get(tracking_uri(), {})
+    return ui_url(known["experiment_id"], known["run_id"]) if known else ""
+
+
+def is_tracked(folder: RunFolder) -> bool:
+    """Whether MLflow at the present tracking URI has been told all of a run, its end included."""
+    return _read(folder).get(tracking_uri(), {}).get("complete", False)

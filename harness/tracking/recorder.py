@@ -10,8 +10,8 @@ from harness.engine.loop import Callback
 from harness.runs.bundle import Bundle, is_sealed
 from harness.runs.folder import History, Result, RunFolder
 from harness.runs.spec import RunSpec
-from harness.tracking.mlflow_ids import is_tracked, run_id, run_url, seconds
 from harness.tracking.mlflow_run import Tracker, supersede
+from harness.tracking.mlflow_store import is_tracked, run_id, run_url, seconds
 
 
 class RunRecord(Callback, Protocol):

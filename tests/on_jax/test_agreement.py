@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from agreement import CONFIG, STEPS, WITH_DROPOUT, images
 
-from harness.engine.backend import import_keras
-from harness.engine.factory import open_engine
+from harness.engine.backend import import_keras, open_engine
 
 import_keras("jax")
 

@@ -18,8 +18,7 @@ from harness.common.errors import HarnessError
 from harness.config import Network, RunConfig
 from harness.data import Split
 from harness.engine import augment
-from harness.engine.backend import import_keras
-from harness.engine.factory import open_engine
+from harness.engine.backend import import_keras, open_engine
 from harness.engine.loop import weights_sha256
 
 import_keras("jax")
@@ -30,9 +29,9 @@ from harness.engine.jax.arguments import Steps, settings_of, steps_of, structure
 from harness.engine.jax.engine import JaxEngine  # noqa: E402
 from harness.engine.jax.engine import _program as programs  # noqa: E402
 from harness.engine.jax.program import Program, moved, scaled  # noqa: E402
+from harness.engine.layers import FirstMaxPooling2D  # noqa: E402
 from harness.engine.network import build, pixel_statistics  # noqa: E402
 from harness.engine.optimizers import build_optimizer  # noqa: E402
-from harness.engine.pooling import FirstMaxPooling2D  # noqa: E402
 
 
 def config_of(**changes: object) -> RunConfig:

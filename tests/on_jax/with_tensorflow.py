@@ -7,8 +7,7 @@ import numpy as np
 from agreement import CONFIG, STEPS, WITH_DROPOUT, images
 
 from harness.data import Split
-from harness.engine.backend import import_keras
-from harness.engine.factory import open_engine
+from harness.engine.backend import import_keras, open_engine
 
 
 def main(folder: Path) -> None:

@@ -27,7 +27,7 @@ from harness.commands.bench.document import USUAL_BATCH, Measurements, derive
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
-from harness.data.validate import TRAIN_IMAGES
+from harness.data.loader import TRAIN_IMAGES
 from harness.engine.backend import ENGINES
 from harness.engine.devices import sees_gpu
 from harness.recipes import named

@@ -20,9 +20,8 @@ from harness.commands.bench.child import Parent, peak_memory_gb
 from harness.commands.bench.document import USUAL_BATCH
 from harness.common.lazy import lazy_import
 from harness.config import Network, Precision, Recipe, RunConfig
-from harness.engine.backend import import_keras
+from harness.engine.backend import import_keras, open_engine
 from harness.engine.devices import resolve_precision
-from harness.engine.factory import open_engine
 from harness.recipes import FAST
 from harness.source_hash import source_hash
 

@@ -14,8 +14,24 @@ import numpy as np
 
 from harness.common.errors import BadInput
 from harness.data.dataset import Decoded, Images, Labels
-from harness.data.layouts import binary, pickled
+from harness.data.layouts import pickled
 from harness.data.layouts.source import ANOTHER_COPY, content_key
+
+RECORD_BYTES = 1 + 3 * 32 * 32
+
+
+def read_binary_batch(content: bytes, where: str) -> tuple[Images, Labels]:
+    """Images uint8 [n, 32, 32, 3] and labels uint8 [n]. Raises BadInput on a partial record."""
+    records, rest = divmod(len(content), RECORD_BYTES)
+    if rest:
+        raise BadInput(
+            f"{where} is truncated or damaged: {len(content):,} bytes, which is {records:,} images of "
+            f"{RECORD_BYTES:,} bytes and {rest:,} bytes of another. {ANOTHER_COPY}"
+        )
+    table = np.frombuffer(content, np.uint8).reshape(records, RECORD_BYTES)
+    images = table[:, 1:].reshape(records, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), table[:, 0]
+
 
 TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 TEST_BATCH = "test_batch"
@@ -46,7 +62,7 @@ BINARY = Version(
     archive_bytes=170_052_171,
     folder="cifar-10-batches-bin",
     suffix=".bin",
-    read=binary.read_batch,
+    read=read_binary_batch,
 )
 PYTHON = Version(
     layout="official python",

@@ -13,8 +13,7 @@ import numpy as np
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.data.dataset import IMAGE_SHAPE, Decoded, Images, Labels
-from harness.data.layouts.picture import decode_picture
-from harness.data.layouts.source import ANOTHER_COPY, content_key
+from harness.data.layouts.source import ANOTHER_COPY, content_key, decode_picture
 
 pa = lazy_import("pyarrow")
 pq = lazy_import("pyarrow.parquet")

@@ -9,8 +9,7 @@ import numpy as np
 
 from harness.common.errors import BadInput
 from harness.data.dataset import IMAGE_SHAPE, Decoded, Images, Labels
-from harness.data.layouts.picture import decode_picture
-from harness.data.layouts.source import ANOTHER_COPY
+from harness.data.layouts.source import ANOTHER_COPY, decode_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 PARTS = ("train", "test")

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from harness.engine.jax.program import cross_entropy
-from harness.engine.pooling import FirstMaxPooling2D
+from harness.engine.layers import FirstMaxPooling2D
 from harness.engine.probes import ProbedNetwork
 
 

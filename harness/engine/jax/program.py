@@ -14,11 +14,10 @@ import keras
 import numpy as np
 
 from harness.config import Recipe, RunConfig
-from harness.engine.dropout import TracedDropout
 from harness.engine.jax.arguments import Settings, Steps, Structure
+from harness.engine.layers import FirstMaxPooling2D, TracedDropout
 from harness.engine.network import CLASSES, build, freeze_idle_biases
 from harness.engine.optimizers import Told, build_optimizer, told
-from harness.engine.pooling import FirstMaxPooling2D
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import initial_state, named, named_slots
 

@@ -17,10 +17,9 @@ import tensorflow as tf
 from harness.config import Network, Precision, Recipe, RunConfig
 from harness.data import Split
 from harness.engine import augment, schedule
-from harness.engine.dropout import TracedDropout
+from harness.engine.layers import FirstMaxPooling2D, TracedDropout
 from harness.engine.network import CLASSES, PixelStatistics, build, freeze_idle_biases
 from harness.engine.optimizers import Told, build_optimizer, told
-from harness.engine.pooling import FirstMaxPooling2D
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import initial_state, named, named_slots
 from harness.engine.tensorflow.batch_norm import FusedBatchNormalization

@@ -1,0 +1,70 @@
+"""Layers that take the place of Keras's own while training: same weights, same mathematics."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class TracedDropout(keras.layers.Dropout):
+    """`keras.layers.Dropout` whose rate, while training, is the variable `traced_rate`.
+
+    A Keras rate is a Python constant, frozen into the compiled step; this one can rise during a run, and runs that
+    differ in it share the step. A layer made with rate 0 is no operation at all.
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, **settings: Any) -> None:
+        super().__init__(0.0, **settings)
+        self.rate, self.seed = rate, seed
+        if rate > 0:
+            # Keras would number its generators, and which one is whose would depend on where else there is dropout.
+            self.seed_generator = keras.random.SeedGenerator(seed, name=f"{self.name}_seed")
+
+    def build(self, input_shape: Any) -> None:
+        if self.rate > 0:
+            self.traced_rate = self.add_weight(
+                name="traced_rate", shape=(), initializer="zeros", trainable=False, autocast=False
+            )
+        super().build(input_shape)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training or self.rate == 0:
+            return inputs
+        # Drawn in float32: bfloat16 has 128 numbers between 0 and 1, so few that the rate would be another one.
+        draw = keras.random.uniform(keras.ops.shape(inputs), dtype="float32", seed=self.seed_generator)
+        keep = keras.ops.cast(1 - self.traced_rate, inputs.dtype)
+        return keras.ops.where(draw >= self.traced_rate, inputs / keep, 0)
+
+
+class FirstMaxPooling2D(keras.layers.MaxPooling2D):
+    """`keras.layers.MaxPooling2D` over 2 x 2 windows of [B, H, W, C], H and W even, to the bit; gradients too.
+
+    On a GPU, XLA has no gradient of its own max-pooling that is the same every time: TensorFlow refuses to compile it,
+    JAX sorts and scatters. This one is element-wise operations only, which a compiler joins into few kernels.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        return first_maximum(inputs)
+
+
+@ops.custom_gradient
+def first_maximum(images: Any) -> tuple[Any, Any]:
+    """The maxima [B, H/2, W/2, C] of 2 x 2 windows; the first one of a window, row by row, takes all its gradient."""
+    height, width, channels = images.shape[1:]
+    windows = ops.reshape(images, (-1, height // 2, 2, width // 2, 2, channels))
+    maxima = ops.max(windows, axis=(2, 4))
+
+    def gradient(upstream: Any) -> Any:
+        nothing = ops.zeros_like(upstream)
+        is_free = ops.ones_like(upstream, dtype="bool")
+        rows = []
+        for i in range(2):
+            row = []
+            for j in range(2):
+                is_maximum = ops.equal(windows[:, :, i, :, j], maxima)
+                row.append(ops.where(ops.logical_and(is_maximum, is_free), upstream, nothing))
+                is_free = ops.logical_and(is_free, ops.logical_not(is_maximum))
+            rows.append(ops.stack(row, axis=3))
+        return ops.reshape(ops.stack(rows, axis=2), (-1, height, width, channels))
+
+    return maxima, gradient
