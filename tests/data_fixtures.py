@@ -8,7 +8,7 @@ import pytest
 from data_builders import TEST, TRAIN
 
 from harness.common import paths
-from harness.data import download, validate
+from harness.data import download, loader
 from harness.data.layouts import official
 
 
@@ -28,8 +28,8 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def small_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """CIFAR-10 has 100 and 20 images in this test."""
-    monkeypatch.setattr(validate, "TRAIN_IMAGES", TRAIN)
-    monkeypatch.setattr(validate, "TEST_IMAGES", TEST)
+    monkeypatch.setattr(loader, "TRAIN_IMAGES", TRAIN)
+    monkeypatch.setattr(loader, "TEST_IMAGES", TEST)
 
 
 @pytest.fixture
