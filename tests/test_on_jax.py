@@ -11,11 +11,13 @@ from conftest import Command
 from harness.common.hardware import has_gpu
 
 
-def on_jax(file: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-m", "", str(Path(__file__).parent / "on_jax" / file)]
+def on_jax(file: str, *options: str) -> None:
+    path = str(Path(__file__).parent / "on_jax" / file)
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-m", "", path, *options]
     # Programs that run for a moment: at its usual level the compiler takes twice as long, most of the time here.
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    # What the user tells the compiler comes last, and counts.
+    quickly = {"XLA_FLAGS": f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"}
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"} | quickly
     ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     if ran.returncode != 0:
         pytest.fail(ran.stdout + ran.stderr, pytrace=False)

@@ -32,10 +32,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory):
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(folder / "jax.npz", **engine.initial_state())
         here = Path(__file__).parent
-        environment = os.environ | {
-            "KERAS_BACKEND": "tensorflow",
-            "PYTHONPATH": f"{here}:{here.parent}:{here.parents[1]}",
-        }
+        paths = [str(here), str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {"KERAS_BACKEND": "tensorflow", "PYTHONPATH": os.pathsep.join(paths)}
         subprocess.run([sys.executable, str(here / "with_tensorflow.py"), str(folder)], env=environment, check=True)
     with np.load(folder / "jax.npz") as file:
         first = dict(file)
