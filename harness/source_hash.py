@@ -17,6 +17,7 @@ from harness.common.paths import PROJECT
 NUMERICS = (
     *("engine/augment.py", "engine/schedule.py", "data/splits.py"),
     *("engine/network.py", "engine/layers.py", "engine/optimizers.py", "engine/state.py"),
+    "engine/structure.py",
 )
 ENGINE_NUMERICS = {
     "tensorflow": ("engine/tensorflow/batch_norm.py", "engine/tensorflow/program.py"),

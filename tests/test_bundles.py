@@ -202,7 +202,7 @@ def test_bundles_of_two_data_sets_are_each_held_to_their_own(
     make(dataclasses.replace(unportrayed, config=config))
     digits = data.load("digits")
     other = dataclasses.replace(digits, name="cifar10-00000000", fingerprint="2" * 64)
-    monkeypatch.setattr("harness.commands.sync.data.load", lambda which: digits if which == "digits" else other)
+    monkeypatch.setattr("harness.commands.sync.data.load_named", lambda name: digits if name == "digits" else other)
     assert states(sync(tmp_path / "bundles")) == ["imported", "imported"]
 
 

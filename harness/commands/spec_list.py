@@ -9,7 +9,7 @@ from harness.commands.run import check_workers
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
-from harness.data import load
+from harness.data import load_named
 from harness.execute.pool import train_all
 from harness.execute.run_one import Execution, result_of
 from harness.runs.spec import RunSpec, run_spec_from_json
@@ -62,7 +62,7 @@ def train(file: Path, execution: Execution) -> dict[str, Any]:
     }.items():
         if len(names) > 1:
             raise BadInput(f"{file} has runs of {len(names)} {what} ({', '.join(sorted(names))}): plan them apart.")
-    dataset = load("digits" if specs[0].config.data == "digits" else None)
+    dataset = load_named(specs[0].config.data)
     trained = train_all(specs, dataset, execution)
     ended = [found for spec in specs if (found := result_of(spec))]
     return {

@@ -42,7 +42,7 @@ def sync(directory: Path) -> dict[str, Any]:
         )
     with tracking.explained():
         tracking.open_mlflow()
-    datasets: dict[str | None, Dataset] = {}
+    datasets: dict[str, Dataset] = {}
     rows = []
     for number, path in enumerate(found, start=1):
         row = {"bundle": str(path), "name": "", "status": "", "reason": ""}
@@ -53,9 +53,9 @@ def sync(directory: Path) -> dict[str, Any]:
             try:
                 sealed = read_bundle(path)
                 row["name"] = sealed.spec.name
-                which = "digits" if sealed.spec.config.data == "digits" else None
+                which = sealed.spec.config.data
                 if which not in datasets:
-                    datasets[which] = data.load(which)
+                    datasets[which] = data.load_named(which)
                 check(sealed.spec, datasets[which])
             except HarnessError as error:
                 row["status"], row["reason"] = "refused", str(error)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import optuna
 
 from harness.commands.execution import in_the_terminal
-from harness.data import Dataset, load
+from harness.data import Dataset, load_named
 from harness.execute import work_queue
 from harness.execute.pool import accuracy_of, run_shown
 from harness.recipes import named
@@ -24,7 +24,7 @@ def work(names: Sequence[str], *, probe: bool) -> None:
 
     def data(name: str) -> Dataset:
         if name not in datasets:
-            datasets[name] = load("digits" if name == "digits" else None)
+            datasets[name] = load_named(name)
         return datasets[name]
 
     def run(spec: RunSpec) -> Result:

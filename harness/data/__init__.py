@@ -7,7 +7,7 @@ Importing this package imports no decoder, no HTTP client and no plotting librar
 """
 
 from harness.data.dataset import CIFAR10_CLASSES, Dataset
-from harness.data.loader import how_to_get_cifar10, load
+from harness.data.loader import how_to_get_cifar10, load, load_named
 from harness.data.sklearn_digits import digits
 from harness.data.splits import Split, split, subset
 
@@ -18,6 +18,7 @@ __all__ = [
     "digits",
     "how_to_get_cifar10",
     "load",
+    "load_named",
     "split",
     "subset",
 ]

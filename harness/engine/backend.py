@@ -28,8 +28,7 @@ else:
 #: The engines; each is named after the framework that it computes with.
 ENGINES = ("tensorflow", "jax")
 
-#: What Keras imports where it finds it, for wrappers and inputs that the harness does not use: 6 of the 15 seconds
-#: that importing TensorFlow took (two starts each way in turn, 2-core Xeon 2.80 GHz, 2026-11-22).
+#: What Keras imports where it finds it, for wrappers and inputs that the harness does not use: seconds (docs/speed.md).
 NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
 
 
@@ -74,8 +73,7 @@ def _as_shipped() -> None:
 def _import_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        # TensorFlow would import JAX, for a converter, where it finds it: 1.5 of the 7.4 seconds that it takes (three
-        # starts each way in turn, 2-core Xeon 2.30 GHz, 2026-11-26).
+        # TensorFlow would import JAX, for a converter, where it finds it.
         with _quietly((*NOT_NEEDED, "scipy", "jax")):
             tf = importlib.import_module("tensorflow")
             # A GPU may be shared: TensorFlow would take all of its memory for the first process that comes.
@@ -127,8 +125,7 @@ def _quietly(hidden: tuple[str, ...]) -> Iterator[None]:
     if the import fails.
     """
     names = [name for name in hidden if name not in sys.modules]
-    # All of it is here to stay: to look for garbage in it again and again takes 0.4 of TensorFlow's 5.9 seconds without
-    # JAX (measured likewise).
+    # All of it is here to stay, and is not looked through for garbage again and again.
     gc.disable()
     # None makes an import of that name fail, which Keras takes for "not installed".
     sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]

@@ -75,8 +75,7 @@ def build(
 def freeze_idle_biases(network: Network, model: keras.Model) -> None:
     """Take the biases that batch normalization subtracts again out of training: their gradient is 0 but for rounding.
 
-    Only to compute that takes a CPU 4 % of a step (218 against 209 ms for all gradients of 128 images, medians of ten
-    interleaved rounds, 2-core Xeon 2.30 GHz, 2026-11-26). They are still there, at the 0 they begin with.
+    Only to compute that would take a CPU 4 % of a step (docs/speed.md). They are still there, at the 0 they begin with.
     """
     if network.normalization == "batch" and network.normalization_place == "before":
         for layer in model.layers:

@@ -48,11 +48,8 @@ def probe_images(split: Split) -> tuple[np.ndarray, np.ndarray]:
 def probe_size(train_images: int) -> int:
     """How many images are probed: about one in 225, as many of each of ten classes, 20 at least and 250 at most.
 
-    In float32 a measurement takes as long as training on 2.4 times as many images (220 images as long as 530 to 550,
-    2-core Xeon 2.80 GHz), so one in 225 is 1.1 % of an epoch, or up to twice that of an epoch in bfloat16; the first
-    one of a run takes a pass more, and some seconds to compile. Fewer than two of a class would say little about it:
-    below 1,600 training images, whose epochs take seconds, the share is more than 3 %. More than 250 would say little
-    more: training itself sees no more than a batch at once.
+    One in 225 costs about 1 % of an epoch (docs/speed.md). Fewer than two of a class would say little about it, and
+    more than 250 images little more: training itself sees no more than a batch at once.
     """
     return 10 * min(max(train_images // 2250, 2), 25)
 

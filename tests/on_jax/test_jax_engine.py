@@ -25,13 +25,14 @@ import_keras("jax")
 
 import keras  # noqa: E402
 
-from harness.engine.jax.arguments import Steps, settings_of, steps_of, structure_of  # noqa: E402
+from harness.engine.jax.arguments import Steps, settings_of, steps_of  # noqa: E402
 from harness.engine.jax.engine import JaxEngine  # noqa: E402
 from harness.engine.jax.engine import _program as programs  # noqa: E402
-from harness.engine.jax.program import Program, Variables, moved, scaled  # noqa: E402
+from harness.engine.jax.program import Program, Variables, augmented, scaled  # noqa: E402
 from harness.engine.layers import FirstMaxPooling2D  # noqa: E402
 from harness.engine.network import build, pixel_statistics  # noqa: E402
 from harness.engine.optimizers import build_optimizer  # noqa: E402
+from harness.engine.structure import structure_of  # noqa: E402
 
 
 def config_of(**changes: object) -> RunConfig:
@@ -56,7 +57,7 @@ def test_the_program_moves_images_as_numpy_does(small_split: Split) -> None:
     for number in range(4):
         now = Steps(*(values[number] for values in steps))
         expected = augment.batch(padded, plan, slice(16 * number, 16 * number + 16), 4)
-        assert np.array_equal(moved(small_split.train_images, now, 4), expected)
+        assert np.array_equal(augmented(small_split.train_images, now, 4), expected)
 
 
 @pytest.mark.parametrize("scaling", ["raw", "unit", "standardised"])
@@ -160,7 +161,7 @@ def test_what_a_program_is_told_compiles_nothing_anew(small_split: Split) -> Non
 @pytest.mark.parametrize("optimizer", ["muon", "sgd", "adam", "adamw"])
 def test_an_optimizer_that_is_told_its_settings_does_as_one_that_has_them(optimizer: str) -> None:
     config = config_of(optimizer=optimizer, momentum=0.7, weight_decay=0.02, learning_rate=0.1)
-    program = Program(structure_of(config))
+    program = Program(structure_of(config, dropout_everywhere=True))
     itself = build_optimizer(config.recipe)
     itself.build(program.model.trainable_variables)
     rng = np.random.default_rng(0)

@@ -1,16 +1,14 @@
-"""What a program is compiled for, and what it is told of a run and of the steps of an epoch.
+"""What a compiled program is told of a run, and of the steps of an epoch.
 
 What runs of one network may differ in (seed, learning rate, momentum, weight decay, dropout rates, label smoothing,
 input scaling, shifts) are arguments of the program and no constants of it, so it is compiled once for all of them.
 """
 
-import dataclasses
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.config import Network, Precision, RunConfig
+from harness.config import RunConfig
 from harness.engine import augment, schedule
 from harness.engine.network import PixelStatistics
 
@@ -29,42 +27,14 @@ class Steps(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What a run is told: `reach` is its largest shift in pixels; a pixel p is fed as (p - offset) / unit."""
+    """What a run is told: `max_shift` is its largest shift in pixels; a pixel p is fed as (p - offset) / unit."""
 
     momentum: Any
     weight_decay: Any
     label_smoothing: Any
-    reach: Any
+    max_shift: Any
     offset: Any
     unit: Any
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What a program is compiled for. `momentum` and `dropout` say whether there is any.
-
-    Where there is any dropout, all four layers of it are there.
-    """
-
-    network: Network
-    optimizer: Any
-    momentum: bool
-    normalization_momentum: float
-    dropout: bool
-    precision: Precision
-
-
-def structure_of(config: RunConfig) -> Structure:
-    """What a run shares its program with."""
-    recipe = config.recipe
-    return Structure(
-        network=dataclasses.replace(config.network, input_scaling="raw"),
-        optimizer=recipe.optimizer,
-        momentum=recipe.momentum > 0,
-        normalization_momentum=recipe.normalization_momentum,
-        dropout=any(recipe.dropout),
-        precision=config.precision,
-    )
 
 
 def settings_of(config: RunConfig, pixels: PixelStatistics) -> Settings:
@@ -79,7 +49,7 @@ def settings_of(config: RunConfig, pixels: PixelStatistics) -> Settings:
         momentum=np.float32(recipe.momentum),
         weight_decay=np.float32(recipe.weight_decay),
         label_smoothing=np.float32(recipe.label_smoothing),
-        reach=np.int32(recipe.shift),
+        max_shift=np.int32(recipe.shift),
         offset=np.asarray(offset, np.float32),
         unit=np.asarray(unit, np.float32),
     )

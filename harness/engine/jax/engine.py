@@ -15,13 +15,14 @@ from harness.common.errors import HarnessError
 from harness.common.hardware import cpu_name
 from harness.config import Network, RunConfig
 from harness.data import Split
-from harness.engine.jax.arguments import Structure, settings_of, steps_of, structure_of
+from harness.engine.jax.arguments import settings_of, steps_of
 from harness.engine.jax.probe_passes import JaxPasses
 from harness.engine.jax.program import EVALUATION_BATCH, Program
 from harness.engine.network import PixelStatistics, pixel_statistics, training_flops
 from harness.engine.probes import Probes, probe_images
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import export
+from harness.engine.structure import Structure, structure_of
 
 #: What may help where no other setting does.
 ALONE = "see that no other process uses the device"
@@ -34,7 +35,7 @@ class JaxEngine:
         self.config, self.split = config, split
         self._pixels = pixel_statistics(split.train_images)
         self._settings = settings_of(config, self._pixels)
-        self._program = _program(structure_of(config))
+        self._program = _program(structure_of(config, dropout_everywhere=True))
         self.device = device_name()
         self.flops_per_image = training_flops(self._program.model)
 

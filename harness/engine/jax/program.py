@@ -14,12 +14,13 @@ import keras
 import numpy as np
 
 from harness.config import Recipe, RunConfig
-from harness.engine.jax.arguments import Settings, Steps, Structure
+from harness.engine.jax.arguments import Settings, Steps
 from harness.engine.layers import FirstMaxPooling2D, TracedDropout
 from harness.engine.network import CLASSES, build, freeze_idle_biases
 from harness.engine.optimizers import Told, build_optimizer, told
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import initial_state, named, named_slots
+from harness.engine.structure import Structure
 
 EVALUATION_BATCH = 500
 
@@ -36,15 +37,9 @@ class Program:
     """A network with its compiled epoch and evaluation."""
 
     def __init__(self, structure: Structure) -> None:
-        self.structure = structure
-        # Learning rate, momentum and weight decay stand for themselves: each run brings its own.
-        self._recipe = Recipe(
-            epochs=1, batch_size=2, optimizer=structure.optimizer, learning_rate=1.0, schedule="constant",
-            momentum=0.5 if structure.momentum else 0.0, weight_decay=1.0, dropout=_rates(structure.dropout),
-            normalization_momentum=structure.normalization_momentum,
-        )  # fmt: skip
-        self.model = self._build(self._recipe, seed=0)
-        self.optimizer = build_optimizer(self._recipe, grouped=True)
+        self.structure, self.recipe = structure, structure.recipe
+        self.model = self._build(self.recipe, seed=0)
+        self.optimizer = build_optimizer(self.recipe, grouped=True)
         self.optimizer.build(self.model.trainable_variables)
         names = {id(variable): name for name, variable in (named(self.model) | named_slots(self.optimizer)).items()}
         self._parts = [
@@ -66,7 +61,7 @@ class Program:
 
     def initial_state(self, config: RunConfig) -> State:
         """The state before the first epoch of a run, by the names that every engine uses."""
-        where = dataclasses.replace(self._recipe, dropout=config.recipe.dropout)
+        where = dataclasses.replace(self.recipe, dropout=config.recipe.dropout)
         return initial_state(self._build(where, config.seed), self.optimizer)
 
     def read(self, state: State) -> Variables:
@@ -185,7 +180,7 @@ class Program:
         for place, layer in enumerate(self._dropouts):
             fixed[layer] = now.dropout[place]
         slots[self._rate] = now.rate
-        inputs = scaled(moved(images, now, settings.reach), settings)
+        inputs = scaled(augmented(images, now, settings.max_shift), settings)
         targets = jax.nn.one_hot(labels[now.order], CLASSES)
         targets = targets * (1 - settings.label_smoothing) + settings.label_smoothing / CLASSES
 
@@ -203,7 +198,7 @@ class Program:
         self, trainable: list[Any], slots: list[Any], gradients: list[Any], settings: Settings
     ) -> tuple[list[Any], list[Any]]:
         """Weights and slots after the optimizer's step."""
-        momentum = Told(settings.momentum) if self.structure.momentum else None
+        momentum = Told(settings.momentum) if self.recipe.momentum else None
         with told(self.optimizer, settings.weight_decay, momentum):
             trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
         return list(trainable), list(slots)
@@ -222,14 +217,14 @@ def cross_entropy(logits: Any, targets: Any) -> Any:
     return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(logits), axis=1))
 
 
-def moved(images: Any, now: Steps, reach: Any) -> Any:
+def augmented(images: Any, now: Steps, max_shift: Any) -> Any:
     """The augmented batch uint8 [B, 32, 32, 3] of one step, as `harness.engine.augment.batch` makes it."""
     size = images.shape[1]
     place = jnp.arange(size)
 
     def reflected(offset: Any, index: Any) -> Any:
         """The pixel that stands at an index of the window which begins at an offset into the padded image."""
-        index = jnp.abs(offset[:, None] + index - reach)
+        index = jnp.abs(offset[:, None] + index - max_shift)
         return jnp.where(index >= size, 2 * (size - 1) - index, index)
 
     columns = jnp.where(now.flip[:, None], size - 1 - place, place)
@@ -240,7 +235,3 @@ def moved(images: Any, now: Steps, reach: Any) -> Any:
 def scaled(images: Any, settings: Settings) -> Any:
     """The pixels as the network is fed with them, float32."""
     return (images.astype(jnp.float32) - settings.offset) / settings.unit
-
-
-def _rates(dropout: bool) -> tuple[float, float, float, float]:
-    return (0.5,) * 4 if dropout else (0.0,) * 4

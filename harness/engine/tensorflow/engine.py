@@ -14,8 +14,9 @@ from harness.engine.network import PixelStatistics, pixel_statistics, training_f
 from harness.engine.probes import Probes, probe_images
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import export
+from harness.engine.structure import Structure, structure_of
 from harness.engine.tensorflow.probe_passes import TensorFlowPasses
-from harness.engine.tensorflow.program import Program, Structure, settings_of, structure_of
+from harness.engine.tensorflow.program import Program, settings_of
 
 
 class TensorFlowEngine:

@@ -4,9 +4,7 @@ What makes it fast on a CPU: no input pipeline to wait for, one fused operation 
 bfloat16 convolutions where the processor multiplies bfloat16. `make bench` measures what that is worth.
 """
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from harness.config import Network, Precision, Recipe, RunConfig
+from harness.config import RunConfig
 from harness.data import Split
 from harness.engine import augment, schedule
 from harness.engine.layers import FirstMaxPooling2D, TracedDropout
@@ -22,18 +20,10 @@ from harness.engine.network import CLASSES, PixelStatistics, build, freeze_idle_
 from harness.engine.optimizers import Told, build_optimizer, told
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import initial_state, named, named_slots
+from harness.engine.structure import Structure
 from harness.engine.tensorflow.batch_norm import FusedBatchNormalization
 
 EVALUATION_BATCH = 500
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What a program is compiled for; of the recipe, only what is no setting and is not told at each step."""
-
-    network: Network
-    recipe: Recipe
-    precision: Precision
 
 
 class Settings(NamedTuple):
@@ -51,22 +41,6 @@ class Settings(NamedTuple):
     offset: Any
     unit: Any
     factor: Any
-
-
-def structure_of(config: RunConfig) -> Structure:
-    """What a run shares its program with: all runs that differ in seed, schedule or settings alone."""
-    recipe = dataclasses.replace(
-        config.recipe, epochs=1, batch_size=2, learning_rate=1.0, schedule="constant", warmup=0.0,
-        momentum=0.5 if config.recipe.momentum else 0.0, weight_decay=1.0, label_smoothing=0.0,
-        dropout=_where(config.recipe.dropout), dropout_ramp=False, flip=False, shift=0,
-    )  # fmt: skip
-    return Structure(dataclasses.replace(config.network, input_scaling="raw"), recipe, config.precision)
-
-
-def _where(dropout: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    """Rates that say no more than where there is dropout at all: the layers are compiled or left out."""
-    a, b, c, d = (0.5 if rate else 0.0 for rate in dropout)
-    return a, b, c, d
 
 
 def settings_of(config: RunConfig, pixels: PixelStatistics) -> Settings:
@@ -100,8 +74,7 @@ class Program:
         self.optimizer.build(self.model.trainable_variables)
         self._dropouts = [layer for layer in self.model.layers if isinstance(layer, TracedDropout)]
         self.variables = named(self.model) | named_slots(self.optimizer)
-        # AutoGraph, which nothing here needs, would make the first step 0.3 s later (three starts each way in turn:
-        # 2.4 to 2.5 s and 2.2 s after the imports, 2-core Xeon 2.30 GHz, 2026-11-26).
+        # AutoGraph, which nothing here needs, would make the first step later (docs/speed.md).
         self._train_step = tf.function(self._step, autograph=False, jit_compile=on_gpu())
         self._predict_step = tf.function(self._predict, autograph=False, jit_compile=on_gpu())
 
