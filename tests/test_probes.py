@@ -74,8 +74,8 @@ def after(before: State) -> State:
 class Reference:
     """The same 16 images through plain Keras layers, one operation after the other."""
 
-    def __init__(self, split: Split) -> None:
-        self.model = plain(Network(), split)
+    def __init__(self, split: Split, network: Network | None = None) -> None:
+        self.model = plain(network or Network(), split)
         self.images, self.labels = split.train_images[:16].astype(np.float32), split.train_labels[:16]
 
     def write(self, state: State, holds: Callable[[str], bool] = lambda name: True) -> None:
@@ -133,10 +133,12 @@ def test_drift_is_how_far_channel_means_have_moved(
         assert measured[f"input_drift/{name}"] == pytest.approx((moved / std).mean(), rel=1e-3)
 
 
-def test_gradient_change_is_that_of_moving_only_what_is_below(
-    probes: Probes, reference: Reference, before: State, after: State
-) -> None:
-    measured = probes.measure(before, after, 4)
+def test_gradient_change_is_that_of_moving_only_what_is_below(small_split: Split, before: State, after: State) -> None:
+    # A ReLU whose input is 0 but for rounding is open in one program and closed in the other, which alone changes a
+    # cosine in its fourth digit. GELU has no such edge, and the same weights.
+    network = Network(activation="gelu")
+    reference = Reference(small_split, network)
+    measured = probes_of(network, small_split).measure(before, after, 4)
     moved = {name: after[name] + (after[name] - before[name]) / 4 for name in before}
     below = {
         "block2_conv1": ("block1_",),

@@ -48,7 +48,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory):
 def test_fifty_losses_agree(seen) -> None:
     theirs, _, _, losses, _ = seen
     assert losses[-1] < losses[0] - 0.3, "an example in which nothing is learned shows nothing"
-    np.testing.assert_allclose(losses, theirs["losses"], rtol=1e-4)
+    # Rounding grows from step to step: the last bit of every weight moves a loss by 0.002 %. A learning rate off
+    # by 1 % moves one by 0.7 %, and the limit lies between these.
+    np.testing.assert_allclose(losses, theirs["losses"], rtol=5e-4)
 
 
 def test_the_gradients_of_every_layer_agree(seen) -> None:
