@@ -115,7 +115,21 @@ def _variants(experiment: Experiment, phase: Phase, groups: Groups, fair: bool) 
             variant: dataclasses.replace(each, verdict="inconclusive", enough=False)
             for variant, each in compared.items()
         }
-    return [_variant(experiment, members, fair, newest, compared.get(variant)) for variant, members in own.items()]
+    reference = own.get(BASELINE, [])
+    return [
+        dataclasses.replace(
+            _variant(experiment, members, fair, newest, compared.get(variant)),
+            unlike_pairs=_unlike_pairs(members, reference) if variant in compared else 0,
+        )
+        for variant, members in own.items()
+    ]
+
+
+def _unlike_pairs(results: Sequence[RunResult], reference: Sequence[RunResult]) -> int:
+    """How many seeds' two runs were trained in different environments, or one of them in more than one."""
+    theirs = {each.spec.config.seed: each.folder.environments() for each in reference}
+    pairs = [(each.folder.environments(), theirs.get(each.spec.config.seed, [])) for each in results]
+    return sum(bool(ours and others) and (len(ours) > 1 or ours != others) for ours, others in pairs)
 
 
 def _variant(

@@ -43,7 +43,8 @@ class VariantRow:
     finished runs alone, and None where there is none. `compared`: whether the notebook's numbers say anything about
     such runs. `reached` is by LEVELS. `mechanism` has the mean of each measure that the experiment names, None where it
     was not taken, and `measured_by_older_code` counts the runs that are left out of these means. `against_baseline` is
-    None for the baseline, and for a variant without a seed in common with it.
+    None for the baseline, and for a variant without a seed in common with it. `unlike_pairs` counts the seeds whose two
+    runs were trained in different environments (processor, threads, versions), so that more than the variant differs.
     """
 
     variant: str
@@ -64,6 +65,7 @@ class VariantRow:
     mechanism: dict[str, float | None]
     measured_by_older_code: int
     against_baseline: Compared | None = None
+    unlike_pairs: int = 0
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,11 @@ def reservations(report: Report) -> list[str]:
         ]
         if reasons:
             said.append(f"{row.variant}, {row.phase}: {len(reasons)} of {row.n} runs diverged ({reasons[0]}).")
+        if row.unlike_pairs:
+            said.append(
+                f"{row.variant}, {row.phase}: in {row.unlike_pairs} of {row.n} pairs the two runs were trained in "
+                f"different environments (processor, threads or versions), so more than the variant differs."
+            )
     if report.missing:
         said.append(
             f"{report.missing} of {report.missing + len(report.runs)} runs are not done yet: this report is "
