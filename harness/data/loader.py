@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,16 @@ TEST_IMAGES = 10_000
 log = logging.getLogger("harness")
 
 
+#: The data sets that are no CIFAR-10, by name (`--data NAME`).
+NAMED: dict[str, Callable[[], Dataset]] = {"digits": digits}
+
+
 def load(which: str | None = None, *, allow_digits: bool = False, download: bool = True) -> Dataset:
     """The data to work on.
 
     Args:
-        which: None for the CIFAR-10 of this machine, wherever it is; "cifar10" to insist on it; "digits" for
-            the handwritten digits.
+        which: None for the CIFAR-10 of this machine, wherever it is; "cifar10" to insist on it; a name in
+            `NAMED` for another data set.
         allow_digits: with None, take the digits where CIFAR-10 can neither be found nor downloaded. The caller
             sees `name == "digits"` and must say so, with `how_to_get_cifar10()`.
         download: fetch CIFAR-10 where it is not found.
@@ -38,10 +43,11 @@ def load(which: str | None = None, *, allow_digits: bool = False, download: bool
     Raises:
         BadInput: nothing found, or something found that is broken. Names the file and the way out.
     """
-    if which == "digits":
-        return digits()
+    if which in NAMED:
+        return NAMED[which]()
     if which not in (None, "cifar10"):
-        raise BadInput(f'There is no data set "{which}": choose "cifar10" or "digits", or leave it out.')
+        names = " or ".join(f'"{name}"' for name in ("cifar10", *NAMED))
+        raise BadInput(f'There is no data set "{which}": choose {names}, or leave it out.')
     reason = "downloading is switched off"
     source = find()
     if source is None and download:
@@ -59,8 +65,8 @@ def load(which: str | None = None, *, allow_digits: bool = False, download: bool
 
 
 def load_named(name: str) -> Dataset:
-    """The data set that runs name: `digits`, or else the CIFAR-10 of this machine, whichever it is."""
-    return load("digits" if name == "digits" else None)
+    """The data set that runs name: one of `NAMED`, or else the CIFAR-10 of this machine, whichever it is."""
+    return load(name if name in NAMED else None)
 
 
 def read(source: Source) -> Dataset:

@@ -5,6 +5,7 @@ import shlex
 from harness import experiment, published
 from harness.analysis.report import Report
 from harness.config import read_changes
+from harness.data.loader import NAMED
 from harness.plan import seeds_text
 from harness.reporting.console import duration
 from harness.reporting.tables import seeds_needed
@@ -121,8 +122,8 @@ def command(report: Report) -> str:
         words += [f"--{option}", given] if given != usual else []
     if seeds := _seeds(report):
         words += ["--seeds", seeds_text(seeds)]
-    if report.data == "digits":
-        words += ["--data", "digits"]
+    if report.data in NAMED:
+        words += ["--data", report.data]
     there, shown = experiment.load(name).variants, {row.variant for row in report.variants}
     chosen = [variant for variant in there if variant in shown]
     if len(chosen) < len(there) and not report.missing:
