@@ -79,7 +79,7 @@ case $slice in
         cat "$bundles/agreement.txt" ;;
     profile)
         # In a folder of its own, where the run is not done yet: a run that is done leaves no trace.
-        limited "$python" -c 'import sys, jax; from harness.cli import main
+        limited "$python" -c 'import sys, jax; from harness.cli.app import main
 with jax.profiler.trace(sys.argv.pop(1), create_perfetto_trace=True): main()' "$bundles/profile" \
             run baseline --set epochs=2 --no-probe --engine jax --budget "$budget" --precision "$precision" \
             --offline "$bundles/profile/$(date +%s)" ;;

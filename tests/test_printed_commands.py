@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from harness.analysis.report import answer
+from harness.analysis.make_report import make_report
 from harness.cli.app import app, main
 from harness.commands.compare import _of_runs
 from harness.commands.run import Job, RunOptions
@@ -171,16 +171,16 @@ def test_the_command_of_a_report_makes_the_same_runs(
     name = "ablate_order"
     job = Job(RunOptions(**{"experiments": [name], "budget": "smoke", "data": "digits"} | options), MlflowRecorder())
     planned = [*job.specs[name], *job.tuning.get(name, [])]
-    document = answer(job.experiments[name], [ended(spec) for spec in planned])
-    again = given_again(sentences.command(document | {"missing": 0}), monkeypatch)
+    report = make_report(job.experiments[name], [ended(spec) for spec in planned])
+    again = given_again(sentences.command(report), monkeypatch)
     assert {spec.config.key for spec in again.specs[name]} == {spec.config.key for spec in job.specs[name]}
     assert {spec.config.key for spec in again.tuning.get(name, [])} == {
         spec.config.key for spec in job.tuning.get(name, [])
     }
     assert {spec.name for spec in again.specs[name]} == {spec.name for spec in job.specs[name]}
     assert again.settings == job.settings
-    assert {spec.changes for spec in planned} == {document["changes"]}
-    changed = dataclasses.replace(again.settings, changes=read_changes(document["changes"]))
+    assert {spec.changes for spec in planned} == {report.changes}
+    changed = dataclasses.replace(again.settings, changes=read_changes(report.changes))
     assert changed == job.settings
 
 
@@ -210,7 +210,7 @@ def test_the_command_of_a_comparison_compares_the_same_runs(mlruns: Path, monkey
         with each.folder.locked():
             each.folder.finish(each.result, each.history)
     compared, outcomes = _of_runs([each.folder for each in results])
-    command = sentences.command(answer(compared, outcomes))
+    command = sentences.command(make_report(compared, outcomes))
     given: list[RunOptions] = []
     monkeypatch.setattr("harness.commands.compare.compare", lambda options, recorder, to: given.append(options) or [])
     monkeypatch.setattr(sys, "argv", shlex.split(command))
@@ -236,6 +236,7 @@ def test_the_command_of_a_search_is_the_same_search(
     monkeypatch.setattr(SearchJob, "publish", lambda self, to: {})
     monkeypatch.setattr(SearchJob, "confirm", lambda self, seeds, to: again.append((self, seeds)) or {})
     monkeypatch.setattr("harness.cli.search.show", lambda *arguments: None)
+    monkeypatch.setattr("harness.cli.search.show_reports", lambda *arguments: None)
     for command in (job._command(), job._command("--confirm", "--seeds", "5,")):
         monkeypatch.setattr(sys, "argv", shlex.split(command))
         with pytest.raises(SystemExit) as ended:

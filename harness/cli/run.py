@@ -23,7 +23,6 @@ from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.experiment import write_skeleton
 from harness.reporting.console import log, preview, print_runs
-from harness.tracking.recorder import MlflowRecorder
 
 if TYPE_CHECKING:
     from harness.commands import compare as comparison
@@ -180,7 +179,7 @@ def compare(
         changes=changes_of(setting),
         retune=retune,
     )
-    show_reports(comparison.compare(options, MlflowRecorder(), to), json)
+    show_reports(comparison.compare(options, choose_recorder(None), to), json)
 
 
 def new(name: Annotated[str, typer.Argument(help="A Python name, as in `ablate_initializer`.")]) -> None:
@@ -233,7 +232,7 @@ def plan(
         changes=changes_of(setting),
         retune=retune,
     )
-    count = spec_list.write(out, commands_run.Job(options, MlflowRecorder()).planned())
+    count = spec_list.write(out, commands_run.Job(options, choose_recorder(None)).planned())
     train = shlex.join(["harness", "run", "--specs", str(out), "--offline", "DIR"])
     then = f"Train them with `{train}`." if count else "All of them are done here."
     log.print(f"{out}: {count} runs. {then}", soft_wrap=True)

@@ -11,6 +11,7 @@ from harness.engine.devices import slow_engine_advice
 from harness.execute.run_one import Displays, Execution
 from harness.reporting.console import log
 from harness.reporting.progress import RunDisplay, RunsDisplay
+from harness.runs.earlier import adopt_earlier_runs
 from harness.runs.folder import History, Result, RunFolder
 from harness.runs.spec import RunResult
 from harness.tracking.recorder import BundleRecorder, MlflowRecorder, Recorder
@@ -25,8 +26,9 @@ TERMINAL = Displays(run=RunDisplay, runs=RunsDisplay)
 
 
 def choose_recorder(offline: Path | None) -> Recorder:
-    """Bundles in a folder, which this process then keeps all its runs in; or MLflow."""
+    """Bundles in a folder, which this process then keeps all its runs in; or MLflow, with the runs of mlruns/."""
     if offline is None:
+        adopt_earlier_runs()
         return MlflowRecorder()
     # There is no other place for runs then, neither here nor in a process that this one starts.
     os.environ["HARNESS_MLRUNS"] = str(offline.resolve())
