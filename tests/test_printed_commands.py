@@ -246,4 +246,4 @@ def test_the_command_of_a_search_is_the_same_search(
     for each in (again[0], again[1][0]):
         assert each.options.trials == job.options.trials
         assert each.study.study_name == job.study.study_name
-        assert each.terms == job.study_config
+        assert each.study_config == job.study_config
