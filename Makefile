@@ -30,7 +30,7 @@ help:  ## this list
 	@printf '%s\n' '' 'Options, after the target, as in make baseline SEEDS=10 BUDGET=quick:' \
 	  '  SEEDS=10            how many seeds, or which: SEEDS=0,4,7' \
 	  '  BUDGET=full         or quick (minutes), smoke (seconds); of a search: quick' \
-	  '  RECIPE=fast         or published, or one that a search has saved' \
+	  '  RECIPE=fast         or classic, published, one that a search has saved' \
 	  '  WORKERS=2           processes that train; SLURM=time=240 for Slurm jobs' \
 	  '  ENGINE=tensorflow   or jax' \
 	  '  DATA=cifar10        insist on CIFAR-10; digits: those of scikit-learn' \
