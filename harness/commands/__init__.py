@@ -1,1 +1,1 @@
-"""One module for each verb of the command line, with what it does."""
+"""The commands of the command line, one module for each."""

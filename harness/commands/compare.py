@@ -1,4 +1,4 @@
-"""`harness compare`: the reports again, from what is stored; of experiments, or of any runs."""
+"""`harness compare`: make the reports of experiments, or of any runs, again from the stored results."""
 
 import dataclasses
 import hashlib
@@ -22,17 +22,17 @@ from harness.tracking.recorder import Recorder
 if TYPE_CHECKING:
     from harness.reporting import publish
 else:
-    # matplotlib takes seconds to import.
+    # matplotlib is slow to import.
     publish = lazy_import("harness.reporting.publish")
 
-#: What runs must have in common to be compared.
+#: The settings that runs must share to be comparable.
 COMMON = ("data", "data_fingerprint", "split", "train_images", "eval_images")
 
 
 def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[Report]:
-    """The reports of experiments, or the one of some runs, whose keys then stand in the place of experiments.
+    """Return the reports of experiments, or one report of some runs, given by their run keys in `what.experiments`.
 
-    Tables and figures are written to `to`; None is mlruns/reports.
+    to: the folder for tables and figures; None is mlruns/reports. Raises BadInput if nothing is stored.
     """
     if all(experiment.has_file(name) for name in what.experiments):
         reports = Job(what, recorder).publish(to)
@@ -47,7 +47,7 @@ def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[Repor
 
 
 def _run(prefix: str) -> RunFolder:
-    """The finished run whose key begins so."""
+    """Return the finished run whose key begins with `prefix`. Raises BadInput unless there is exactly one."""
     matching = [run for run in all_runs() if run.config.key.startswith(prefix) and run.result()]
     if len(matching) != 1:
         raise BadInput(
@@ -58,7 +58,10 @@ def _run(prefix: str) -> RunFolder:
 
 
 def _of_runs(runs: Sequence[RunFolder]) -> tuple[Experiment, list[RunResult]]:
-    """Some runs as an experiment: those that differ in their seed alone are a variant, the first one's the baseline."""
+    """Turn runs into an experiment and its results. Raises BadInput if the runs are not comparable.
+
+    Runs that differ only in their seed are one variant. The variant of the first run is the baseline.
+    """
     first = runs[0].config
     for run in runs:
         for name in COMMON:
@@ -83,7 +86,7 @@ def _of_runs(runs: Sequence[RunFolder]) -> tuple[Experiment, list[RunResult]]:
 
 
 def _difference(one: RunConfig, other: RunConfig) -> str:
-    """The settings in which a run differs from another, its seed left out."""
+    """Return the settings of `other` that differ from those of `one`, as text, without the seed."""
     ours, theirs = one.flat(), dataclasses.replace(other, seed=one.seed).flat()
     return ", ".join(f"{name}={value_text(value)}" for name, value in theirs.items() if value != ours[name])
 

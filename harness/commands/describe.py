@@ -1,4 +1,4 @@
-"""`harness data` and `harness show`: what the data and the network are."""
+"""`harness data` and `harness show`: describe the data set and the network."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +26,10 @@ else:
 
 
 def describe_data(which: str | None, picture: Path | None) -> dict[str, Any]:
-    """Which data set is here, and what is in it; draws ten samples of each class.
+    """Return a document about the data set on this machine, and draw ten samples of each class.
 
-    The picture goes to `picture`, or to mlruns/data-<name>.png.
+    picture: the file for the drawing; None is mlruns/data-<name>.png.
     """
-    # Only now: matplotlib takes seconds to import.
-
     dataset = load(which)
     picture = picture or mlruns() / f"data-{dataset.name}.png"
     _save(run_figures.sample_figure(dataset), picture)
@@ -62,7 +60,7 @@ def _counts(labels: np.ndarray, names: tuple[str, ...], classes: range) -> dict[
 
 
 def print_data(document: dict[str, Any]) -> None:
-    """The document of `describe_data` as a table."""
+    """Print the document of `describe_data` as a table."""
     table = Table("class", "train", "test", title=f"{document['name']} · {document['layout']}", title_justify="left")
     for name, count in document["train_per_class"].items():
         table.add_row(name, f"{count:,}", f"{document['test_per_class'][name]:,}")
@@ -76,9 +74,9 @@ def print_data(document: dict[str, Any]) -> None:
 
 
 def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None) -> dict[str, Any]:
-    """The network's layers with shapes, parameters and operations; draws it.
+    """Return a document about the network's layers (shapes, parameters, FLOPs), and draw the network.
 
-    The picture goes to `picture`, or to mlruns/network.png.
+    changes: those of `--set`. picture: the file for the drawing; None is mlruns/network.png.
     """
     network, resolved = change(*recipes.recipe_called(recipe), changes)
     import_keras(default_engine())
@@ -110,7 +108,7 @@ def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None)
 
 
 def print_network(document: dict[str, Any]) -> None:
-    """The document of `describe_network` as a table."""
+    """Print the document of `describe_network` as a table."""
     table = Table(title="the 18-layer network", title_justify="left")
     table.add_column("layer")
     table.add_column("kind")

@@ -1,4 +1,4 @@
-"""How the commands have runs trained: the recorder, what the terminal shows, and the figures of a run."""
+"""How the commands train runs: the recorder, the display in the terminal, and the figures of a run."""
 
 import os
 from collections.abc import Sequence
@@ -19,18 +19,21 @@ from harness.tracking.recorder import BundleRecorder, MlflowRecorder, Recorder
 if TYPE_CHECKING:
     from harness.reporting import run_figures
 else:
-    # matplotlib takes seconds to import, and training need not wait for it.
+    # matplotlib is slow to import, and training does not need it.
     run_figures = lazy_import("harness.reporting.run_figures")
 
 TERMINAL = Displays(run=RunDisplay, runs=RunsDisplay)
 
 
 def choose_recorder(offline: Path | None) -> Recorder:
-    """Bundles in a folder, which this process then keeps all its runs in; or MLflow, with the runs of mlruns/."""
+    """Return the recorder: bundles in the folder `offline`, or MLflow if it is None.
+
+    Offline, this process and its child processes keep all runs in that folder; otherwise runs are in mlruns/.
+    """
     if offline is None:
         adopt_earlier_runs()
         return MlflowRecorder()
-    # There is no other place for runs then, neither here nor in a process that this one starts.
+    # Set in the environment, so that child processes use the folder too.
     os.environ["HARNESS_MLRUNS"] = str(offline.resolve())
     return BundleRecorder()
 
@@ -43,17 +46,17 @@ def in_the_terminal(
     slurm: str | None = None,
     displays: Displays = TERMINAL,
 ) -> Execution:
-    """Runs that are shown in the terminal."""
+    """Return an `Execution` that shows its runs in the terminal."""
     return Execution(recorder=recorder, displays=displays, draw=_draw, probe=probe, workers=workers, slurm=slurm)
 
 
 def links(results: Sequence[RunResult], recorder: Recorder) -> dict[str, RunLink]:
-    """By run key, where the record of each run is."""
+    """Return the link to the record of each run: run key -> link."""
     return {each.spec.config.key: recorder.link(each.folder) for each in results}
 
 
 def advise(engine: str) -> None:
-    """Say of an engine that is slow here which one would be faster."""
+    """Print advice if the engine is slow on this machine."""
     if advice := slow_engine_advice(engine):
         log.print(advice)
 

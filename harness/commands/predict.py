@@ -21,13 +21,17 @@ else:
 
 
 def predict(images: list[Path], run: str | None) -> dict[str, Any]:
-    """The three likeliest classes of each image. `run` is a run key or its beginning; None is the best run."""
+    """Return the three most probable classes of each image.
+
+    run: a run key or its beginning; None is the best run. Raises BadInput for a file that is no image, or if there is
+    no such model.
+    """
     pixels = np.stack([read_image(path) for path in images])
     candidates = choose_runs(run)
     import_keras(default_engine())
     with tracking.explained():
         mlflow = tracking.open_mlflow()
-        # Small runs come by the hundred, so their models are not kept.
+        # The models of small runs are not kept, because there are too many of them.
         kept = (pair for pair in candidates if mlflow.get_run(tracking.run_id(pair[0])).outputs.model_outputs)
         chosen = next(kept, None)
         if chosen is None:
@@ -54,19 +58,23 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """An image file as float32 [32, 32, 3] of 0-255. Raises BadInput when it is none."""
+    """Read an image file as float32 [32, 32, 3], 0-255. Raises BadInput if it is no image."""
 
     try:
         with Image.open(path) as image:
-            # Phones store how they were held beside the pixels.
+            # Phones store their orientation in the file and do not rotate the pixels.
             upright = ImageOps.exif_transpose(image).convert("RGB")
             return np.asarray(upright.resize((32, 32), Image.Resampling.LANCZOS), np.float32)
-    except Exception as error:  # Pillow's decoders raise what they like on damaged files
+    except Exception as error:  # Pillow's decoders may raise any error for damaged files
         raise BadInput(f"{path} cannot be read as an image ({error}). JPEG, PNG and the like will do.") from error
 
 
 def choose_runs(run: str | None) -> list[tuple[RunFolder, Result]]:
-    """The finished run whose key begins with `run`, or all: those with the most training images first."""
+    """Return the finished run whose key begins with `run`; for None all of them, the best first.
+
+    The best runs are those with the most training images and, among these, the highest accuracy. Raises BadInput if
+    there is no such run.
+    """
     finished = [(f, r) for f in all_runs() if (r := f.result()) and r.status == "finished" and tracking.is_tracked(f)]
     if not finished:
         raise BadInput("There is no finished run to predict with yet: `make baseline` trains one.")
@@ -80,7 +88,7 @@ def choose_runs(run: str | None) -> list[tuple[RunFolder, Result]]:
 
 
 def print_predictions(document: dict[str, Any]) -> None:
-    """The document of `predict` as a table."""
+    """Print the document of `predict` as a table."""
     table = Table("file", "1st", "2nd", "3rd", title_justify="left")
     table.title = f"run {document['run_key']} · {document['data']} · accuracy {document['accuracy']:.3f}"
     for image in document["images"]:

@@ -1,4 +1,4 @@
-"""`harness run`: from the options of a command line to runs that are trained, and to the report of each experiment."""
+"""`harness run`: train the runs that the options ask for, and make the report of each experiment."""
 
 import dataclasses
 import shlex
@@ -29,13 +29,13 @@ from harness.tracking.recorder import Recorder
 if TYPE_CHECKING:
     from harness.reporting import publish
 else:
-    # matplotlib takes seconds to import.
+    # matplotlib is slow to import.
     publish = lazy_import("harness.reporting.publish")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """The options of `harness run`, `compare` and `plan`, as given."""
+    """The options of `harness run`, `compare` and `plan`, as given by the user."""
 
     experiments: Sequence[str]
     budget: str = "full"
@@ -55,7 +55,7 @@ class RunOptions:
 
     @property
     def command(self) -> str:
-        """The command line that trains these runs, whoever trains them and wherever."""
+        """The command line for these runs, without the options that say where and how they are trained."""
         words = ["harness", "run", *self.experiments]
         usual = {each.name: each.default for each in dataclasses.fields(self)}
         for name in ("budget", "recipe", "seeds", "split", "data", "engine", "precision"):
@@ -69,12 +69,12 @@ class RunOptions:
 
 
 class Job:
-    """Options that are all valid, with their data and the runs they ask for. Raises BadInput for an invalid one."""
+    """Validated options, with the data set and the runs that they ask for. Raises BadInput for an invalid option."""
 
     def __init__(self, options: RunOptions, recorder: Recorder) -> None:
         self.options, self.recorder = options, recorder
         self._trained: set[str] = set()
-        # What is wrong with the command is said before any data is looked for, let alone downloaded.
+        # Check the options first: an error in the command should be reported before data are searched or downloaded.
         self.experiments = {name: _chosen(name, options) for name in options.experiments}
         named("budget", BUDGETS, options.budget)
         named("engine", dict.fromkeys(ENGINES), options.engine)
@@ -104,13 +104,13 @@ class Job:
         }
 
     def train(self, displays: Displays = TERMINAL) -> None:
-        """Train all runs until each has ended: same recipe and tuning first, then those at the tuned learning rates."""
+        """Train all runs to their end: first those of the same recipe and of the tuning, then the retuned ones."""
         advise(self.options.engine)
         self._train([*_flat(self.specs), *_flat(self.tuning)], displays)
         self._train(_flat(self._retuned()), displays)
 
     def publish(self, to: Path | None = None) -> list[Report]:
-        """Each experiment's report, from the runs that are done; with its tables, figures and MLflow run.
+        """Return each experiment's report, from the runs that are done, and publish it: tables, figures, MLflow run.
 
         to: the folder for tables and figures; None is mlruns/reports.
         """
@@ -129,19 +129,19 @@ class Job:
                     missing=missing,
                     stale=plan.stale(planned),
                 )
-                # A report of some variants must not take the place of one of the whole experiment.
+                # A report of only some variants must not replace the report of the whole experiment.
                 if each.variants and not self.options.variants and not self.recorder.offline:
                     report = publish.publish(report, done, to)
                 reports.append(report)
         return reports
 
     def planned(self) -> list[RunSpec]:
-        """The runs that are not done: those at the tuned learning rates only where the tuning is."""
+        """Return the runs that are not done. Retuned runs are included only if the tuning is done."""
         every = [*_flat(self.specs), *_flat(self.tuning), *_flat(self._retuned())]
         return [spec for spec in every if not is_done(spec, self.recorder)]
 
     def _retuned(self) -> dict[str, list[RunSpec]]:
-        """The runs at the tuned learning rates, of the experiments whose tuning is done."""
+        """Return the runs with the tuned learning rates, for the experiments whose tuning is done."""
         retuned = {}
         for name, grid in self.tuning.items():
             tried = [outcome for spec in grid if (outcome := result_of(spec))]
@@ -154,7 +154,7 @@ class Job:
     def _train(self, wanted: list[RunSpec], displays: Displays) -> None:
         options = self.options
         if options.fresh:
-            # A retuned run whose best rate is the recipe's own has been trained anew already.
+            # If the best learning rate is the recipe's own, the retuned run is one that this command has just trained.
             for spec in wanted:
                 if spec.config.key not in self._trained:
                     forget(spec, self.recorder)
@@ -164,7 +164,7 @@ class Job:
         self._trained |= train_all(wanted, self.dataset, execution)
 
     def preview(self) -> dict[str, Any]:
-        """What `harness run --dry-run` shows: the runs, and which of them are done."""
+        """Return the document of `harness run --dry-run`: the runs, and which of them are done."""
         retuned = self._retuned()
         planned = {spec.config.key: spec for spec in [*_flat(self.specs), *_flat(self.tuning), *_flat(retuned)]}
         rows: list[dict[str, Any]] = [
@@ -190,13 +190,13 @@ class Job:
 
 
 def check_workers(workers: int | None) -> None:
-    """Raises BadInput for a number of workers that cannot do any work."""
+    """Raise BadInput if the number of workers is less than 1."""
     if workers is not None and workers < 1:
         raise BadInput(f"Invalid value --workers {workers}: at least one process has to do the work.")
 
 
 def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
-    """The data to use; says so when it is not CIFAR-10."""
+    """Return the data set to use, and tell the user if it is the digits in place of CIFAR-10."""
     dataset = load(which, allow_digits=may_fall_back)
     if dataset.name == "digits" and which != "digits":
         log.print(
@@ -209,7 +209,10 @@ def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
 
 
 def _chosen(name: str, options: RunOptions) -> Experiment:
-    """The experiment with the variants asked for, without those that recipe and `--set` make equal to another one."""
+    """Return the experiment with the chosen variants.
+
+    Variants that are equal to another one under this recipe and `--set` are left out. Raises BadInput if none is left.
+    """
     whole = experiment.load(name)
     chosen = {v: named("variant", whole.all_variants, v) for v in options.variants if v != BASELINE}
     if not options.variants:

@@ -1,4 +1,4 @@
-"""`harness search`: from the options of a command line to a searched study, and to the confirmation of its winners."""
+"""`harness search`: run the trials of a study, and confirm its best trials on new seeds."""
 
 import dataclasses
 import shlex
@@ -43,7 +43,7 @@ from harness.tracking.recorder import Recorder
 if TYPE_CHECKING:
     from harness.reporting import publish
 else:
-    # matplotlib and plotly take seconds to import.
+    # matplotlib and plotly are slow to import.
     publish = lazy_import("harness.reporting.publish")
 
 #: How many of the best trials are confirmed.
@@ -52,7 +52,7 @@ WINNERS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """The options of `harness search`, as given."""
+    """The options of `harness search`, as given by the user."""
 
     search: str = "search"
     trials: int = 50
@@ -69,7 +69,7 @@ class SearchOptions:
 
 
 class SearchJob:
-    """Options that are all valid, with their data and their study. Raises BadInput for an invalid one."""
+    """Validated options, with their data set and their study. Raises BadInput for an invalid option."""
 
     def __init__(self, options: SearchOptions, recorder: Recorder) -> None:
         self.options, self.recorder = options, recorder
@@ -81,7 +81,7 @@ class SearchJob:
         self.search = load(options.search, options.sampler, options.pruner)
         named("budget", BUDGETS, options.budget)
         named("engine", dict.fromkeys(ENGINES), options.engine)
-        # Before the study is made: one with a space that will not do could not be used again.
+        # Check the space before the study is created: a study with an invalid space could not be used again.
         _, baseline = recipe_called(options.recipe)
         parameters_of(self.search.space, baseline)
         precision = resolve_precision(options.precision, options.engine)
@@ -91,11 +91,11 @@ class SearchJob:
         self.study: optuna.Study = open_search(study_name(self.study_config, options.study), self.study_config)
 
     def run(self) -> None:
-        """Bring the study to as many trials as were asked for, counting those that are done."""
+        """Run trials until the study has as many as `--trials` asks for, those of earlier commands included."""
         advise(self.options.engine)
         done = -1
         plan_trials(self.study, self.search, self.study_config, self.options.trials)
-        # More than once where a worker elsewhere was stopped: what it was at is found only when nothing waits.
+        # Repeat, because a worker on another machine may have been stopped: `plan_trials` then queues its trial again.
         while not work_queue.is_empty(self.study):
             if len(finished(self.study)) == done:
                 raise HarnessError(
@@ -118,7 +118,7 @@ class SearchJob:
         log.print(f"{self.study.study_name}: all {len(finished(self.study))} trials are done.", soft_wrap=True)
 
     def _search_here(self, watch: Callable[[], None]) -> None:
-        """Work through the study in this process. watch: called before every run."""
+        """Run the study's trials in this process. watch: called before every run."""
         execution = in_the_terminal(self.recorder, probe=False)
 
         def run(spec: RunSpec) -> Result:
@@ -130,16 +130,19 @@ class SearchJob:
         work_queue.work([self.study], lambda spec: accuracy_of(run(spec)), search)
 
     def publish(self, to: Path | None = None) -> dict[str, Any]:
-        """The document of the study, published unless offline: tables and figures in `to` (None: mlruns/reports)."""
+        """Return the document of the study and, unless offline, publish it.
+
+        to: the folder for tables and figures; None is mlruns/reports.
+        """
         document = describe_study(self.study, self.search.question) | {"command": self._command()}
         if not self.recorder.offline:
             publish.publish_search(document, self.study, to)
         return document
 
     def confirm(self, seeds: Sequence[int], to: Path | None = None) -> Report:
-        """Run the best trials and the baseline on seeds that no trial used, judged on the test images.
+        """Train the best trials' recipes and the baseline with new seeds, and compare them on the test images.
 
-        Raises HarnessError when there is nothing to confirm.
+        to: as in `publish`. Raises HarnessError if there is nothing to confirm, and BadInput if a trial used a seed.
         """
         ended = finished(self.study)
         winners = [trial for trial in complete(ended) if not trial.user_attrs.get("is_baseline")][:WINNERS]
@@ -183,7 +186,7 @@ class SearchJob:
         return report
 
     def save(self, name: str, report: Report) -> Path:
-        """Save the best recipe of a confirmation under a name. Raises HarnessError when none is better."""
+        """Save the best recipe of a confirmation under a name. Raises HarnessError if none is better."""
         better = [
             (row, compared)
             for row in report.variants
@@ -225,7 +228,7 @@ class SearchJob:
 
 
 def _selection_bias(report: Report, searched: dict[str, float]) -> tuple[SelectionBias, ...]:
-    """What each winner gained on the baseline in the search, and what is left of it on fresh seeds."""
+    """Return each winner's gain over the baseline in the search, and what remains of it with new seeds."""
     confirmed = {row.variant: row.against_baseline for row in report.variants}
     return tuple(
         SelectionBias(variant, gain, compared.mean, compared.interval, gain - compared.mean)

@@ -1,4 +1,4 @@
-"""The MLflow UI and the Optuna dashboard, on this machine only."""
+"""Serve the MLflow UI and the Optuna dashboard, on this machine only."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ else:
 
 
 def serve(port: int) -> None:
-    """Become the MLflow server on 127.0.0.1; says where the UI is when `$MLFLOW_TRACKING_URI` is a server already."""
+    """Replace this process by an MLflow server on 127.0.0.1. If `$MLFLOW_TRACKING_URI` is a server, only print that."""
     if tracking.is_server():
         log.print(f"The runs are on your own server: {tracking.tracking_uri()}")
         return
@@ -26,19 +26,19 @@ def serve(port: int) -> None:
     with tracking.explained():
         tracking.mark_dead_runs(tracking.open_mlflow())
     log.print(f"MLflow UI at http://127.0.0.1:{port} (Ctrl-C ends it)")
-    # One worker and no job runner: MLflow otherwise starts 15 processes that take 2.5 GB.
+    # One worker and no job runner: by default MLflow starts 15 processes, which take 2.5 GB of memory.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking.tracking_uri()]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    # In place of this process: a signal meant for the UI then reaches it.
+    # Replace this process, so that signals reach the server.
     os.execve(sys.executable, command, environment)
 
 
 def serve_dashboard(port: int) -> None:
-    """Become the Optuna dashboard on 127.0.0.1."""
+    """Replace this process by the Optuna dashboard on 127.0.0.1."""
 
     _see_that_it_is_free(port, "dashboard")
-    # Makes the tables where there are none yet: the dashboard would fail on an empty database.
+    # This creates the tables if there are none: the dashboard fails with an empty database.
     work_queue.known_studies()
     log.print(f"Optuna dashboard at http://127.0.0.1:{port} (Ctrl-C ends it)")
     command = [str(Path(sys.executable).with_name("optuna-dashboard")), work_queue.storage_url()]

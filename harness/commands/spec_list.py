@@ -1,4 +1,4 @@
-"""A list of runs as a file: planned on one machine, trained on another."""
+"""A file with a list of run specs, to plan runs on one machine and train them on another."""
 
 import json
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ FORMAT = 1
 
 
 def write(file: Path, specs: Sequence[RunSpec]) -> int:
-    """Write runs to a file that `read` reads, each run once; returns how many those are."""
+    """Write run specs to a file that `read` reads, each run once; return how many were written."""
     distinct = {spec.config.key: json.loads(spec.to_json()) for spec in specs}
     write_atomically(file, json.dumps({"format": FORMAT, "specs": list(distinct.values())}, indent=1).encode())
     return len(distinct)
 
 
 def read(file: Path) -> list[RunSpec]:
-    """The runs of a file. Raises BadInput that names what is invalid, and where."""
+    """Return the run specs of a file. Raises BadInput that names what is invalid, and where."""
     try:
         document = json.loads(file.read_text())
         if document["format"] != FORMAT:
@@ -48,9 +48,9 @@ def read(file: Path) -> list[RunSpec]:
 
 
 def train(file: Path, execution: Execution) -> dict[str, Any]:
-    """Train the runs of a file until each has ended; the document says how.
+    """Train the runs of a file to their end; return a document with their results.
 
-    Raises BadInput for an invalid file, and HarnessError for a run that cannot be brought to its end.
+    Raises BadInput for an invalid file, and HarnessError if a run still has no result at the end.
     """
     check_workers(execution.workers)
     specs = read(file)

@@ -1,4 +1,4 @@
-"""`harness sync`: bundles that were made elsewhere become runs here, with their times, and their runs are done."""
+"""`harness sync`: import bundles from other machines, with their times. The imported runs count as done here."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,18 +20,18 @@ from harness.tracking import is_tracked
 if TYPE_CHECKING:
     from harness.search import import_search
 else:
-    # Optuna takes seconds to import, and most bundles come without a search.
+    # Optuna is slow to import, and most bundles come without a search.
     import_search = lazy_import("harness.search.import_search")
 
-#: A folder with one of these is a bundle, or what is left of one.
+#: A folder with one of these files is a bundle, or a part of one.
 SIGNS = ("bundle.json", "spec.json", "config.json")
 
 
 def sync(directory: Path) -> dict[str, Any]:
-    """Import every bundle under a directory; one that is refused does not keep the others out.
+    """Import every bundle and every search under a directory; return a document with the status of each.
 
-    Raises BadInput where there is none at all, and HarnessError where it is not the bundles that fail: MLflow, the disk
-    or the data. A bundle that was imported before changes nothing.
+    A refused bundle does not stop the others. A bundle that was imported before changes nothing. Raises BadInput if
+    there is no bundle, and HarnessError if the cause of a failure is not a bundle but MLflow, the disk or the data.
     """
     found = sorted({file.parent for sign in SIGNS for file in directory.resolve().rglob(sign)})
     found = [path for path in found if not path.is_relative_to(paths.mlruns())]
@@ -80,14 +80,14 @@ def _import(sealed: Sealed, dataset: Dataset) -> str:
         if folder.result() is None:
             take_in(sealed, folder)
         elif is_tracked(folder) or not is_sealed(folder):
-            # Told already, or a run that was trained here.
+            # The bundle has been logged to MLflow already, or the run was trained on this machine.
             return "known"
         tell_mlflow(sealed, folder, dataset)
     return "imported"
 
 
 def print_sync(document: dict[str, Any]) -> None:
-    """What became of the bundles: how many of each kind, and why some were not imported."""
+    """Print how many bundles have each status, and why some bundles and searches were not imported."""
     states = [row["status"] for row in document["bundles"]]
     counts = {status: states.count(status) for status in ("imported", "known", "unfinished", "refused")}
     out.print("  " + ", ".join(f"{count} {status}" for status, count in counts.items() if count))

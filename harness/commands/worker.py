@@ -1,4 +1,4 @@
-"""`harness worker`: takes work from some studies, runs of experiments and trials of searches, until none waits."""
+"""`harness worker`: take runs of experiments and trials of searches from the queue until none is left."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,7 +18,10 @@ from harness.tracking.recorder import MlflowRecorder
 
 
 def work(names: Sequence[str], *, probe: bool) -> None:
-    """Work through some studies. Raises BadInput where a search was begun with other code or data than those here."""
+    """Process the waiting trials of the named studies.
+
+    Raises BadInput if a search was begun with other code or data than this machine has.
+    """
     execution = in_the_terminal(MlflowRecorder(), probe=probe)
     datasets: dict[str, Dataset] = {}
 

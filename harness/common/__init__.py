@@ -1,1 +1,1 @@
-"""What every other package may use: errors, places on disk, files that are whole, processes and signals."""
+"""Helpers for every other package: errors, paths, atomic file writes, processes and signals."""

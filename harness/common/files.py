@@ -1,4 +1,4 @@
-"""Files that are whole: what is written here is all there or not there at all, whenever the process is killed."""
+"""Atomic file writes: after a kill at any moment, a file has its complete new content or its old one."""
 
 import contextlib
 import os
@@ -11,22 +11,22 @@ import filelock
 
 from harness.common.errors import HarnessError
 
-#: What the name of a file ends with while it is being written.
+#: The suffix of a file's name while the file is being written.
 UNFINISHED = ".new"
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` only when complete and on the disk. Raises OSError."""
+    """Open a file for writing that replaces `path` only when it is complete and on the disk. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own: two processes that write the same file must not write into each other's.
+    # A unique name, so that two processes that write the same `path` do not write into the same file.
     descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp's files are their owner's alone; these are as any other file would be.
+        # mkstemp's files are readable only by their owner: set the usual permissions.
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
@@ -46,14 +46,14 @@ def _umask() -> int:
 
 
 def remove_unfinished(folder: Path, name: str = "*") -> None:
-    """Remove what killed processes left half written of files of that name. Nobody else may be writing them."""
+    """Remove unfinished files that killed processes left. No other process may be writing files of that name."""
     for file in folder.glob(f"{name}.*{UNFINISHED}"):
         file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """`replacing`, with an error that says what is safe and what to do. Raises HarnessError."""
+    """Like `replacing`, but raise a HarnessError that says what is safe and what to do."""
     try:
         with replacing(path) as file:
             yield file
@@ -66,18 +66,19 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file's content as a whole. Raises HarnessError when the disk will not take it."""
+    """Replace a file's content atomically. Raises HarnessError if it cannot be written."""
     with atomic(path) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Hold `file` as a lock between processes. Raises OSError where its folder is missing or read-only."""
+    """Hold `file` as a lock between processes. Raises OSError if its folder is missing or read-only."""
     with filelock.FileLock(file):
         try:
             yield
         finally:
-            # While it is held: filelock makes a waiter that got the removed file try again. (Windows keeps it.)
+            # Remove the file while the lock is held: a waiting process that locked the removed file tries again, thanks
+            # to filelock. Windows does not remove it.
             with contextlib.suppress(OSError):
                 file.unlink()

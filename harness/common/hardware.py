@@ -1,4 +1,4 @@
-"""What this machine computes with."""
+"""The processor, the cores and the GPUs of this machine."""
 
 import os
 import platform
@@ -14,22 +14,25 @@ def _cpuinfo(field: str) -> str:
 
 
 def cpu_name() -> str:
-    """The processor as it calls itself, and how many cores of it there are."""
+    """Return the name of the processor and its number of cores."""
     return f"{_cpuinfo('model name') or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def cpu_flags() -> set[str]:
-    """The instruction sets that the processor says it has; empty where the system does not tell."""
+    """Return the instruction sets of the processor; empty if the operating system does not list them."""
     return set(_cpuinfo("flags").split())
 
 
 def cores() -> list[int]:
-    """The processor cores that this process may use."""
+    """Return the numbers of the processor cores that this process may use."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def gpus() -> list[str]:
-    """The NVIDIA GPUs that this process may use, each as `$CUDA_VISIBLE_DEVICES` names it; no framework is asked."""
+    """Return the NVIDIA GPUs that this process may use, by their names in `$CUDA_VISIBLE_DEVICES`.
+
+    Imports no framework.
+    """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [each.strip() for each in chosen.split(",") if each.strip()]
@@ -40,6 +43,6 @@ def gpus() -> list[str]:
 
 
 def has_gpu() -> bool:
-    """Whether a driver says that there is an NVIDIA GPU; no framework is asked."""
-    # In some containers only the device is there.
+    """Whether the NVIDIA driver reports a GPU. Imports no framework."""
+    # Some containers have only the device file.
     return any(os.path.exists(path) for path in ("/proc/driver/nvidia/version", "/dev/nvidiactl"))

@@ -1,11 +1,11 @@
-"""The one way to import a module where it is first used: TensorFlow, MLflow, Optuna and matplotlib take seconds each.
+"""Import a module at its first use, because TensorFlow, MLflow, Optuna and matplotlib are slow to import.
 
     if TYPE_CHECKING:
         from harness.reporting import run_figures
     else:
         run_figures = lazy_import("harness.reporting.run_figures")
 
-Importing inside a function would hide from a reader, and from the test of the layers, what a module depends on.
+Do not import inside functions instead: that would hide a module's dependencies from readers and tests/test_layers.py.
 """
 
 import importlib
@@ -14,12 +14,12 @@ from typing import Any
 
 
 class _LazyModule(types.ModuleType):
-    """A module that is imported when something of it is asked for."""
+    """Stands for a module, and imports it at the first access to an attribute."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(importlib.import_module(self.__name__), name)
 
 
 def lazy_import(name: str) -> types.ModuleType:
-    """The module of that full name, imported at its first use. Raises ImportError there where there is none."""
+    """Return the module of that full name, imported at its first use. That use raises ImportError if there is none."""
     return _LazyModule(name)

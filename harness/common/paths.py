@@ -1,4 +1,4 @@
-"""Where things are on disk. Every other module asks here."""
+"""The folders of the harness on disk. Every other module gets them here."""
 
 import os
 from pathlib import Path
@@ -9,10 +9,13 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 
 
 def mlruns() -> Path:
-    """The folder of everything runs leave behind: `mlruns/`, or `$HARNESS_MLRUNS`."""
+    """Return the folder for everything that runs write: `$HARNESS_MLRUNS`, or `mlruns/`."""
     return Path(os.environ.get("HARNESS_MLRUNS") or PROJECT / "mlruns").resolve()
 
 
 def cache() -> Path:
-    """Decoded and downloaded data, and compiled programs: `~/.cache/cnn-harness` on Linux, or `$HARNESS_CACHE`."""
+    """Return the folder for decoded and downloaded data, and compiled programs.
+
+    It is `$HARNESS_CACHE`, or the user's cache folder: `~/.cache/cnn-harness` on Linux.
+    """
     return Path(os.environ.get("HARNESS_CACHE") or platformdirs.user_cache_dir("cnn-harness"))

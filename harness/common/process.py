@@ -1,4 +1,4 @@
-"""Which processes are alive: one that is killed cannot say so itself, so the next one finds out."""
+"""Detect which processes are alive. A killed process cannot report its end, so other processes check."""
 
 import os
 import socket
@@ -8,24 +8,24 @@ from collections.abc import Mapping
 
 import psutil
 
-#: A process of another machine that has been silent for this long, in seconds, is taken for dead.
+#: A process on another machine counts as dead after this many seconds without a heartbeat.
 SILENCE = 3600.0
 
 
 def identity() -> dict[str, str]:
-    """Which process this is: on its own machine, that is enough to tell whether it still lives."""
+    """Return attributes that identify this process. On the same machine they suffice to check whether it is alive."""
     return {"machine": _machine(), "process": _process(os.getpid())}
 
 
 def signs_of_life() -> dict[str, str]:
-    """What to leave with a piece of work, so that others can tell whether the process that does it still lives."""
+    """Return attributes to store with a piece of work, so that others can check whether this process is alive."""
     return identity() | {"heartbeat": str(int(time.time()))}
 
 
 def is_alive(signs: Mapping[str, str]) -> bool:
-    """Whether the process that left these signs still lives; without signs it is given the benefit of the doubt.
+    """Whether the process with these attributes (`signs_of_life`) is alive. Without attributes it counts as alive.
 
-    On another machine it is dead when it has been silent for `SILENCE`.
+    A process on another machine counts as dead after `SILENCE` seconds without a heartbeat.
     """
     if signs.get("machine") == _machine():
         pid = signs.get("process", "").partition("@")[0]
@@ -34,15 +34,15 @@ def is_alive(signs: Mapping[str, str]) -> bool:
 
 
 def _machine() -> str:
-    # Host names repeat (containers, clones); a network card's address does so less.
+    # Host names are often not unique (containers, clones); a network card's address is less likely to repeat.
     return f"{socket.gethostname()}-{uuid.getnode():x}"
 
 
 def _process(pid: int) -> str:
-    """A name that no later process shares: process numbers are used again."""
+    """Return a name that no later process has: the process id alone may be reused. "" if the process is dead."""
     try:
         process = psutil.Process(pid)
-        # A killed child whose parent has not looked yet is dead all the same.
+        # A zombie is dead: a killed child whose parent has not yet read its exit status.
         return "" if process.status() == psutil.STATUS_ZOMBIE else f"{pid}@{process.create_time():.2f}"
     except psutil.Error:
         return ""

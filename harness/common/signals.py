@@ -1,7 +1,7 @@
-"""Ctrl-C and its kin: they end a run in good order, and never in the middle of a conversation with a database.
+"""Signal handling: Ctrl-C, SIGTERM and SIGHUP end a run cleanly, and never interrupt a database access.
 
-An exception that a signal raises while a connection pool holds its lock leaves the lock taken for ever, and whichever
-thread asks for it next waits for ever: seen with MLflow's system metrics thread.
+If a signal raised an exception while a connection pool holds its lock, the lock would never be released, and the next
+thread that needs it would wait for ever. This has happened with MLflow's system metrics thread.
 """
 
 import contextlib
@@ -13,16 +13,16 @@ _pending = False
 
 
 def install() -> None:
-    """Let a polite kill and a closed terminal end the program the way Ctrl-C does: with a KeyboardInterrupt."""
+    """Make SIGTERM (kill) and SIGHUP (a closed terminal) raise KeyboardInterrupt, as Ctrl-C does."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # `nohup` has it ignored, and means it.
+        # Keep SIGHUP ignored if it is: `nohup` sets that.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Let signals wait until the block is over; a second one does not wait."""
+    """Defer a signal until the block has ended. A second signal interrupts at once."""
     global _deferring, _pending
     _deferring += 1
     try:
@@ -36,7 +36,7 @@ def deferred() -> Iterator[None]:
 
 @contextlib.contextmanager
 def allowed() -> Iterator[None]:
-    """Within a block that is `deferred`, let signals interrupt this part of it all the same."""
+    """Let signals interrupt this part of a `deferred` block. A signal that was deferred before is raised at once."""
     global _deferring, _pending
     waiting, _deferring = _deferring, 0
     try:

@@ -1,7 +1,7 @@
-"""CIFAR-10: found, checked, decoded once, named by its content, and split.
+"""Find, check, decode, name and split CIFAR-10.
 
-    dataset = data.load()               # whichever CIFAR-10 this machine has
-    split = data.split(dataset, "tune") # 45,000 to train on, 5,000 to choose by; the test set stays out
+    dataset = data.load()               # the copy of CIFAR-10 that this machine has
+    split = data.split(dataset, "tune") # 45,000 training and 5,000 validation images; no test images
 
 Importing this package imports no decoder, no HTTP client and no plotting library.
 """

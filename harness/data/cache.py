@@ -1,8 +1,8 @@
-"""Decoded once: the arrays of a data set in one file, mapped into memory at the next start.
+"""The cache of decoded data sets: the arrays of a data set in one file, memory-mapped at the next start.
 
-An entry is a header of 64 KiB, one line of JSON filled up with blanks, followed by the four arrays as uint8
-bytes: train images, train labels, test images, test labels. Its content is checked against the fingerprint in
-the header at every start (0.2 s), so a damaged entry is rebuilt instead of trained on.
+An entry is a header of 64 KiB, one line of JSON padded with blanks, followed by the four arrays as uint8 bytes: train
+images, train labels, test images, test labels. Its content is checked against the fingerprint in the header at every
+start, so a damaged entry is rebuilt and never used for training.
 """
 
 import json
@@ -17,22 +17,22 @@ from harness.common import paths
 from harness.common.files import locked, remove_unfinished, replacing
 from harness.data.dataset import Dataset, fingerprint
 
-FORMAT = 1  # part of every entry's name: raise it when decoding or naming changes, and old entries are left alone
-HEADER_BYTES = 1 << 16  # whole memory pages, with room for any ten class names
+FORMAT = 1  # part of every entry's name: increase it when decoding or naming changes, and old entries are not used
+HEADER_BYTES = 1 << 16  # a multiple of the memory page size, with room for any ten class names
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 log = logging.getLogger("harness")
 
 
 def cached(key: str, source: Path, decode: Callable[[], Dataset]) -> Dataset:
-    """The data set of this key: from the cache, or from `decode()` and then kept.
+    """Return the data set of a key from the cache, or decode it and write it to the cache.
 
     Args:
         key: hex sha256 of the source files.
         source: where the data was found this time, for `Dataset.source`.
-        decode: called at most once; what it raises goes through and leaves the cache as it was.
+        decode: called at most once; its exceptions are passed on and leave the cache unchanged.
 
-    A cache that cannot be written costs a warning and the time to decode again, nothing else.
+    If the cache cannot be written, a warning is logged and the data set is decoded again the next time.
     """
     entry = paths.cache() / "decoded" / f"{key[:16]}.v{FORMAT}"
     dataset = _read(entry, source)
@@ -40,7 +40,7 @@ def cached(key: str, source: Path, decode: Callable[[], Dataset]) -> Dataset:
         return dataset
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        with locked(entry.with_suffix(".lock")):  # the second of two processes waits, and finds the entry
+        with locked(entry.with_suffix(".lock")):  # of two processes, the second one waits and then finds the entry
             dataset = _read(entry, source)
             if dataset is None:
                 dataset = decode()
@@ -56,7 +56,7 @@ def cached(key: str, source: Path, decode: Callable[[], Dataset]) -> Dataset:
 
 
 def _read(entry: Path, source: Path) -> Dataset | None:
-    """The entry, or None where it is missing or damaged."""
+    """Return the data set of an entry, or None if the entry is missing or damaged."""
     try:
         with entry.open("rb") as stream:
             header = json.loads(stream.read(HEADER_BYTES))
@@ -64,7 +64,7 @@ def _read(entry: Path, source: Path) -> Dataset | None:
         sizes = [math.prod(shape) for shape in shapes]
         if entry.stat().st_size != HEADER_BYTES + sum(sizes):
             return None
-        # Mapped copy-on-write: processes share the pages, and nothing written to an array reaches the file.
+        # Mapped copy-on-write: processes share the pages, and writing to an array does not change the file.
         content = np.asarray(np.memmap(entry, np.uint8, mode="c", offset=HEADER_BYTES))
         parts = np.split(content, np.cumsum(sizes)[:-1])
         arrays = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
@@ -87,7 +87,7 @@ def _read(entry: Path, source: Path) -> Dataset | None:
 
 
 def _write(entry: Path, dataset: Dataset) -> None:
-    """Write the entry as a whole: a reader sees all of it or none. The caller holds the lock."""
+    """Write an entry atomically: a reader sees all of it or nothing. The caller holds the lock."""
     remove_unfinished(entry.parent, entry.name)
     arrays = {name: getattr(dataset, name) for name in ARRAYS}
     header = {

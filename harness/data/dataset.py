@@ -1,4 +1,4 @@
-"""The data as everything else sees it: labelled images, a name, and the fingerprint behind the name."""
+"""The data set: labelled images, a name, and the fingerprint that determines the name."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ Labels = npt.NDArray[np.integer]
 
 
 class Decoded(NamedTuple):
-    """What a reader brings back, not yet checked: images uint8 [n, 32, 32, 3], labels integer [n]."""
+    """What a reader returns, not yet checked: images uint8 [n, 32, 32, 3], labels integer [n]."""
 
     train_images: Images
     train_labels: Labels
@@ -40,16 +40,16 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One complete data set, checked.
+    """A complete and checked data set.
 
-    `name` is `cifar10` (the official pixels), `cifar10-jpeg75`, `cifar10-<hash8>` or `digits`. It goes on every
-    run, table and plot: results on different data are never compared.
+    `name` is `cifar10` (the official pixels), `cifar10-jpeg75`, `cifar10-<hash8>` or `digits`. Every run, table and
+    plot shows it, because results on different data are never compared.
     """
 
     name: str
     fingerprint: str  # hex sha256 of the decoded content, see `fingerprint`
     source: str  # the file or folder it was read from
-    layout: str  # how it was stored there, in words
+    layout: str  # name of the layout in which it was stored there
     class_names: tuple[str, ...]
     train_images: Images  # uint8 [50000, 32, 32, 3], RGB, 0..255
     train_labels: npt.NDArray[np.int32]  # int32 [50000], 0..9
@@ -58,9 +58,9 @@ class Dataset:
 
 
 def fingerprint(train_images: Images, train_labels: Labels, test_images: Images, test_labels: Labels) -> str:
-    """The hex sha256 of the decoded content: the four arrays as uint8 bytes in this order, then their shapes.
+    """Return the hex sha256 of the decoded content: the four arrays as uint8 bytes in this order, then their shapes.
 
-    It sees pixels, labels and their order, and nothing of the files they came in.
+    It depends on pixels, labels and their order, and not on the files in which they are stored.
     """
     arrays = (train_images, train_labels, test_images, test_labels)
     digest = hashlib.sha256()
@@ -70,15 +70,15 @@ def fingerprint(train_images: Images, train_labels: Labels, test_images: Images,
     return digest.hexdigest()
 
 
-# By fingerprint: the copy in ../shared, whose pixels went through JPEG (quality 75, 4:2:0).
+# Fingerprint -> name. This one is the copy in ../shared, whose pixels were compressed as JPEG (quality 75, 4:2:0).
 NAMES = {
     "2b1fe765ba08421966482a84f6680d33180e16695938d20824acc4a83e90b270": "cifar10-jpeg75",
 }
 
 # The official pixels: the sha256 of each 10,000-image file of the official binary version, as published in the Ruby
-# port of torchvision (the test file's also elsewhere). They are compared with the *decoded* content, so one table
-# recognises the binary version, the python version, which holds the same images, and the original Hugging Face
-# parquet, which holds the same batches in the order 4 3 2 5 1.
+# port of torchvision (that of the test file elsewhere too). They are compared with the *decoded* content, so one table
+# recognises the binary version, the python version, which has the same images, and the original Hugging Face parquet,
+# which has the same batches in the order 4 3 2 5 1.
 OFFICIAL_TRAIN_BATCHES = frozenset(
     {
         "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
@@ -93,7 +93,7 @@ BATCH = 10_000
 
 
 def name_of(decoded: Decoded, fingerprint: str) -> str:
-    """`cifar10` for the official pixels, a given name for other known contents, else `cifar10-<hash8>`."""
+    """Return `cifar10` for the official pixels, the name in NAMES for other known contents, else `cifar10-<hash8>`."""
     if fingerprint in NAMES:
         return NAMES[fingerprint]
     if decoded.verified or _is_official(decoded):
@@ -110,7 +110,7 @@ def _is_official(decoded: Decoded) -> bool:
 
 
 def _batch_digest(images: Images, labels: Labels) -> str:
-    """The sha256 that a file of the official binary version with these images would have."""
+    """Return the sha256 that a file of the official binary version would have with these images."""
     records = np.empty((len(labels), 1 + 3 * 32 * 32), np.uint8)
     records[:, 0] = labels
     records[:, 1:] = images.transpose(0, 3, 1, 2).reshape(len(labels), -1)

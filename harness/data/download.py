@@ -1,4 +1,4 @@
-"""The official binary archive, fetched once into the user's cache; a broken download is continued."""
+"""Download the official binary archive once, into the user's cache. An interrupted download is continued."""
 
 import logging
 import os
@@ -24,32 +24,32 @@ else:
     urllib3_errors = lazy_import("urllib3.exceptions")
 
 OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-TIMEOUT = (5, 60)  # seconds to connect: a machine without network must know soon; seconds between two pieces
+TIMEOUT = (5, 60)  # seconds to connect (short, so that a machine without network fails soon), and between two pieces
 PIECE = 1 << 18  # bytes
 
 log = logging.getLogger("harness")
 
 
 class Unavailable(HarnessError):
-    """No network, or a server that fails. The message is half a sentence, for others to build on."""
+    """There is no network, or the server fails. The message is a clause that callers put into their own sentence."""
 
 
 def url() -> str:
-    """Where the archive is downloaded from: `$CIFAR10_URL`, or the authors' server."""
+    """Return the URL of the archive: `$CIFAR10_URL`, or the one on the authors' server."""
     return os.environ.get("CIFAR10_URL") or OFFICIAL_URL
 
 
 def folder() -> Path:
-    """The folder that downloads are kept in."""
+    """Return the folder of the downloads."""
     return paths.cache() / "downloads"
 
 
 def download() -> Path:
-    """The archive, verified. Continues a `.part` file of an earlier try where the server can.
+    """Download the archive, check it and return its path. Continues the `.part` file of an earlier try if possible.
 
     Raises:
-        Unavailable: no network, or the server failed; what has arrived is kept.
-        BadInput: the wrong checksum (what has arrived is deleted), or a folder that cannot be written.
+        Unavailable: no network, or the server failed; the received part is kept.
+        BadInput: the wrong checksum (the received file is deleted), or a folder that cannot be written.
     """
     target = folder() / BINARY.archive
     part = folder() / f"{BINARY.archive}.part"
@@ -78,7 +78,7 @@ def _verify(part: Path) -> None:
 
 
 def _receive(part: Path) -> None:
-    """Fill `part` to its end, going on after a broken connection as long as each new one brings something."""
+    """Download `part` completely. Reconnect after a broken connection as long as each connection receives something."""
     columns = (
         rich_progress.TextColumn("{task.description}"),
         rich_progress.BarColumn(),
@@ -103,13 +103,13 @@ def _receive(part: Path) -> None:
 
 
 def _continue(part: Path, progress: "Progress") -> None:
-    """One request for what `part` still lacks. Raises requests' or urllib3's error where it breaks off."""
+    """Request the rest of `part` once. Raises the error of requests or urllib3 if the connection breaks."""
     have = _size(part)
-    # As it is stored: a server that wraps the .gz in another encoding would count Range in other bytes.
+    # No transfer encoding: Range would otherwise count the bytes of the encoded file.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url(), headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # nothing is left to fetch: the checksum decides
+            return  # nothing is left to download; the checksum shows whether the file is right
         response.raise_for_status()
         if not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             have = 0  # the server sends the whole file: start over

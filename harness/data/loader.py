@@ -1,4 +1,4 @@
-"""From "which data?" to a `Dataset`: find, decode or take from the cache, check, name."""
+"""Load a `Dataset`: find it, decode it or take it from the cache, check it and name it."""
 
 import logging
 import os
@@ -26,22 +26,22 @@ TEST_IMAGES = 10_000
 log = logging.getLogger("harness")
 
 
-#: The data sets that are no CIFAR-10, by name (`--data NAME`).
+#: The data sets other than CIFAR-10, by name (`--data NAME`).
 NAMED: dict[str, Callable[[], Dataset]] = {"digits": digits}
 
 
 def load(which: str | None = None, *, allow_digits: bool = False, download: bool = True) -> Dataset:
-    """The data to work on.
+    """Return a data set.
 
     Args:
-        which: None for the CIFAR-10 of this machine, wherever it is; "cifar10" to insist on it; a name in
-            `NAMED` for another data set.
-        allow_digits: with None, take the digits where CIFAR-10 can neither be found nor downloaded. The caller
-            sees `name == "digits"` and must say so, with `how_to_get_cifar10()`.
-        download: fetch CIFAR-10 where it is not found.
+        which: None for the CIFAR-10 of this machine, wherever it is; "cifar10" for CIFAR-10 and nothing else; a name
+            in `NAMED` for another data set.
+        allow_digits: if `which` is None and CIFAR-10 can neither be found nor downloaded, return the digits. The
+            caller must check for `name == "digits"` and tell the user, with `how_to_get_cifar10()`.
+        download: download CIFAR-10 if it is not found.
 
     Raises:
-        BadInput: nothing found, or something found that is broken. Names the file and the way out.
+        BadInput: no data was found, or it is damaged. The message names the file and says what to do.
     """
     if which in NAMED:
         return NAMED[which]()
@@ -65,12 +65,12 @@ def load(which: str | None = None, *, allow_digits: bool = False, download: bool
 
 
 def load_named(name: str) -> Dataset:
-    """The data set that runs name: one of `NAMED`, or else the CIFAR-10 of this machine, whichever it is."""
+    """Return the data set for a run's data name: one of `NAMED`, else the copy of CIFAR-10 on this machine."""
     return load(name if name in NAMED else None)
 
 
 def read(source: Source) -> Dataset:
-    """The data set of a source, from the cache if it was decoded before. Raises BadInput if it is broken."""
+    """Return the data set of a source, from the cache if it was decoded before. Raises BadInput if it is damaged."""
     with reading(source.path):
         key = source.key()
     return cached(key, source.path, lambda: _decode(source))
@@ -95,7 +95,7 @@ def _decode(source: Source) -> Dataset:
 
 
 def validate(decoded: Decoded, where: Path) -> None:
-    """Raise BadInput, naming `where`, unless counts, shapes, labels and classes are those of CIFAR-10."""
+    """Raise BadInput, which names `where`, unless counts, shapes, labels and classes are those of CIFAR-10."""
     _validate_part("training", decoded.train_images, decoded.train_labels, TRAIN_IMAGES, decoded, where)
     _validate_part("test", decoded.test_images, decoded.test_labels, TEST_IMAGES, decoded, where)
 
@@ -124,7 +124,7 @@ def _validate_part(part: str, images: Images, labels: Labels, expected: int, dec
 
 
 def how_to_get_cifar10() -> str:
-    """One paragraph: every way to get CIFAR-10 onto this machine."""
+    """Return one paragraph with every way to get CIFAR-10 onto this machine."""
     return (
         f"Ways to get CIFAR-10: connect this machine to the network and run the same command again, which downloads "
         f"{url()} (162 MB; $CIFAR10_URL names a mirror); or fetch {BINARY.archive} on another machine and put it, "
@@ -135,15 +135,15 @@ def how_to_get_cifar10() -> str:
 
 
 def places() -> tuple[Path, ...]:
-    """The folders looked in, in order, where `$CIFAR10_DIR` is not set."""
+    """Return the folders to search, in this order, if `$CIFAR10_DIR` is not set."""
     here = Path.cwd() / "data"
     return (here, here / "cifar10", paths.PROJECT.parent / "shared" / "data" / "cifar10", download_folder())
 
 
 def find() -> Source | None:
-    """The data set in `$CIFAR10_DIR`, or where that is not set, the first in `places()`; None without any.
+    """Return the data set in `$CIFAR10_DIR` or, if that is not set, the first one in `places()`; None if there is none.
 
-    Raises BadInput where `$CIFAR10_DIR` is set and holds nothing that is recognised: the user meant that one.
+    Raises BadInput if `$CIFAR10_DIR` is set but no data set is recognised there, because the user asked for that one.
     """
     chosen = os.environ.get("CIFAR10_DIR")
     if chosen:

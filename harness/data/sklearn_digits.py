@@ -1,4 +1,4 @@
-"""Real images that every machine has: scikit-learn's handwritten digits, in the shape of CIFAR-10."""
+"""scikit-learn's handwritten digits in the shape of CIFAR-10: real images that need no download."""
 
 import numpy as np
 
@@ -9,14 +9,14 @@ datasets = lazy_import("sklearn.datasets")
 model_selection = lazy_import("sklearn.model_selection")
 
 TEST_SHARE = 0.2
-SPLIT_SEED = 0  # fixed: which digits are test images is part of what `digits` means
+SPLIT_SEED = 0  # fixed, because the name `digits` stands for one choice of test images
 
 
 def digits() -> Dataset:
-    """The 1,797 digits of `sklearn.datasets.load_digits`: 1,437 to train on and 360 to test on, stratified.
+    """Return the 1,797 digits of `sklearn.datasets.load_digits`: 1,437 training and 360 test images, stratified.
 
-    8x8 pixels of 0..16 become 32x32x3 of 0..255, each pixel a block of 4x4. For seeing the machinery work where
-    there is no CIFAR-10: a result on them says nothing about CIFAR-10 and is never compared with one.
+    The 8x8 pixels of 0..16 become 32x32x3 of 0..255, each pixel a block of 4x4. The digits serve to try the harness
+    without CIFAR-10: a result on them says nothing about CIFAR-10 and is never compared with one.
     """
     bunch = datasets.load_digits()
     pixels = np.rint(bunch.images * 255 / 16).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Which images are trained on and which are judged by."""
+"""Splits: which images are for training and which for evaluation."""
 
 from dataclasses import dataclass, replace
 
@@ -12,12 +12,12 @@ from harness.data.dataset import Dataset, Images
 model_selection = lazy_import("sklearn.model_selection")
 
 VALIDATION_SHARE = 0.1
-SPLIT_SEED = 0  # fixed, whatever the run's seed: every search judges by the same images
+SPLIT_SEED = 0  # fixed, whatever the run's seed: all tuning and search uses the same validation images
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images to train on and images to evaluate on: uint8 [n, 32, 32, 3], labels int32 [n]."""
+    """Training and evaluation images, uint8 [n, 32, 32, 3], with their labels, int32 [n]."""
 
     name: str  # "final" or "tune"
     train_images: Images
@@ -29,10 +29,11 @@ class Split:
 
 
 def split(dataset: Dataset, name: str) -> Split:
-    """`final`: all training images, judged by the test set. `tune`: 90 % of them, judged by the other 10 %.
+    """Split a data set into training and evaluation images.
 
-    `tune` is stratified and fixed, and holds no reference to the test set: whatever is chosen by it cannot have
-    seen one. Raises BadInput on another name.
+    `final`: all training images, evaluated on the test set. `tune`: 90 % of the training images, evaluated on the other
+    10 % (validation), stratified and fixed. `tune` holds no reference to the test set, so nothing can be chosen by test
+    images. Raises BadInput for another name.
     """
     if name == "final":
         train, test = (dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)
@@ -51,10 +52,11 @@ def split(dataset: Dataset, name: str) -> Split:
 
 
 def subset(split: Split, train_images: int, eval_images: int) -> Split:
-    """The first images of each class, as many as asked for in all, in their old order; for small budgets.
+    """Return a split of the first images of each class, in their original order; for small budgets.
 
-    The same images for every seed. A number that is no multiple of the classes gives the first classes one more;
-    asking for at least as many as there are gives all. Raises BadInput on less than one image.
+    train_images, eval_images: total numbers of images. If a number is no multiple of the classes, the first classes
+    have one image more; if there are no more images than that, all are kept. The images are the same for every seed.
+    Raises BadInput for less than one image.
     """
     train = _first_of_each_class(split.train_labels, train_images)
     evaluate = _first_of_each_class(split.eval_labels, eval_images)
@@ -68,7 +70,7 @@ def subset(split: Split, train_images: int, eval_images: int) -> Split:
 
 
 def _first_of_each_class(labels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.intp] | slice:
-    """The indices, ascending, of `count` images taken from the classes in turns, each from its beginning."""
+    """Return the sorted indices of `count` images: one of each class in turn, each class from its beginning."""
     if count < 1:
         raise BadInput(f"A subset of {count} images is empty: ask for at least one.")
     if count >= len(labels):

@@ -1,1 +1,1 @@
-"""What trains a network: `protocol.Engine`, and the two that keep it, on TensorFlow and on JAX."""
+"""Engines train a network: the interface `protocol.Engine`, and its implementations on TensorFlow and on JAX."""

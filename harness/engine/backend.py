@@ -1,4 +1,4 @@
-"""Imports Keras and the framework under it the way every part of the harness wants them: chosen, and quietly."""
+"""Import Keras on the chosen framework, with the settings that the harness needs and without log output."""
 
 import contextlib
 import gc
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     from harness.engine.jax import engine as jax_engine
     from harness.engine.tensorflow import engine as tensorflow_engine
 else:
-    # Each imports its framework, and Keras takes one framework per process.
+    # Each module imports its framework, and Keras uses one framework per process.
     jax_engine = lazy_import("harness.engine.jax.engine")
     tensorflow_engine = lazy_import("harness.engine.tensorflow.engine")
 
 
-#: The engines; each is named after the framework that it computes with.
+#: The engines. Each has the name of its framework.
 ENGINES = ("tensorflow", "jax")
 
-#: What Keras imports where it finds it, for wrappers and inputs that the harness does not use: seconds (docs/speed.md).
+#: Keras imports these, if installed, for features that the harness does not use. That is slow (docs/speed.md).
 NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
 
 
 def default_engine() -> str:
-    """`$KERAS_BACKEND` where it names an engine, or TensorFlow."""
+    """Return `$KERAS_BACKEND` if it names an engine, else `tensorflow`."""
     named = os.environ.get("KERAS_BACKEND")
     return named if named in ENGINES else "tensorflow"
 
 
 def import_keras(engine: str) -> None:
-    """Import Keras on an engine's framework, and find its devices.
+    """Import Keras on an engine's framework, and find the framework's devices.
 
-    Raises HarnessError where it is not installed, or where this process computes with another one already; BadInput
-    where there is no such engine.
+    Raises HarnessError if the framework is not installed or this process already uses another one, and BadInput if
+    there is no such engine.
     """
     if engine not in ENGINES:
         raise BadInput(f"There is no engine called {engine!r}: --engine is {' or '.join(ENGINES)}.")
@@ -63,7 +63,7 @@ def import_keras(engine: str) -> None:
 
 
 def _as_shipped() -> None:
-    """Let Keras have the settings that it ships with, whatever the user's keras.json says: they change numbers."""
+    """Set Keras's options to their defaults, because the user's keras.json could change the numbers of a run."""
     config = importlib.import_module("keras").config
     config.set_floatx("float32")
     config.set_epsilon(1e-7)
@@ -73,10 +73,10 @@ def _as_shipped() -> None:
 def _import_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        # TensorFlow would import JAX, for a converter, where it finds it.
+        # TensorFlow imports JAX if it is installed, for a converter that is not used here.
         with _quietly((*NOT_NEEDED, "scipy", "jax")):
             tf = importlib.import_module("tensorflow")
-            # A GPU may be shared: TensorFlow would take all of its memory for the first process that comes.
+            # Several processes may share a GPU, and by default TensorFlow's first process takes all of its memory.
             for gpu in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, True)
             importlib.import_module("keras")
@@ -88,15 +88,15 @@ def _import_tensorflow() -> None:
 
 
 def _import_jax() -> None:
-    # A killed run has to go on as if nothing had happened, bit for bit, on a GPU too.
+    # Resuming a killed run must give the same numbers bit for bit, also on a GPU.
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_deterministic_ops" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    # A GPU may be shared, by a command and its workers or by the contenders of the bench: JAX would take three quarters
-    # of its memory for the first that comes.
+    # A command and its workers, or the contenders of the bench, may share a GPU, and by default JAX's first process
+    # takes three quarters of its memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
-        # Keras on JAX would import TensorFlow for its input pipelines where it finds it.
+        # Keras on JAX imports TensorFlow if it is installed, for input pipelines that are not used here.
         with _quietly((*NOT_NEEDED, "tensorflow")):
             jax = importlib.import_module("jax")
             jax.config.update("jax_compilation_cache_dir", str(paths.cache() / "jax"))
@@ -119,15 +119,15 @@ def _import_jax() -> None:
 
 @contextlib.contextmanager
 def _quietly(hidden: tuple[str, ...]) -> Iterator[None]:
-    """Import without some modules, and without the page of log lines that the C++ side writes to file descriptor 2.
+    """Hide some modules during an import, and the many log lines that C++ code writes to file descriptor 2.
 
-    No setting can silence it early enough, so the descriptor is turned away meanwhile; what was written is shown only
-    if the import fails.
+    No setting silences these lines early enough, so the descriptor is redirected to a file during the import. The lines
+    are shown only if the import fails.
     """
     names = [name for name in hidden if name not in sys.modules]
-    # All of it is here to stay, and is not looked through for garbage again and again.
+    # Imported modules are never freed, so garbage collection during the import only costs time (docs/speed.md).
     gc.disable()
-    # None makes an import of that name fail, which Keras takes for "not installed".
+    # None makes an import of that name fail, as if the module were not installed.
     sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]
     sys.stderr.flush()
     stderr = os.dup(2)
@@ -148,7 +148,7 @@ def _quietly(hidden: tuple[str, ...]) -> Iterator[None]:
 
 
 def open_engine(config: RunConfig, split: Split) -> Engine:
-    """The engine that a configuration names, for a split. Raises BadInput where there is no such engine."""
+    """Return the engine of a configuration, for the images of a split. Raises as `import_keras` does."""
     import_keras(config.engine)
     if config.engine == "jax":
         return jax_engine.JaxEngine(config, split)

@@ -1,4 +1,4 @@
-"""What an engine computes on here, and in which precision."""
+"""The device and the precision that an engine uses on this machine."""
 
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -17,10 +17,11 @@ else:
 
 
 def resolve_precision(asked: str, engine: str) -> Precision:
-    """`auto` is bfloat16 where the hardware multiplies it: a GPU, or a CPU with avx512_bf16 or amx_bf16.
+    """Return the precision that a `--precision` value means here.
 
-    Elsewhere bfloat16 is emulated and several times slower than float32, so `auto` is float32; and so it is for JAX on
-    any CPU. Raises BadInput for any other word.
+    `auto` is bfloat16 if the hardware multiplies it: a GPU, or a CPU with avx512_bf16 or amx_bf16. On other CPUs
+    bfloat16 is emulated, which is slower than float32, so `auto` is float32. It is float32 for JAX on any CPU. Raises
+    BadInput for an unknown precision.
     """
     if asked in get_args(Precision):
         return cast(Precision, asked)
@@ -35,7 +36,7 @@ def _multiplies_bfloat16(engine: str) -> bool:
 
 def sees_gpu(engine: str) -> bool:
     """Whether the engine's framework finds a GPU."""
-    # Importing it takes seconds: it is asked only where a driver says that there may be one.
+    # Importing the framework is slow, so ask it only if a driver says that there may be a GPU.
     if not has_gpu():
         return False
     import_keras(engine)
@@ -45,7 +46,7 @@ def sees_gpu(engine: str) -> bool:
 
 
 def slow_engine_advice(engine: str) -> str:
-    """What to tell somebody who trains with JAX and without an accelerator; empty where nothing is to be said."""
+    """Return advice for training with JAX without a GPU; empty if the engine is not slow here."""
     if engine != "jax" or sees_gpu("jax"):
         return ""
     if has_gpu():

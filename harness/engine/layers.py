@@ -1,4 +1,4 @@
-"""Layers that take the place of Keras's own while training: same weights, same mathematics."""
+"""Layers that replace Keras's own during training: same weights, same mathematics."""
 
 from typing import Any
 
@@ -7,17 +7,17 @@ from keras import ops
 
 
 class TracedDropout(keras.layers.Dropout):
-    """`keras.layers.Dropout` whose rate, while training, is the variable `traced_rate`.
+    """`keras.layers.Dropout` whose rate during training is the variable `traced_rate`.
 
-    A Keras rate is a Python constant, frozen into the compiled step; this one can rise during a run, and runs that
-    differ in it share the step. A layer made with rate 0 is no operation at all.
+    The rate of Keras's layer is a Python constant, fixed when the step is compiled. This rate can rise during a run,
+    and runs with different rates share one compiled step. A layer with rate 0 adds no operation.
     """
 
     def __init__(self, rate: float, seed: int | None = None, **settings: Any) -> None:
         super().__init__(0.0, **settings)
         self.rate, self.seed = rate, seed
         if rate > 0:
-            # Keras would number its generators, and which one is whose would depend on where else there is dropout.
+            # An explicit name: Keras numbers its generators, so their names depend on which other layers have dropout.
             self.seed_generator = keras.random.SeedGenerator(seed, name=f"{self.name}_seed")
 
     def build(self, input_shape: Any) -> None:
@@ -30,17 +30,18 @@ class TracedDropout(keras.layers.Dropout):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training or self.rate == 0:
             return inputs
-        # Drawn in float32: bfloat16 has 128 numbers between 0 and 1, so few that the rate would be another one.
+        # Draw in float32: uniform bfloat16 numbers in [0, 1) take only 128 values, which would change the rate.
         draw = keras.random.uniform(keras.ops.shape(inputs), dtype="float32", seed=self.seed_generator)
         keep = keras.ops.cast(1 - self.traced_rate, inputs.dtype)
         return keras.ops.where(draw >= self.traced_rate, inputs / keep, 0)
 
 
 class FirstMaxPooling2D(keras.layers.MaxPooling2D):
-    """`keras.layers.MaxPooling2D` over 2 x 2 windows of [B, H, W, C], H and W even, to the bit; gradients too.
+    """`keras.layers.MaxPooling2D` over 2 x 2 windows of [B, H, W, C] with H and W even.
 
-    On a GPU, XLA has no gradient of its own max-pooling that is the same every time: TensorFlow refuses to compile it,
-    JAX sorts and scatters. This one is element-wise operations only, which a compiler joins into few kernels.
+    Outputs and gradients are equal to Keras's bit for bit. On a GPU, XLA's gradient of max-pooling is not
+    deterministic: TensorFlow refuses to compile it, JAX sorts and scatters. This layer has only element-wise
+    operations, which a compiler fuses into few kernels.
     """
 
     def call(self, inputs: Any) -> Any:
@@ -49,7 +50,10 @@ class FirstMaxPooling2D(keras.layers.MaxPooling2D):
 
 @ops.custom_gradient
 def first_maximum(images: Any) -> tuple[Any, Any]:
-    """The maxima [B, H/2, W/2, C] of 2 x 2 windows; the first one of a window, row by row, takes all its gradient."""
+    """Return the maxima [B, H/2, W/2, C] of 2 x 2 windows.
+
+    If a window has its maximum several times, the first one, row by row, gets the whole gradient.
+    """
     height, width, channels = images.shape[1:]
     windows = ops.reshape(images, (-1, height // 2, 2, width // 2, 2, channels))
     maxima = ops.max(windows, axis=(2, 4))

@@ -1,4 +1,4 @@
-"""Trains one run from wherever it stands to its end, keeping every finished epoch."""
+"""The training loop: train one run from its last checkpoint to its end, with a checkpoint after every epoch."""
 
 import hashlib
 import math
@@ -18,7 +18,7 @@ from harness.runs.folder import History, Result, RunFolder
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run at its end. probabilities: float32 [N, 10] of the evaluation images, by the final model."""
+    """A run that has ended. probabilities: float32 [N, 10], the final model's outputs for the evaluation images."""
 
     result: Result
     state: State
@@ -27,16 +27,16 @@ class TrainedRun:
 
 
 class Callback(Protocol):
-    """Who watches a training: the terminal, the tracker, a benchmark."""
+    """Observes a training, for example to show its progress, to log it or to time it."""
 
     def started(self, history: History) -> None:
-        """The run starts or goes on, with these epochs done."""
+        """The run starts or resumes. history: the epochs that are done."""
 
     def step(self, done: int, steps_per_epoch: int) -> None:
-        """`done` steps of the running epoch are over."""
+        """`done` steps of the current epoch are finished."""
 
     def epoch(self, row: dict[str, float]) -> None:
-        """An epoch is over and on the disk."""
+        """An epoch is finished and its checkpoint is on the disk. row: its metrics."""
 
 
 def train(
@@ -48,10 +48,10 @@ def train(
     *,
     probe: bool = False,
 ) -> TrainedRun:
-    """Train to the end; the caller holds the folder's lock. `probe` looks inside the network after every epoch.
+    """Train a run to its end and return it. The caller holds the folder's lock.
 
-    Each finished epoch is on the disk before anybody hears of it,
-    so a kill at any moment loses the running epoch and nothing else.
+    probe: measure the network's internals after every epoch. The checkpoint of an epoch is written before the callbacks
+    are called, so a kill at any moment loses only the current epoch.
     """
     state, history = folder.load() or (engine.initial_state(), [])
     for callback in callbacks:
@@ -68,7 +68,7 @@ def train(
         state, trained = engine.train_epoch(before, epoch, on_step)
         seconds = time.perf_counter() - begin
         probabilities = engine.evaluate(state, split.eval_images)
-        # The state too: a compiled ReLU may turn NaN into 0, and the loss of a broken network is finite then.
+        # Check the state too: a compiled ReLU may turn NaN into 0, so that a broken network has a finite loss.
         broken = [name for name, value in state.items() if not np.isfinite(value).all()]
         if broken or not (math.isfinite(trained.loss) and np.isfinite(probabilities).all()):
             where = f"; {len(broken)} of {len(state)} arrays of the state are not finite" if broken else ""
@@ -119,21 +119,22 @@ def _evaluate_at_the_end(engine: Engine, state: State, history: History, split: 
 
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Share of rows of `probabilities` [N, 10] whose largest entry is at the label."""
+    """Return the fraction of rows of `probabilities` [N, 10] whose largest entry is at the label (integers [N])."""
     return float((probabilities.argmax(axis=1) == labels).mean())
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log probability of the labels, in nats."""
+    """Return the mean negative log probability of the labels (integers [N]), in nats."""
     likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    # Keras's own bound: one sure and wrong answer in float32 must not make the mean infinite.
+    # Keras's own lower bound: one probability that is 0 in float32 must not make the mean infinite.
     return float(-np.log(np.maximum(likelihood, 1e-7)).mean())
 
 
 def weights_sha256(state: State) -> str:
-    """sha256 over all weights of the network, moving statistics too, as float32 bytes in the order of their names.
+    """Return the sha256 of all weights of the network, moving statistics included.
 
-    What dropout draws from and its rate of the moment stand among them in a state, and are no weights.
+    They are hashed as float32 bytes in the order of their names. The seeds and current rates of dropout are also in a
+    state under `model/`; they are no weights and are left out.
     """
     digest = hashlib.sha256()
     for name in sorted(state):

@@ -1,4 +1,4 @@
-"""The notebook's 18 layers, as plain Keras layers, with the knobs that the ablations turn."""
+"""The notebook's 18-layer network in plain Keras layers, with the settings that the ablations change."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,10 +27,10 @@ def build(
     dropout: type[keras.layers.Layer] = keras.layers.Dropout,
     max_pool: type[keras.layers.Layer] = keras.layers.MaxPooling2D,
 ) -> keras.Model:
-    """Raw pixels [B, 32, 32, 3] in, `output` (`softmax` or `linear`, the logits) [B, 10] out.
+    """Build the network: raw pixels [B, 32, 32, 3] in; [B, 10] out, probabilities (`softmax`) or logits (`linear`).
 
     pixel_mean, pixel_std: float [3], of the training images, in pixel units; needed for `standardised`.
-    An engine passes its own `batch_norm`, `dropout` and `max_pool` layers, which have the same weights.
+    batch_norm, dropout, max_pool: an engine passes its own layers, which have the same weights.
     """
     seeds = iter(np.random.SeedSequence(seed).generate_state(32).tolist())
 
@@ -43,7 +43,7 @@ def build(
             return batch_norm(momentum=recipe.normalization_momentum, name=f"{name}_norm")(x)
         if network.normalization == "none":
             return x
-        # One group over all channels is layer normalization of an image (Wu & He 2018).
+        # Group normalization with one group is layer normalization (Wu & He 2018).
         groups = 1 if network.normalization == "layer" else 8
         return keras.layers.GroupNormalization(groups, name=f"{name}_norm")(x)
 
@@ -66,16 +66,17 @@ def build(
         x
     )
     x = dropout(recipe.dropout[3], seed=next(seeds), name="dense_dropout")(x)
-    # The output layer is no ReLU layer: Glorot's variance keeps the first logits small.
+    # Glorot, whatever the other layers use: no ReLU follows, and Glorot's variance keeps the initial logits small.
     final = keras.initializers.GlorotUniform(seed=next(seeds))
     outputs = keras.layers.Dense(CLASSES, activation=output, kernel_initializer=final, name="output")(x)
     return keras.Model(inputs, outputs, name="cifar10_cnn")
 
 
 def freeze_idle_biases(network: Network, model: keras.Model) -> None:
-    """Take the biases that batch normalization subtracts again out of training: their gradient is 0 but for rounding.
+    """Exclude the convolutions' biases from training if batch normalization follows.
 
-    Only to compute that would take a CPU 4 % of a step (docs/speed.md). They are still there, at the 0 they begin with.
+    Batch normalization subtracts such a bias again, so its gradient is 0 up to rounding, and computing it costs time
+    (docs/speed.md). The biases remain in the model with their initial value 0.
     """
     if network.normalization == "batch" and network.normalization_place == "before":
         for layer in model.layers:
@@ -94,13 +95,13 @@ def _scale(
     return keras.layers.Rescaling(scale, name="scaling")
 
 
-#: Mean and standard deviation of each channel, three numbers each, in pixel units.
+#: (mean, standard deviation): three numbers each, one per channel, in pixel units.
 PixelStatistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def pixel_statistics(images: np.ndarray) -> PixelStatistics:
-    """Of the pixels of uint8 images [N, H, W, 3], each channel by itself."""
-    # From the 256 counts of each channel: exact, and without a float copy of 150 MB of pixels.
+    """Return mean and standard deviation of each channel of uint8 images [N, H, W, 3]."""
+    # From the counts of the 256 values in each channel: exact, and without a float copy of 150 MB of pixels.
     counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(3)])
     values = np.arange(256)
     mean = counts @ values / counts.sum(axis=1)
@@ -109,9 +110,9 @@ def pixel_statistics(images: np.ndarray) -> PixelStatistics:
 
 
 def forward_flops(model: keras.Model) -> dict[str, int]:
-    """Floating-point operations of one image through each convolution and dense layer (multiply-add = 2).
+    """Return the FLOPs of one image's forward pass in each convolution and dense layer (multiply-add = 2).
 
-    The element-wise layers, under 2 % of the whole, are not counted.
+    The element-wise layers are not counted: they are under 2 % of the total.
     """
     flops = {}
     for layer in model.layers:
@@ -123,6 +124,9 @@ def forward_flops(model: keras.Model) -> dict[str, int]:
 
 
 def training_flops(model: keras.Model) -> int:
-    """Operations of one training image: forward, and backward to weights and inputs (to no pixels)."""
+    """Return the FLOPs of training on one image: forward, and backward to weights and inputs.
+
+    The gradient with respect to the pixels is not needed, so the first layer has no backward pass to its input.
+    """
     forward = forward_flops(model)
     return 3 * sum(forward.values()) - next(iter(forward.values()))

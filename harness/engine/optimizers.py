@@ -1,4 +1,4 @@
-"""The optimizers that a recipe may name, Muon among them."""
+"""The optimizers of the recipes, Muon included."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -9,21 +9,22 @@ from keras import ops
 
 from harness.config import Recipe
 
-#: The quintic iteration of the paper: five steps bring every singular value near 1 that is not far below the largest.
+#: Coefficients of Muon's quintic Newton-Schulz iteration. Five steps bring every singular value near 1, except those
+#: far below the largest one.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 
-#: Matrices that are orthogonalized together have their shorter sides filled up to a multiple of this.
+#: The shorter sides of matrices that are orthogonalized together are zero-padded to a multiple of this.
 SIDE = 32
 
 
 class Muon(keras.optimizers.SGD):
-    """Muon for the kernels of all layers but `output`; Nesterov SGD at `sgd_ratio` times the rate for the rest.
+    """Muon for the kernels of all layers but `output`; Nesterov SGD for all other weights.
 
-    grouped: orthogonalize all kernels together, which is the same but for rounding: few large products, as a GPU wants
-    them, where a CPU is faster with one kernel after the other.
+    sgd_ratio: SGD's learning rate is `learning_rate` times this. grouped: orthogonalize all kernels together, with the
+    same result up to rounding: a few large products are faster on a GPU, one kernel after the other on a CPU.
 
-    The hidden dense kernel is stepped by Muon too: SGD kills its 32 ReLU units in short runs (docs/speed.md).
+    Muon also updates the hidden dense kernel, because with SGD its 32 ReLU units die in short runs (docs/speed.md).
     """
 
     def __init__(self, learning_rate: float, *, sgd_ratio: float = 2.0, grouped: bool = False, **settings: Any) -> None:
@@ -41,7 +42,7 @@ class Muon(keras.optimizers.SGD):
             super().update_step(gradient, variable, learning_rate * self.sgd_ratio)
 
     def _backend_update_step(self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any) -> None:
-        """Where Keras steps through the variables one by one."""
+        """Override the method in which Keras updates the variables one by one."""
         if not self.grouped:
             super()._backend_update_step(grads, trainable_variables, learning_rate)
             return
@@ -59,11 +60,11 @@ class Muon(keras.optimizers.SGD):
         return self._is_hidden_kernel[self._get_variable_index(variable)]
 
     def _update(self, gradient: Any, variable: Any) -> Any:
-        """Nesterov's update as a matrix; the momentum goes on."""
+        """Update the variable's momentum, and return the Nesterov update as a matrix."""
         average = self.momentums[self._get_variable_index(variable)]
         self.assign(average, self.momentum * average + gradient)
         update = gradient + self.momentum * average
-        # A convolution's kernel [3, 3, in, out] is the matrix that takes a patch of 9 * in values to `out` values.
+        # A convolution kernel [3, 3, in, out] is a matrix that maps a patch of 9 * in values to `out` values.
         return ops.reshape(update, (-1, variable.shape[-1]))
 
     def _move(self, variable: Any, step: Any, learning_rate: Any) -> None:
@@ -71,17 +72,17 @@ class Muon(keras.optimizers.SGD):
 
 
 def orthogonalize(matrix: Any) -> Any:
-    """The matrix [m, n] with its singular values brought near 1, by Newton-Schulz iteration.
+    """Return the matrix [m, n] with its singular values brought near 1 by Newton-Schulz iteration.
 
-    To between 0.6 and 1.3 if they are over a 500th of the matrix's Frobenius norm. One far below it is multiplied by
-    3.4445 at each iteration and no more: it stays small, as the smallest of a fast decaying spectrum do.
+    A singular value above 1/500 of the matrix's Frobenius norm ends between 0.6 and 1.3. One far below that grows only
+    by the factor 3.4445 per iteration and stays small, as happens to the smallest ones of a fast decaying spectrum.
     """
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
     same = a * ops.eye(min(matrix.shape))
     x = matrix / (ops.norm(matrix) + 1e-7)
     for _ in range(ITERATIONS):
-        # On the shorter side all of the polynomial is one small matrix, and the large one is gone through once.
+        # On the shorter side the polynomial is one small matrix, so the large matrix is multiplied by it only once.
         gram = ops.matmul(ops.transpose(x), x) if tall else ops.matmul(x, ops.transpose(x))
         factor = same + b * gram + c * ops.matmul(gram, gram)
         x = ops.matmul(x, factor) if tall else ops.matmul(factor, x)
@@ -89,9 +90,10 @@ def orthogonalize(matrix: Any) -> Any:
 
 
 def orthogonalize_together(matrices: Sequence[Any]) -> list[Any]:
-    """Each matrix as `orthogonalize` makes it, to rounding error; those of about the same shorter side in one product.
+    """Return each matrix as `orthogonalize` does, up to rounding error.
 
-    They are filled up with zeros to one shape: rows and columns of zeros stay so, and change nothing elsewhere.
+    Matrices with about the same shorter side are computed in one batched product. They are padded with zeros to the
+    same shape: rows and columns of zeros stay zero and do not change the other entries.
     """
     a, b, c = COEFFICIENTS
     groups: dict[int, list[int]] = {}
@@ -112,7 +114,7 @@ def orthogonalize_together(matrices: Sequence[Any]) -> list[Any]:
 
 
 def _filled_up(matrix: Any, length: int, side: int) -> Any:
-    """The matrix over its norm, stood upright, in the upper left corner of zeros [length, side]."""
+    """Divide the matrix by its norm, transpose it if it is wide, and pad it with zeros to [length, side]."""
     x = matrix / (ops.norm(matrix) + 1e-7)
     if x.shape[0] <= x.shape[1]:
         x = ops.transpose(x)
@@ -120,7 +122,7 @@ def _filled_up(matrix: Any, length: int, side: int) -> Any:
 
 
 def build_optimizer(recipe: Recipe, *, grouped: bool = False) -> keras.optimizers.Optimizer:
-    """The Keras optimizer of a recipe; its learning rate is set anew at every step. grouped: see `Muon`."""
+    """Return the Keras optimizer of a recipe. The engine sets its learning rate at every step. grouped: see `Muon`."""
     rate, decay = recipe.learning_rate, recipe.weight_decay or None
     if recipe.optimizer == "muon":
         optimizer = Muon(rate, momentum=recipe.momentum, weight_decay=decay, grouped=grouped)
@@ -135,17 +137,17 @@ def build_optimizer(recipe: Recipe, *, grouped: bool = False) -> keras.optimizer
 
 
 class Told:
-    """A number that a compiled program is told, as Keras reads one of an optimizer's own while a step is traced.
+    """An argument of a compiled program that replaces a Python number of an optimizer while a step is traced.
 
-    Keras asks whether it is zero, multiplies with it, and takes it from 1. `complement` is 1 minus the number, where
-    the program is told that too: to the last bit it is another one if it is first computed in float32.
+    Keras compares the number with 0, multiplies with it, and subtracts it from 1. complement: 1 minus the number, if
+    the program has that as an argument too. Computing it from the float32 number would change its last bits.
     """
 
     def __init__(self, value: Any, complement: Any = None) -> None:
         self._value, self._complement = value, complement
 
     def __ne__(self, other: object) -> bool:
-        # Where it is zero the program is another one, in which nobody asks.
+        # Keras asks whether momentum is 0. For momentum 0 there is another program, without this class.
         return True
 
     def __mul__(self, other: Any) -> Any:
@@ -163,12 +165,15 @@ class Told:
 
 @contextlib.contextmanager
 def told(optimizer: keras.optimizers.Optimizer, weight_decay: Any, momentum: Told | None) -> Iterator[None]:
-    """Meanwhile the optimizer has these settings, values of the program that is being traced; None: none to be told."""
+    """Set an optimizer's weight decay and momentum to arguments of the program that is traced inside the block.
+
+    momentum: None leaves the optimizer's own number.
+    """
     settings = {"weight_decay": weight_decay}
     if momentum is not None:
         settings["beta_1" if hasattr(optimizer, "beta_1") else "momentum"] = momentum
     own = {name: getattr(optimizer, name) for name in settings}
-    # Not through Keras, which would take notice of each attribute that is set.
+    # Set the attributes directly: Keras's __setattr__ would track them.
     vars(optimizer).update(settings)
     try:
         yield

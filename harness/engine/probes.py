@@ -1,8 +1,8 @@
-"""What happens inside a network while it trains: gradients, activations and drift, layer by layer, epoch by epoch.
+"""Probes: gradients, activations and drift inside a network during training, for each layer and epoch.
 
-All of it is measured on the same few training images, without augmentation and without dropout, with the batch's own
-normalization statistics and in float32: the network as it trains, less what is random about it and what rounding adds.
-The network that is probed is a copy which the weights of a state are written into; what trains is never touched.
+All are measured on the same few training images in training mode (normalization with the batch's own statistics), but
+without augmentation and dropout, to remove the randomness, and in float32, to reduce rounding errors. The probed
+network is a copy that gets the weights of a state. The network that trains is never changed.
 """
 
 import dataclasses
@@ -19,43 +19,43 @@ from harness.engine.network import CLASSES, PixelStatistics, build
 from harness.engine.protocol import State
 from harness.recipes import FAST
 
-#: `gradient_ratio` is the gradient's norm at the first of these over its norm at the second: the first convolution and
-#: the last.
+#: `gradient_ratio` is the gradient norm of the first of these layers divided by that of the second: the first and the
+#: last convolution.
 GRADIENT_RATIO_LAYERS = ("block1_conv1", "block3_conv3")
 
-#: The layers whose `gradient_change` is measured, from below upwards: at the foot of each block that has one below
-#: it, and the dense layer. Each costs a pass forward, and backward down to itself.
+#: The layers whose `gradient_change` is measured, from input to output: the first convolution of each block but the
+#: first, and the dense layer. Each costs a forward pass, and a backward pass down to this layer.
 GRADIENT_CHANGE_LAYERS = ("block2_conv1", "block3_conv1", "dense")
 
-#: The asymptotes of the activations that have two, and how near to one an activation counts as saturated: 5 % of
-#: the way from one to the other.
+#: The asymptotes of the activations that have two. A value is saturated if its distance to an asymptote is at most
+#: 5 % of the distance between them.
 ASYMPTOTES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 SATURATED_WITHIN = 0.05
 
-#: A standard deviation below this counts as this in `input_drift`, lest one all but constant channel outweigh the rest.
+#: Lower bound on standard deviations in `input_drift`: an almost constant channel would otherwise dominate the mean.
 SMALLEST_STD = 1e-3
 
 
 def probe_images(split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """The training images that are probed, uint8 [n, 32, 32, 3], and their labels, int32 [n].
+    """Return the training images for the probes, uint8 [n, 32, 32, 3], and their labels, int32 [n].
 
-    The first `probe_size / 10` of each class: the same for every seed and every variant.
+    They are the first `probe_size / 10` images of each class, the same for every seed and every variant.
     """
     part = subset(split, probe_size(len(split.train_images)), 1)
     return part.train_images, part.train_labels
 
 
 def probe_size(train_images: int) -> int:
-    """How many images are probed: about one in 225, as many of each of ten classes, 20 at least and 250 at most.
+    """Return the number of probe images: about one training image in 225, between 20 and 250, equally many per class.
 
-    One in 225 costs about 1 % of an epoch (docs/speed.md). Fewer than two of a class would say little about it, and
-    more than 250 images little more: training itself sees no more than a batch at once.
+    This costs about 1 % of an epoch (docs/speed.md). Fewer than two images of a class would say little about it. More
+    than 250 images would add little: training itself uses one batch at a time.
     """
     return 10 * min(max(train_images // 2250, 2), 25)
 
 
 class Passes(Protocol):
-    """What an engine computes for the probes, in float32.
+    """The forward and backward passes that an engine computes for the probes, in float32.
 
     weights: float32 arrays, in the order of the network's trainable variables.
     """
@@ -66,17 +66,17 @@ class Passes(Protocol):
     def __init__(self, network: "ProbedNetwork", images: np.ndarray, targets: np.ndarray) -> None: ...
 
     def look(self, weights: Sequence[np.ndarray]) -> tuple[list[Any], list[dict[str, Any]]]:
-        """The loss gradient of every kernel, and what `ProbedNetwork.describe` says of the tensors."""
+        """Return the loss gradient of every kernel, and the statistics of `ProbedNetwork.describe`."""
 
     def gradient(self, kernel: int, weights: Sequence[np.ndarray]) -> Any:
-        """The loss gradient of one kernel, by its place among the kernels."""
+        """Return the loss gradient of one kernel, given by its index among the kernels."""
 
 
 class ProbedNetwork:
-    """A copy of a network that gives away, beside its logits, the tensors that the probes describe.
+    """A copy of a network that returns, beside its logits, the tensors that the probes describe.
 
-    model: images [n, 32, 32, 3] to [logits, *tensors]; kernels: the place of each layer's kernel among its trainable
-    variables; inputs, activations: the place of each layer's among the tensors.
+    model: maps images [n, 32, 32, 3] to [logits, *tensors]. kernels: layer -> index of its kernel among the trainable
+    variables. inputs, activations: layer -> index of its input or activation among the tensors.
     """
 
     def __init__(
@@ -86,18 +86,19 @@ class ProbedNetwork:
         batch_norm: type[keras.layers.Layer],
         max_pool: type[keras.layers.Layer],
     ) -> None:
-        # Of a recipe it is only dropout that a network is built with, and there is none here.
+        # A network depends on its recipe only through dropout and the momentum of normalization's moving statistics.
+        # There is no dropout here, and the moving statistics are not used.
         recipe = dataclasses.replace(FAST, dropout=(0.0, 0.0, 0.0, 0.0))
         twin = build(network, recipe, 0, *pixels, output="linear", batch_norm=batch_norm, max_pool=max_pool)
         layers = [layer for layer in twin.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)]
         self.weights = [f"model/{weight.path}" for weight in twin.trainable_variables]
         self.kernels = {layer.name: self.weights.index(f"model/{layer.kernel.path}") for layer in layers}
         inputs = {layer.name: layer.input for layer in layers[1:]}
-        # The 2,048 features of an image are 16 positions of 128 channels, and channels are what drifts.
+        # Drift is measured per channel: the dense layer's 2,048 inputs are 128 channels at 16 positions.
         inputs["dense"] = twin.get_layer("flatten").input
         activations = {layer.name: twin.get_layer(f"{layer.name}_{network.activation}").output for layer in layers[:-2]}
         activations["dense"] = twin.get_layer("dense").output
-        # What is one layer's activation is often the next one's input: each tensor is described once.
+        # A layer's activation is often the next layer's input, so remove duplicates: each tensor is described once.
         tensors = list({id(tensor): tensor for tensor in (*activations.values(), *inputs.values())}.values())
         place = {id(tensor): i for i, tensor in enumerate(tensors)}
         self.inputs = {name: place[id(tensor)] for name, tensor in inputs.items()}
@@ -106,9 +107,9 @@ class ProbedNetwork:
         self.model = keras.Model(twin.input, [twin.output, *tensors])
 
     def describe(self, tensors: Sequence[Any]) -> list[dict[str, Any]]:
-        """Of each tensor [..., C]: mean and variance [C] of every channel, and of activations the share out of use.
+        """Return, for each tensor [..., C], the mean and variance [C] of each channel.
 
-        Out of use means dead or saturated; no other activation than those that can be either has such a share.
+        Activations also have the fraction of dead channels (ReLU) or of saturated values (sigmoid, tanh).
         """
         described = []
         for i, tensor in enumerate(tensors):
@@ -128,10 +129,10 @@ class ProbedNetwork:
 
 
 class Probes:
-    """Measures the states of any run with this network, loss and these images, whatever its seed and optimizer.
+    """Measures states of any run with this network, loss and these images, whatever the run's seed and optimizer.
 
-    passes: the engine's. images: uint8 [n, 32, 32, 3], labels: integers [n]; pixels: of all images that the runs train
-    on.
+    passes: the engine's class. images: uint8 [n, 32, 32, 3]. labels: integers [n]. pixels: statistics of all training
+    images of the runs.
     """
 
     def __init__(
@@ -149,12 +150,13 @@ class Probes:
         self._last: tuple[State, Any] | None = None
 
     def measure(self, before: State, after: State, steps: int) -> dict[str, float]:
-        """The metrics of an epoch of `steps` steps that led from one state to the other, as "metric/layer".
+        """Return the metrics of an epoch, as "metric/layer" -> value.
 
-        What has no value (the network has diverged, or a gradient to compare with is 0) is nan or inf.
+        before, after: the states before and after the epoch; steps: its number of steps. A metric without a value is
+        nan or inf: the network has diverged, or a gradient to compare with is 0.
         """
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            # The end of one epoch is the beginning of the next: measured after every epoch, a run saves this pass.
+            # An epoch begins with the state at the end of the last one, which was usually measured after that epoch.
             if self._last is None or self._last[0] is not before:
                 self._last = (before, self._passes.look(self._weights(before))[1])
             old = self._last[1]
@@ -179,27 +181,27 @@ class Probes:
             metrics[f"activation_mean/{layer}"] = float(mean)
             metrics[f"activation_std/{layer}"] = float(np.sqrt(entry["variance"].mean() + entry["mean"].var()))
             for share in entry.keys() & {"dead", "saturated"}:
-                # nan is neither <= 0 nor near an asymptote; adding it makes the share unknown instead of 0.
+                # nan is neither <= 0 nor near an asymptote. Adding it makes the fraction nan instead of 0.
                 metrics[f"{share}/{layer}"] = float(entry[share] + 0 * mean)
         return metrics
 
     def _gradient_changes(
         self, gradients: Mapping[str, Any], before: State, after: State, steps: int
     ) -> dict[str, float]:
-        """How the gradients of some layers change when the layers below them take one step more.
+        """Return how the gradients of some layers change when the layers below them take one more step.
 
-        Santurkar et al. 2018, "How does batch normalization help optimization?", definition 2.1: the gradient of
-        layer i with all layers as they are, against its gradient once the layers below have been updated. There the
-        update is the optimizer's next one; here it is the mean update of the epoch that is over,
-        (after - before) / steps: any optimizer has one, with its learning rate, momentum and weight decay in it.
-        What the steps of an epoch undo of each other it lacks, so it is shorter than a step. And the difference is
-        relative here, to the length of the first gradient: networks differ in the scale of theirs.
+        Santurkar et al. 2018, "How does batch normalization help optimization?", definition 2.1: compare the gradient
+        of layer i with its gradient after the layers below have been updated. There are two differences from the paper.
+        The paper uses the optimizer's next update. Here it is the mean update of the last epoch,
+        (after - before) / steps: it exists for any optimizer and includes learning rate, momentum and weight decay. It
+        is shorter than a step, because the steps of an epoch partly cancel. And the difference here is relative to the
+        norm of the first gradient, because networks differ in the scale of their gradients.
         """
         metrics: dict[str, float] = {}
         old, new = self._weights(before), self._weights(after)
         moved = [value + (value - earlier) / np.float32(steps) for value, earlier in zip(new, old, strict=True)]
         for layer in GRADIENT_CHANGE_LAYERS:
-            # Weights stand in layer order: those before the kernel are those of the layers below.
+            # The weights are in layer order: those before the kernel belong to the layers below.
             kernel = self._network.kernels[layer]
             place = list(self._network.kernels).index(layer)
             changed = self._passes.gradient(place, [*moved[:kernel], *new[kernel:]])
@@ -229,10 +231,10 @@ def _flat(tensor: Any) -> np.ndarray:
 
 
 def _drift(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
-    """How far the channels' means have moved, in standard deviations; the mean over the channels.
+    """Return how far the channels' means have moved, in standard deviations, averaged over the channels.
 
-    In units of the root mean square of the standard deviations before and after (Cohen's d): a channel that was dead
-    and comes to life has moved by about 1, where in units of its old standard deviation it would by infinitely many.
+    The unit is the root mean square of the standard deviations before and after (Cohen's d). A channel that was dead
+    and becomes active has moved by about 1; in units of its old standard deviation it would be infinitely far.
     """
     moved = np.abs(_flat(after["mean"]) - _flat(before["mean"]))
     variance = (_flat(before["variance"]) + _flat(after["variance"])) / 2

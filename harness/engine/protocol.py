@@ -1,8 +1,8 @@
-"""What trains a network. Nothing outside this folder may know which engine it is.
+"""The interface of the engines, which train networks. Code outside this folder must not depend on a certain engine.
 
-An engine holds no state of its own between calls: state goes in and comes out, as a mapping from names to
-arrays that holds all that the next epoch depends on (weights, optimizer slots, normalization statistics,
-dropout seeds). The same names mean the same things in every engine.
+An engine keeps no state between calls. State is an argument and a return value: a mapping from names to arrays with
+everything that the next epoch depends on (weights, optimizer slots, normalization statistics, dropout seeds). A name
+means the same in every engine.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,13 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-#: name -> array; anything `numpy.asarray` takes, so an accelerator's arrays may stay where they are.
+#: name -> array: anything `numpy.asarray` accepts, so arrays may stay on an accelerator.
 State = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class TrainMetrics:
-    """Means over an epoch as it was trained: with dropout and augmentation, while the weights moved."""
+    """Mean metrics of the training batches of an epoch: with dropout and augmentation, while the weights change."""
 
     loss: float
     accuracy: float
@@ -26,32 +26,32 @@ class TrainMetrics:
 class Engine(Protocol):
     """Trains one configuration on one split.
 
-    `device` is what it computes on, in words; `flops_per_image` the counted operations of training on one
-    image, forward and backward (multiply-add = 2).
+    device: name of the device that it computes on. flops_per_image: FLOPs of training on one image, forward and
+    backward (multiply-add = 2).
     """
 
     device: str
     flops_per_image: int
 
     def initial_state(self) -> State:
-        """The state before the first epoch: a function of the config (its seed included) alone."""
+        """Return the state before the first epoch. It depends only on the config, including its seed."""
 
     def train_epoch(
         self, state: State, epoch: int, on_step: Callable[[int], None] = lambda step: None
     ) -> tuple[State, TrainMetrics]:
-        """One epoch (counted from 0); `on_step` hears the number of steps done.
+        """Train one epoch (counted from 0), and return the new state and the epoch's metrics.
 
-        The loss is the one that is minimized: with label smoothing, it includes it.
+        on_step: called with the number of steps done. The loss is the one that is minimized, label smoothing included.
         """
 
     def evaluate(self, state: State, images: np.ndarray) -> np.ndarray:
-        """Class probabilities float32 [N, 10] of uint8 images [N, 32, 32, 3], without dropout."""
+        """Return class probabilities float32 [N, 10] of uint8 images [N, 32, 32, 3], without dropout."""
 
     def probe(self, before: State, after: State, steps: int) -> dict[str, float]:
-        """What happened inside the network in an epoch of that many steps: see `harness.metrics.INSIDE`.
+        """Return what the probes measure in an epoch of `steps` steps: see `harness.metrics.INSIDE`.
 
-        By name and layer, as in "gradient_norm/block1_conv1". Changes nothing that the training depends on.
+        The keys are "metric/layer", for example "gradient_norm/block1_conv1". Probing does not affect the training.
         """
 
     def export(self, state: State) -> Any:
-        """The trained network as a plain `keras.Model` (raw pixels in, probabilities out), free of this package."""
+        """Return the network as a plain `keras.Model`: raw pixels in, probabilities out, no layers of this package."""

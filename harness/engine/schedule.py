@@ -1,4 +1,4 @@
-"""What changes from step to step, as pure functions of the step: learning rate and dropout ramp."""
+"""Learning rate schedule and dropout ramp, as pure functions of the step."""
 
 import numpy as np
 
@@ -6,23 +6,23 @@ from harness.config import Recipe
 
 
 def learning_rates(recipe: Recipe, steps_per_epoch: int, epoch: int) -> np.ndarray:
-    """The learning rate of every step of an epoch (counted from 0), float32 [steps_per_epoch].
+    """Return the learning rate of every step of an epoch (counted from 0), float32 [steps_per_epoch].
 
-    `one-cycle` (Smith & Topin 2018) rises linearly from 0 to the peak over the first `warmup` of all steps
-    and falls linearly to 0; `constant` rises likewise and stays.
+    `one-cycle` (Smith & Topin 2018) rises linearly from 0 to the peak during the fraction `warmup` of all steps, and
+    then falls linearly to 0. `constant` rises in the same way and stays at the peak.
     """
     total = recipe.epochs * steps_per_epoch
     step = epoch * steps_per_epoch + np.arange(steps_per_epoch) + 1
     rise = max(recipe.warmup * total, 1.0)
     factor = np.minimum(step / rise, 1.0)
     if recipe.schedule == "one-cycle":
-        # The step after the last would be the one with rate 0: no step is wasted on it.
+        # The rate would be 0 only at the step after the last, so that no step has no effect.
         factor = np.minimum(factor, (total + 1 - step) / (total + 1 - min(rise, total)))
     return (recipe.learning_rate * factor).astype(np.float32)
 
 
 def dropout_ramp(recipe: Recipe, steps_per_epoch: int, epoch: int) -> np.ndarray:
-    """The factor on every dropout rate at each step of an epoch, float32 [steps_per_epoch], from 0 to 1."""
+    """Return the factor on the dropout rates at each step of an epoch, float32 [steps_per_epoch], from 0 to 1."""
     if not recipe.dropout_ramp:
         return np.ones(steps_per_epoch, np.float32)
     step = epoch * steps_per_epoch + np.arange(steps_per_epoch)

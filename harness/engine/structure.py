@@ -1,4 +1,4 @@
-"""What a compiled program is compiled for. Runs of the same structure share one, and are told the rest."""
+"""The structure that a program is compiled for. Runs with the same structure share one program."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -8,7 +8,11 @@ from harness.config import Network, Precision, Recipe, RunConfig
 
 @dataclass(frozen=True)
 class Structure:
-    """Of the recipe, only what a program is not told: a setting that no program knows how to be told makes its own."""
+    """The part of a configuration that is compiled into a program.
+
+    Settings that are arguments of a program have fixed values in `recipe`. Any other setting, a new one too, is part of
+    the structure: its values get separate programs.
+    """
 
     network: Network
     recipe: Recipe
@@ -16,9 +20,9 @@ class Structure:
 
 
 def structure_of(config: RunConfig, *, dropout_everywhere: bool = False) -> Structure:
-    """The structure of a run: seed, schedule, augmentation and the settings that are numbers make no other one.
+    """Return the structure of a run. Seed, schedule, augmentation and numeric settings do not change it.
 
-    dropout_everywhere: where there is any dropout, all four layers of it are compiled.
+    dropout_everywhere: if there is any dropout, compile all four dropout layers.
     """
     rates = config.recipe.dropout
     any_of_them = dropout_everywhere and any(rates)

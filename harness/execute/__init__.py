@@ -1,1 +1,1 @@
-"""Who trains what: one run in this process, or many through a queue, by workers here or on Slurm."""
+"""Train one run in this process, or many through a queue with workers on this machine or on Slurm."""

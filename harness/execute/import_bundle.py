@@ -1,4 +1,4 @@
-"""A bundle made elsewhere as a run of this machine: its files, and what MLflow is told of it."""
+"""Import a bundle from another machine: copy its files into a run folder, and log it to MLflow."""
 
 import shutil
 from importlib.util import find_spec
@@ -25,12 +25,15 @@ else:
 
 
 def take_in(sealed: Sealed, folder: RunFolder) -> None:
-    """Copy a bundle's files into a run folder whose lock is held; a kill leaves no run that is over and not whole."""
+    """Copy a bundle's files into a run folder. The caller holds the folder's lock.
+
+    result.json is copied last, so an import that was killed half-way does not count as a finished run.
+    """
     if (folder.path / "mlflow.json").exists():
-        # Begun here as well and not finished: that record is of another training.
+        # The run was started on this machine too and not finished: its MLflow run records another training.
         supersede(folder)
     folder.clear()
-    # The result last: with it the run is over here, and the seal beside it says that it was made elsewhere.
+    # result.json marks the run as finished. bundle.json beside it says that the run was made elsewhere.
     last = ["bundle.json", "result.json"]
     for name in [*(name for name in sealed.files if name not in last), *last]:
         with open(sealed.path / name, "rb") as theirs, atomic(folder.path / name) as ours:
@@ -38,7 +41,10 @@ def take_in(sealed: Sealed, folder: RunFolder) -> None:
 
 
 def tell_mlflow(sealed: Sealed, folder: RunFolder, dataset: Dataset) -> None:
-    """Make the MLflow run of a bundle, with its own times; or go on with one that was left half made."""
+    """Log a bundle to MLflow with its own start and end times.
+
+    If an earlier import was killed, its MLflow run is completed.
+    """
     images = images_of(sealed.spec.config, dataset).eval_images
     times = (sealed.begun, sealed.ended)
     with Tracker(folder, sealed.spec.name, sealed.tags, sealed.source, times) as tracker:
@@ -47,10 +53,10 @@ def tell_mlflow(sealed: Sealed, folder: RunFolder, dataset: Dataset) -> None:
 
 
 def _model(sealed: Sealed, dataset: Dataset) -> Any:
-    """The trained network, where it is one to keep, its weights came along and Keras can be had; else None."""
+    """Return the trained `keras.Model`, or None if it is not to be kept, its checkpoint or Keras is missing."""
     config = sealed.spec.config
     wanted = sealed.spec.keeps_model and sealed.result.status == "finished" and CHECKPOINT in sealed.files
-    # Any engine will do: they name their weights alike.
+    # Any engine can load the weights: all engines use the same names.
     engine = next((name for name in (config.engine, *ENGINES) if find_spec(name)), None)
     if not wanted or engine is None:
         return None

@@ -1,6 +1,6 @@
-"""Brings runs to their end: what is done is left alone, one run is trained here, several go through the queue.
+"""Train every run that has no result yet: a single run in this process, several through the queue.
 
-Offline there is no queue: this process trains one after the other.
+Offline there is no queue: this process trains the runs one after the other.
 """
 
 import traceback
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
     from harness.execute import work_queue, workers
 else:
-    # Optuna takes seconds to import, and one run needs no queue.
+    # Optuna is slow to import, and a single run needs no queue.
     work_queue = lazy_import("harness.execute.work_queue")
     workers = lazy_import("harness.execute.workers")
 
 
 class Diverged(Exception):
-    """A run that ended without an accuracy: its reason goes into the queue."""
+    """A run diverged, so it has no accuracy. The queue records the message as the reason."""
 
 
 def train_all(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) -> set[str]:
-    """Train what is not done yet; return, when every run has a result, the keys of those that had none before.
+    """Train the runs that are not done, and return their run keys.
 
-    Raises BadInput where workers are asked for offline, and HarnessError for a run that cannot be brought to its end.
+    Raises BadInput if workers are asked for offline, and HarnessError if a run still has no result at the end.
     """
     if execution.recorder.offline and (execution.workers or execution.slurm is not None):
         raise BadInput("--offline does not go with --workers or --slurm: workers meet in Optuna's database.")
-    # Of several experiments that share a run the first one trains it: reversed, as in a dict the last one stays.
+    # If several experiments share a run, the first one trains it. A dict keeps the last value, hence `reversed`.
     distinct = {spec.config.key: spec for spec in reversed(specs)}
     todo = [spec for spec in specs if distinct[spec.config.key] is spec and not is_done(spec, execution.recorder)]
     if len(todo) == 1 and execution.slurm is None:
@@ -51,16 +51,17 @@ def train_all(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) 
 
 
 def accuracy_of(result: Result) -> float:
-    """The accuracy of a run. Raises Diverged where it has none."""
+    """Return the accuracy of a run. Raises Diverged if it has none."""
     if result.status == "diverged":
         raise Diverged(f"diverged: {result.reason}")
     return result.metrics["accuracy"]
 
 
 def _in_turn(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) -> None:
-    """Train runs one after the other; one that fails does not stop the others, the HarnessError at the end names it.
+    """Train runs one after the other.
 
-    Those that share a compiled program come in a row, as an engine keeps few of them.
+    A run that fails does not stop the others; the HarnessError at the end names it. Runs that share a compiled program
+    follow each other, because an engine caches only a few programs.
     """
     failed: dict[str, str] = {}
     with execution.displays.runs(specs, 0) as display:
@@ -69,7 +70,7 @@ def _in_turn(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) -
                 run_one(spec, dataset, execution)
             except Exception as error:
                 failed[spec.name] = first_line(error)
-                # Nobody watches there, and one line is little to go by.
+                # Nobody may be watching an offline machine, and the first line of the error is not enough to debug it.
                 file = RunFolder(spec.config).path / "error.txt"
                 write_atomically(file, "".join(traceback.format_exception(error)).encode())
             display.update()
@@ -78,7 +79,7 @@ def _in_turn(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) -
 
 
 def _through_the_queue(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) -> None:
-    """Bring runs to their end. One that fails does not stop the others; the HarnessError at the end names it."""
+    """Train runs through the queue. One that fails does not stop the others; the HarnessError at the end names it."""
     names = list(dict.fromkeys(study_name(spec) for spec in specs))
     with work_queue.explained():
         studies = {name: work_queue.open_study(name) for name in names}
@@ -97,7 +98,7 @@ def _through_the_queue(specs: Sequence[RunSpec], dataset: Dataset, execution: Ex
 
 
 def study_name(spec: RunSpec) -> str:
-    """Where a run waits."""
+    """Return the name of the study in which a run is queued."""
     tuning = ["tuning"] if spec.phase == "tuning" else []
     return " ".join(
         [spec.experiment, spec.recipe, spec.budget, spec.config.data, *tuning, *work_queue.suffix(spec.config.engine)]
@@ -107,7 +108,7 @@ def study_name(spec: RunSpec) -> str:
 def _work_here(
     studies: Sequence["optuna.Study"], dataset: Dataset, specs: Sequence[RunSpec], execution: Execution
 ) -> None:
-    """Work through the queue in this process, showing each run."""
+    """Train the queued runs in this process and show each of them."""
     place = {spec.config.key: number for number, spec in enumerate(specs, start=1)}
 
     def train(spec: RunSpec) -> float:
@@ -119,14 +120,14 @@ def _work_here(
 
 
 def run_shown(spec: RunSpec, dataset: Dataset, execution: Execution, suffix: str = "") -> Result:
-    """Bring a run of the queue to its end, and show it; signals may interrupt it."""
+    """Train a run from the queue and show it. Signals may interrupt it."""
     with execution.displays.run(spec.name + suffix, spec.config) as display, allowed():
-        # Another experiment may have the same run, in another worker's hands: that one's result will serve.
+        # Another worker may be training the same run for another experiment: wait for it and use its result.
         return run_one(spec, dataset, execution, [display], wait=True)
 
 
 def _incomplete(failed: Mapping[str, str], count: int) -> HarnessError:
-    """The error of so many runs of which some have no result; failed: name -> reason."""
+    """Return the error for `count` runs of which some have no result. failed: name -> reason."""
     reasons = "\n".join(f"  {name}: {reason}" for name, reason in list(failed.items())[:10])
     return HarnessError(
         f"{len(failed)} of {count} runs have no result:\n{reasons}\nThe others are kept. When the reason is mended, "

@@ -1,4 +1,4 @@
-"""Trains one run: the lock, the engine, the training, its record and its figures, in that order."""
+"""Train one run: take its lock, open the engine, train, record the result and draw the figures."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -22,20 +22,20 @@ from harness.source_hash import measures_hash, source_hash
 from harness.tracking.provenance import provenance
 from harness.tracking.recorder import Recorder
 
-#: Draws the figures of a run into its folder: (folder, name, result, history).
+#: Draws the figures of a run into the run folder: (folder, name, result, history).
 Draw = Callable[[RunFolder, str, Result, History], None]
 
 
 class Watcher(Protocol):
-    """Shows how many runs go on while workers train them."""
+    """Shows the progress of many runs while workers train them."""
 
     def update(self) -> None:
-        """Look which runs have ended since the last time."""
+        """Check which runs have ended since the last call, and show it."""
 
 
 @dataclass(frozen=True)
 class Displays:
-    """What is shown while runs are trained: one of them (name, config), or many (specs, number of workers)."""
+    """Make the displays shown during training: `run` of one run (name, config), `runs` of many (specs, workers)."""
 
     run: Callable[[str, RunConfig], AbstractContextManager[Callback]]
     runs: Callable[[Sequence[RunSpec], int], AbstractContextManager[Watcher]]
@@ -43,10 +43,10 @@ class Displays:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How runs are trained, whatever they are.
+    """How runs are trained: the same for all runs of a command.
 
-    probe: look inside the network after every epoch. workers: processes that train; None is one for a few runs and one
-    per core, memory permitting, for many. slurm: options of Slurm jobs, where the workers shall be such.
+    probe: measure the network's internals after every epoch. workers: number of worker processes; None means one for a
+    few runs, and for many runs one per core if memory allows. slurm: options of Slurm jobs, if the workers are jobs.
     """
 
     recorder: Recorder
@@ -58,7 +58,7 @@ class Execution:
 
 
 def is_done(spec: RunSpec, recorder: Recorder) -> bool:
-    """Whether a run is over, and all of it recorded."""
+    """Whether a run has ended and is completely recorded."""
     return _is_done(RunFolder(spec.config), recorder)
 
 
@@ -67,14 +67,14 @@ def _is_done(folder: RunFolder, recorder: Recorder) -> bool:
 
 
 def result_of(spec: RunSpec) -> RunResult | None:
-    """How a run ended, or None while it has not."""
+    """Return the result of a run, or None if it has not ended."""
     folder = RunFolder(spec.config)
     result = folder.result()
     return RunResult(spec, folder, result, folder.history()) if result else None
 
 
 def forget(spec: RunSpec, recorder: Recorder) -> None:
-    """Let a run start over (`--fresh`); what is recorded of it is marked as superseded."""
+    """Delete what a run has done so that it starts over (`--fresh`), and mark its record as superseded."""
     folder = RunFolder(spec.config)
     with folder.locked():
         recorder.supersede(folder)
@@ -82,7 +82,7 @@ def forget(spec: RunSpec, recorder: Recorder) -> None:
 
 
 def check(spec: RunSpec, dataset: Dataset) -> None:
-    """Raises HarnessError where a run was planned with other data or code than those here."""
+    """Raise HarnessError if a run was planned with other data or other code than this machine has."""
     config = spec.config
     if dataset.fingerprint != config.data_fingerprint:
         raise HarnessError(
@@ -104,10 +104,10 @@ def run_one(
     *,
     wait: bool = False,
 ) -> Result:
-    """Bring a run to its end from wherever it stands.
+    """Train a run to its end, from its last checkpoint if there is one, and return its result.
 
-    Raises HarnessError where it was planned with other data or code (`check`), or when another process has it; with
-    `wait`, waits for that one instead.
+    wait: if another process is training the run, wait for it instead of raising. Raises HarnessError if the run was
+    planned with other data or code (`check`), or if another process is training it.
     """
     check(spec, dataset)
     folder, recorder = RunFolder(spec.config), execution.recorder
@@ -118,7 +118,7 @@ def run_one(
         if result and is_sealed(folder):
             tell_mlflow(read_bundle(folder.path), folder, dataset)
             return result
-        # Left by an import that was cut off: this run is made here.
+        # An import that was killed may have left this file. The run is now trained on this machine.
         (folder.path / "bundle.json").unlink(missing_ok=True)
         split = images_of(spec.config, dataset)
         engine = open_engine(spec.config, split)

@@ -15,11 +15,11 @@ submitit = lazy_import("submitit")
 
 
 def work_through(command: Sequence[str], count: int, options: str, folder: Path, watch: Callable[[], None]) -> None:
-    """Submit a command so many times, and wait until the last of the jobs has left Slurm's queue.
+    """Submit a command as `count` Slurm jobs, and wait until all of them have left Slurm's queue.
 
-    options: as in `time=240,partition=gpu,gpus_per_node=1`; submitit's and sbatch's names, time in minutes. folder: for
-    the jobs' logs, on a disk that all nodes see. watch: called every two seconds. Whatever ends the wait early cancels
-    the jobs. Raises BadInput for an unknown option, HarnessError where there is no Slurm.
+    options: for example `time=240,partition=gpu,gpus_per_node=1`; the names are submitit's and sbatch's, time is in
+    minutes. folder: for the jobs' logs, on a disk that all nodes see. watch: called every two seconds. An exception or
+    a signal while waiting cancels the jobs. Raises BadInput for an unknown option, HarnessError if there is no Slurm.
     """
     if not find_spec("submitit"):
         raise HarnessError("--slurm needs submitit: .venv/bin/python -m pip install submitit")
@@ -46,7 +46,7 @@ def work_through(command: Sequence[str], count: int, options: str, folder: Path,
 
 
 def _parse(options: str) -> dict[str, str | int]:
-    """`a=1,b=c` as a mapping; numbers as numbers."""
+    """Parse `a=1,b=c` into a mapping; whole numbers become int. Raises BadInput for an option without `=`."""
     parsed: dict[str, str | int] = {}
     for option in filter(None, options.split(",")):
         name, equals, value = option.partition("=")
@@ -57,10 +57,10 @@ def _parse(options: str) -> dict[str, str | int]:
 
 
 def _queued(ids: Sequence[str]) -> bool:
-    """Whether Slurm still has one of the jobs; accounting, which not every cluster has, is not asked."""
+    """Whether one of the jobs is still in Slurm's queue. Uses `squeue`: not every cluster has accounting (`sacct`)."""
     asked = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(ids)}"]
     found = subprocess.run(asked, capture_output=True, text=True)
     if found.returncode:
-        # It says so when it has forgotten all of them; any other failure says nothing about them.
+        # squeue says so when it no longer knows any of the jobs. After any other failure they may still be queued.
         return "Invalid job id" not in found.stderr
     return bool(found.stdout.strip())

@@ -1,9 +1,9 @@
-"""The queue: work waiting, running, done and failed, as the trials of Optuna studies that survive any crash.
+"""The work queue: waiting, running, finished and failed work, stored as trials of Optuna studies that survive a crash.
 
-A trial that waits is a run of an experiment, or a slot of a search whose spec is sampled when a worker takes it. One
-study for each experiment or search and budget, in `mlruns/optuna.db` or at `$OPTUNA_STORAGE`. A worker that dies stops
-sending heartbeats; after `GRACE` seconds its trial waits again. Whether a spec is done is decided by its run's folder,
-so losing the database loses no result of an experiment; what a search has found stands nowhere else.
+A waiting trial is either a run of an experiment, or a slot of a search, whose recipe is sampled when a worker takes
+it. There is one study per experiment or search and budget, in `mlruns/optuna.db` or at `$OPTUNA_STORAGE`. A worker
+that dies stops sending heartbeats; after `GRACE` seconds its trial is queued again. The run folder decides whether a
+run is done, so losing the database loses no result of an experiment. The results of a search are only in the database.
 """
 
 import contextlib
@@ -26,56 +26,60 @@ from harness.common.process import identity, is_alive
 from harness.common.signals import allowed, deferred
 from harness.runs.spec import RunSpec, run_spec_from_json
 
-#: In seconds.
+#: Seconds between two heartbeats of a worker, and without one until it counts as dead.
 HEARTBEAT = 10
 GRACE = 60
 
-#: So many trials of a search that fail one after another are the worker's fault, not theirs.
+#: After this many failed search trials in a row, the worker is assumed to be at fault, not the trials.
 MOST_FAILURES = 3
 
-#: The reason of a trial that a signal ended.
+#: The reason recorded for a trial that a signal ended.
 STOPPED = "stopped"
 
-#: What Optuna raises where the database fails it.
+#: What Optuna raises if the database fails.
 DATABASE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 
 
 class NothingLeft(Exception):
-    """A worker came too late for the last trial."""
+    """Another worker has taken the last waiting trial."""
 
 
 class CannotGoOn(BaseException):
-    """What keeps this worker from working is no fault of the trial, which another one will take up once this is gone.
+    """This worker cannot continue, for a reason that is not the trial's fault.
 
-    No `Exception`: Optuna would count the trial as a failed one.
+    The trial is queued again after the worker has exited. Not a subclass of `Exception`, because Optuna would then
+    count the trial as failed.
     """
 
 
 def storage_url() -> str:
-    """`$OPTUNA_STORAGE`, or the database in `mlruns/`: not MLflow's, both keep an `alembic_version` table."""
+    """Return the URL of the queue's database: `$OPTUNA_STORAGE`, or `mlruns/optuna.db`.
+
+    Not MLflow's database: MLflow and Optuna both keep a table called `alembic_version`.
+    """
     chosen = os.environ.get("OPTUNA_STORAGE") or f"sqlite:///{paths.mlruns() / 'optuna.db'}"
-    # SQLAlchemy would take the driver that we do not have.
+    # SQLAlchemy's default PostgreSQL driver is not installed here.
     return chosen.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
 def shown_url() -> str:
-    """The same as it may be shown: without the password."""
+    """Return `storage_url` without the password."""
     return make_url(storage_url()).render_as_string(hide_password=True)
 
 
 def open_study(name: str) -> optuna.Study:
-    """The study of that name, made if need be. Raises HarnessError when the database does not answer."""
+    """Return the study of that name; create it if it does not exist. Raises HarnessError if the database fails."""
     with _opening() as storage:
         return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
 
 
 def suffix(engine: str) -> list[str]:
-    """What the name of a study ends with: a process trains with one engine, so their work waits apart."""
+    """Return the last part of a study's name. A process trains with one engine, so each engine has its own studies."""
     return [] if engine == "tensorflow" else [engine]
 
 
 def known_studies() -> list[str]:
-    """The names of the studies that there are."""
+    """Return the names of all studies in the database."""
     with _opening() as storage:
         return optuna.study.get_all_study_names(storage)
 
@@ -86,12 +90,12 @@ def _opening() -> Iterator[optuna.storages.RDBStorage]:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     paths.mlruns().mkdir(parents=True, exist_ok=True)
     try:
-        # One process at a time: several that create the tables together fail.
+        # One process at a time: creating the tables from several processes at once fails.
         with filelock.FileLock(paths.mlruns() / "optuna.lock"):
             storage = optuna.storages.RDBStorage(
                 storage_url(),
-                # Many workers on one sqlite file wait for each other; the default gives up after 5 s. A connection
-                # to a server may have been cut since it was last used.
+                # Many workers wait for each other on one sqlite file, for longer than its default timeout allows.
+                # A connection to a server may have been closed since its last use.
                 engine_kwargs={"connect_args": {"timeout": 60}}
                 if storage_url().startswith("sqlite")
                 else {"pool_pre_ping": True},
@@ -111,10 +115,10 @@ def _opening() -> Iterator[optuna.storages.RDBStorage]:
 
 
 def _one_at_a_time(storage: optuna.storages.RDBStorage) -> None:
-    """Let each transaction have the sqlite database to itself from its beginning.
+    """Make every sqlite transaction exclusive from its beginning.
 
-    Optuna reads a trial's state, and then writes it, under a lock that sqlite does not know: two workers that do so
-    together would take the same trial.
+    Optuna reads a trial's state and then writes it under a row lock, which sqlite does not have: two workers that do
+    so at the same time would take the same trial.
     """
 
     def begin_explicitly(connection: Any, record: object) -> None:
@@ -125,12 +129,12 @@ def _one_at_a_time(storage: optuna.storages.RDBStorage) -> None:
 
     event.listen(storage.engine, "connect", begin_explicitly)
     event.listen(storage.engine, "begin", begin)
-    storage.engine.dispose()  # of the connections that were made before
+    storage.engine.dispose()  # close the connections that were opened without these listeners
 
 
 def enqueue(study: optuna.Study, specs: Sequence[RunSpec]) -> None:
-    """Let the runs wait that neither wait nor run already."""
-    # Two commands for one experiment must not queue a run twice.
+    """Queue the runs that are neither waiting nor running already."""
+    # The lock keeps two commands for the same experiment from queueing a run twice.
     with filelock.FileLock(paths.mlruns() / "optuna.lock"):
         _revive(study)
         trials = _trials(study, TrialState.RUNNING) + [t for t in _trials(study, TrialState.WAITING) if _is_wanted(t)]
@@ -147,11 +151,13 @@ def work(
     train: Callable[[RunSpec], float],
     search: Callable[[optuna.Trial], float] | None = None,
 ) -> None:
-    """Work until no trial waits and none runs, here or in another worker: one that dies may leave its own.
+    """Take trials from the studies until none is waiting and none is running, here or in another worker.
 
-    train: brings a run to its end and returns its accuracy; what it raises is recorded as the reason of the failure
-    and does not stop the others. search: the same for a trial of a search. Both have to let signals through
-    (`interrupts.allowed`) where they may interrupt: they wait while the database is spoken to. Raises CannotGoOn.
+    It waits for running trials, because a worker that dies leaves its trial to the others.
+
+    train: trains a run and returns its accuracy; an exception is recorded as the reason of the failure and does not
+    stop the other runs. search: the same for a trial of a search. Signals are deferred during database access, so both
+    functions must use `harness.common.signals.allowed` where a signal may interrupt them. Raises CannotGoOn.
     """
 
     failed_in_a_row = 0
@@ -160,7 +166,7 @@ def work(
         nonlocal failed_in_a_row
         text = trial.user_attrs.get("spec")
         if text is None and "slot" not in trial.user_attrs:
-            # Two workers saw the last trial wait, and Optuna made a new one for the one that came too late.
+            # Two workers saw the same last waiting trial; Optuna created this new, empty one for the slower worker.
             raise NothingLeft("another worker took the last trial")
         if not _is_wanted(trial):
             raise optuna.TrialPruned("the command that queued it was stopped")
@@ -178,8 +184,8 @@ def work(
             raise
         except (Exception, KeyboardInterrupt) as error:
             failed_in_a_row += text is None
-            # A full disk, a server that is down or a lost GPU fails every trial of a search, and a trial is lost by
-            # failing; a spec is not, as the next command queues it again.
+            # A full disk, a server that is down or a lost GPU would make every trial of a search fail, and a failed
+            # trial is lost. A run of an experiment is not lost, as the next command queues it again.
             ours = isinstance(error, HarnessError | OSError | MemoryError) or failed_in_a_row >= MOST_FAILURES
             if isinstance(error, DATABASE_ERRORS) or (text is None and ours and isinstance(error, Exception)):
                 raise CannotGoOn from error
@@ -192,7 +198,7 @@ def work(
             waiting = next((study for study in studies if _trials(study, TrialState.WAITING)), None)
             if waiting is not None:
                 with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
-                    # Raised where another worker gave this one up for dead; the result is in the run's folder still.
+                    # Raised if another worker took this one for dead. The result is still in the run folder.
                     waiting.optimize(objective, n_trials=1, catch=(Exception,))
             elif any(_trials(study, TrialState.RUNNING) for study in studies):
                 with allowed():
@@ -204,20 +210,20 @@ def work(
 
 
 def is_cut_off(trial: FrozenTrial) -> bool:
-    """Whether a trial failed because its worker was stopped or died, and not of itself."""
+    """Whether a trial failed because its worker was stopped or died, not because of the trial itself."""
     return trial.state == TrialState.FAIL and trial.user_attrs.get("reason", STOPPED) == STOPPED
 
 
 def is_empty(study: optuna.Study) -> bool:
-    """Whether nothing waits and nothing runs in a study."""
+    """Whether a study has neither waiting nor running trials."""
     return not _trials(study, TrialState.WAITING, TrialState.RUNNING)
 
 
 def _revive(study: optuna.Study) -> None:
-    """Let the trials of dead workers wait again."""
+    """Queue the trials of dead workers again."""
     for trial in _trials(study, TrialState.RUNNING):
-        # On this machine a dead process is known at once; of others only the heartbeat speaks. A worker that died
-        # before it left any sign has no heartbeat either.
+        # A dead process of this machine is detected at once; for other machines there is only the heartbeat. A worker
+        # that died before it wrote its attributes has no heartbeat either, so its trial is failed after GRACE seconds.
         signs = _signs(trial, "worker")
         begun = trial.datetime_start or datetime.datetime.now()
         unknown = not signs and datetime.datetime.now() - begun > datetime.timedelta(seconds=GRACE)
@@ -229,10 +235,10 @@ def _revive(study: optuna.Study) -> None:
 
 
 def again(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Let the work of a trial wait once more, with its parameters and without the dead worker's signs of life."""
+    """Queue the work of a trial again, with its parameters and without the dead worker's attributes."""
     kept = ("run_key", "name", "spec", "slot", "is_baseline", *(f"owner_{name}" for name in identity()))
     attributes = {name: value for name, value in trial.user_attrs.items() if name in kept}
-    # Those that it was queued with stand apart until each is asked for.
+    # Optuna keeps the parameters that a trial was queued with in `fixed_params` until each of them is suggested.
     params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     study.enqueue_trial(params, user_attrs=attributes)
 
@@ -251,7 +257,7 @@ def _trials(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
 
 
 def failures(studies: Sequence[optuna.Study], specs: Sequence[RunSpec]) -> dict[str, str]:
-    """Why runs have no result, where one of their trials says so: run key -> reason."""
+    """Return why runs have no result, as run key -> reason, for the runs whose trials recorded a reason."""
     missing = {spec.config.key for spec in specs}
     reasons = {}
     for study in studies:
@@ -264,7 +270,7 @@ def failures(studies: Sequence[optuna.Study], specs: Sequence[RunSpec]) -> dict[
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Say of a queue that does not answer, or of a worker that cannot go on, what is safe and what to do."""
+    """Turn a database error or CannotGoOn into a HarnessError that says what is safe and what to do."""
     try:
         yield
     except (*DATABASE_ERRORS, CannotGoOn) as error:

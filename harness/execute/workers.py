@@ -15,15 +15,18 @@ from harness.common.errors import HarnessError
 from harness.common.hardware import cores, gpus, has_gpu
 from harness.execute.slurm import work_through
 
-#: Memory of one worker, in bytes, with room to spare: what `make bench` measures is under 3 GB.
+#: Memory of one worker, in bytes, with room to spare (docs/speed.md has the measured peak).
 WORKER_MEMORY = 3 * 1024**3
 
-#: Seconds that a worker gets to end its run in good order.
+#: Seconds that a worker has to shut down cleanly before it is killed.
 PATIENCE = 60
 
 
 def default_workers(count: int) -> int:
-    """One worker on a GPU, and for a few runs; else one per core, as small steps leave two cores half idle."""
+    """Return the number of workers for `count` runs, as many as memory allows.
+
+    One worker on a GPU or for a few runs, else one per core: a single process with small steps leaves cores idle.
+    """
     processors = len(cores())
     if has_gpu() or count < 2 * processors:
         return 1
@@ -33,10 +36,10 @@ def default_workers(count: int) -> int:
 def start_workers(
     names: Sequence[str], count: int, watch: Callable[[], None], *, probe: bool, slurm: str | None = None
 ) -> None:
-    """Let so many workers, each on its share of the cores or with a GPU of its own, work through some studies.
+    """Start `count` workers on the named studies and wait for them. Each has its share of the cores, or one GPU.
 
-    watch: called every now and then. slurm: options of Slurm jobs, which the workers then are. Raises HarnessError with
-    the last words of a worker when all of them failed.
+    watch: called twice a second. slurm: options of Slurm jobs; if given, the workers are Slurm jobs. Raises
+    HarnessError with the last line of a worker's log if all workers failed.
     """
     folder = paths.mlruns() / "workers"
     command = [sys.executable, "-m", "harness", "worker", *names, *([] if probe else ["--no-probe"])]
@@ -67,19 +70,19 @@ def _start(command: Sequence[str], log: Path, number: int, count: int) -> subpro
     own = gpus()
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": own[number % len(own)]} if own else {})
     with open(log, "wb") as file:
-        # A session of its own: Ctrl-C would reach it from the terminal, and then once more from here.
+        # In a new session, or Ctrl-C would interrupt the worker twice: from the terminal and from this process.
         worker = subprocess.Popen(
             command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
     if len(cores()) >= count:
-        # TensorFlow makes as many threads as it has cores: without a share of its own, each worker would take them all.
+        # TensorFlow starts one thread per core it may use: without an affinity, each worker would use all cores.
         with contextlib.suppress(psutil.Error):
             psutil.Process(worker.pid).cpu_affinity(cores()[number::count])
     return worker
 
 
 def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Let them end their runs in good order, all at once."""
+    """Terminate all workers at once and wait; kill those that have not ended after PATIENCE seconds."""
     for worker in workers:
         worker.terminate()
     deadline = time.monotonic() + PATIENCE

@@ -1,1 +1,1 @@
-"""A run on disk: its folder, and the bundle that travels to another machine."""
+"""A run on disk: the run folder, and the bundle that can be copied to another machine."""

@@ -1,13 +1,13 @@
-"""A run's record where there is no MLflow: a bundle, which `harness sync` imports later.
+"""A bundle: the record of a run trained without MLflow, for `harness sync` to import later.
 
     DIR/runs/<key>/config.json, checkpoint.npz, result.json, artifacts/    as in any run folder (harness/runs)
-                  /spec.json          the names that the run goes by
-                  /environment.json   tags: versions, hardware, commit; when it began
+                  /spec.json          the run spec: its config and names
+                  /environment.json   tags: versions, hardware, commit; when the run began
                   /metrics.jsonl      one line per finished epoch, with its time
                   /bundle.json        the seal, written last: the sha256 of each file, and when the run ended
 
-A kill at any moment leaves a bundle that the same command goes on with; one without its seal is not imported. Imported,
-the folder keeps its seal: what MLflow has to be told of such a run is what stands in it, and nothing is computed anew.
+After a kill at any moment, the same command continues the bundle. A bundle without its seal is not imported. An
+imported run folder keeps the seal: such a run is logged to MLflow from its files, and nothing is computed again.
 """
 
 import contextlib
@@ -30,15 +30,15 @@ from harness.runs.spec import RunSpec, run_spec_from_json
 
 FORMAT = 1
 
-#: Large, and needed by those alone who want the model: a bundle may travel without it.
+#: Large, and needed only for the model: a bundle may be copied without it.
 CHECKPOINT = "checkpoint.npz"
 
-#: What every bundle has; its artifacts and its checkpoint come with them.
+#: The files that every bundle has, besides its artifacts and its checkpoint.
 ALWAYS = ("config.json", "spec.json", ENVIRONMENT, "metrics.jsonl", "result.json", "artifacts/history.json")
 
 
 class Bundle:
-    """Observes a training and keeps the record, as `harness.tracking.Tracker` does where there is MLflow."""
+    """Callback that writes the record of a run to files, as `harness.tracking.Tracker` logs it to MLflow."""
 
     def __init__(self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], source: str) -> None:
         self.folder, self.spec, self.tags, self.source = folder, spec, tags, source
@@ -51,17 +51,17 @@ class Bundle:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Nothing is open between two calls."""
+        """Do nothing: no file is open between two calls."""
 
     def started(self, history: History) -> None:
-        """Let the lines be those of the checkpoint: a kill may have left half a line, or one too few."""
+        """Rewrite metrics.jsonl from the checkpoint's history: a kill may have left half a line, or one too few."""
         write_atomically(self._metrics, "".join(f"{json.dumps(row)}\n" for row in history).encode())
 
     def step(self, done: int, steps_per_epoch: int) -> None:
-        """Nothing to keep."""
+        """Do nothing: a bundle has one line per epoch."""
 
     def epoch(self, row: dict[str, float]) -> None:
-        """Add a line, and see it on the disk."""
+        """Append a line and flush it to the disk."""
         with open(self._metrics, "a") as file:
             file.write(f"{json.dumps(row)}\n")
             file.flush()
@@ -69,13 +69,13 @@ class Bundle:
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
-        """Nothing is told of the time that keeping the record takes."""
+        """Do nothing: a bundle does not record the time that recording takes."""
         yield
 
     def finish(self, result: Result, history: History, model: Any, images: np.ndarray) -> None:
-        """Seal the bundle. The model is in the checkpoint."""
+        """Write the seal. The model is not saved: its weights are in the checkpoint."""
         path = self.folder.path
-        # Nothing else of the folder, where a kill may have left a file half written, or a system a file of its own.
+        # No other files: a kill may have left an unfinished file, or the operating system a file of its own.
         artifacts = (file for file in self.folder.artifacts.rglob("*") if file.is_file() and file.suffix != UNFINISHED)
         files = {path / name for name in (*ALWAYS, CHECKPOINT) if (path / name).exists()} | set(artifacts)
         seal = {
@@ -88,7 +88,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Sealed:
-    """A bundle that is whole. begun, ended: ms since 1970; files: relative to its path."""
+    """A complete bundle. begun, ended: ms since 1970. files: names relative to `path`."""
 
     path: Path
     spec: RunSpec
@@ -102,12 +102,12 @@ class Sealed:
 
 
 def is_sealed(folder: RunFolder) -> bool:
-    """Whether the run is a bundle that is complete, made here or imported."""
+    """Whether the run folder is a complete bundle, made here or imported."""
     return (folder.path / "bundle.json").exists()
 
 
 def read_bundle(path: Path) -> Sealed:
-    """The bundle in a folder. Raises BadInput that names what is missing or damaged."""
+    """Read and check the bundle in a folder. Raises BadInput that names what is missing or damaged."""
     try:
         seal = json.loads((path / "bundle.json").read_text())
         if seal["format"] != FORMAT:
@@ -143,7 +143,7 @@ def read_bundle(path: Path) -> Sealed:
 
 
 def _belongs(name: str) -> bool:
-    """Whether a file of that name is part of a bundle; a seal that names others was not made by this module."""
+    """Whether a bundle may have a file of that name. This module writes no seal with other names."""
     parts = PurePosixPath(name).parts
     return name in (*ALWAYS, CHECKPOINT) or (parts[:1] == ("artifacts",) and ".." not in parts)
 

@@ -1,4 +1,4 @@
-"""Runs that an earlier version of this code trained, to the same numbers: they are given the keys of today."""
+"""Give runs of an earlier version of this code their new run keys, if that version computed the same numbers."""
 
 import contextlib
 import json
@@ -10,22 +10,22 @@ from harness.common.files import write_atomically
 from harness.config import from_json
 from harness.source_hash import source_hash
 
-#: By engine: the hash of the code of commit 517c05f, which had another way to hash it, and that of the code which
-#: computes the same bits. With any other code there is nothing to be done here.
+#: Engine -> (source hash in commit 517c05f, which hashed the code in another way; source hash of the code that computes
+#: the same bits). For any other code nothing is renamed.
 SAME_NUMBERS = {"tensorflow": ("4714eddaa23c", "64ea62855d85")}
 
-#: Settings that the earlier version did not have, at the value that it computed with.
+#: Settings that the earlier version did not have, each with the value that it used implicitly.
 SINCE = {"network": {"pooling": "max"}}
 
 
 def adopt_earlier_runs() -> int:
-    """Give the runs of the earlier version in `mlruns/` their new keys and folders; returns how many there were.
+    """Rename the run folders of the earlier version in `mlruns/` to their new keys; return how many there were.
 
-    A kill leaves a folder under its old name, which the next call renames.
+    After a kill, a folder may still have its old name; the next call renames it.
     """
     adopted = 0
     for file in (paths.mlruns() / "runs").glob("*/config.json"):
-        # What cannot be read is no run that this code understands.
+        # Skip folders whose config this code cannot read.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, BadInput):
             values = json.loads(file.read_text())
             before, now = SAME_NUMBERS.get(values["engine"], ("", ""))

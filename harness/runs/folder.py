@@ -1,12 +1,12 @@
 """A run on disk: one folder per run key, valid after a kill at any moment.
 
-    mlruns/runs/<key>/config.json       what the run is
+    mlruns/runs/<key>/config.json       the configuration of the run
                      /environment.json  where it is trained: versions, hardware, commit; when it began
                      /checkpoint.npz    state and history after the last finished epoch
-                     /result.json       there once the run is over
-                     /artifacts/        what the report draws and the tracker uploads
+                     /result.json       exists once the run has ended
+                     /artifacts/        files that the report reads and the tracker uploads
 
-The folder is the truth; MLflow is a view of it that can be brought up to date at any time.
+The run folder is authoritative. MLflow holds a copy that can be brought up to date at any time.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ History = list[dict[str, float]]
 
 ENVIRONMENT = "environment.json"
 
-#: Of what is recorded of a run's environment, that which may change the last bits of its numbers.
+#: The tags of a run's environment that may change the last bits of its numbers.
 DECISIVE = (
     "cpu",
     "device",
@@ -48,16 +48,19 @@ DECISIVE = (
 
 
 def decisive(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags that may change the last bits of a run's numbers: runs with the same are equal bit for bit."""
+    """Return the tags that may change the last bits of a run's numbers.
+
+    Runs with the same config and the same values of these tags are equal bit for bit.
+    """
     return {name: tags[name] for name in DECISIVE if name in tags}
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. A `diverged` one has a reason and no final metrics.
+    """The result of a run. A `diverged` run has a reason and no final metrics.
 
-    `measured_by` is the hash of the code that measured it (harness/source_hash), empty for a run from before there was
-    one: numbers of different code may mean different things.
+    `measured_by` is the hash of the code that measured it (harness/source_hash), because the same metric of different
+    code may mean different things. It is empty for runs from before this hash existed.
     """
 
     status: Literal["finished", "diverged"]
@@ -81,9 +84,9 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self, *, wait: bool = False) -> Iterator[None]:
-        """Hold the run for this process. Raises HarnessError when another one has it; or waits until it has not.
+        """Hold the run's lock. If another process has it, raise HarnessError, or with `wait` wait for the lock.
 
-        The operating system lets go of the lock when its holder dies, however it dies.
+        The operating system releases the lock when the process that holds it dies, for whatever reason.
         """
         holder = self.path / "holder"
         lock = filelock.FileLock(self.path / "lock")
@@ -111,7 +114,7 @@ class RunFolder:
             lock.release()
 
     def begin(self, tags: dict[str, str], data_source: str) -> None:
-        """Record where the run is trained, before its first epoch or when it goes on. data_source: of its images."""
+        """Record the environment, before the first epoch or when the run resumes. data_source: where its images are."""
         known = self._read_environment()
         earlier = known.get("earlier", [])
         if known and decisive(known["tags"]) != decisive(tags):
@@ -125,7 +128,10 @@ class RunFolder:
         write_atomically(self.path / ENVIRONMENT, json.dumps(environment, indent=1).encode())
 
     def environments(self) -> list[dict[str, str]]:
-        """What decided the last bits of the run's numbers beside its config; more than one where it was continued."""
+        """Return the `decisive` tags of each environment the run was trained in.
+
+        There is more than one if the run was resumed in a different environment.
+        """
         known = self._read_environment()
         return [decisive(tags) for tags in (*known.get("earlier", []), known["tags"])] if known else []
 
@@ -135,21 +141,21 @@ class RunFolder:
             return json.loads(file.read_text()) if file.exists() else {}
 
     def clear(self) -> None:
-        """Forget all that the run has done (`--fresh`)."""
-        # The result first: without it, a kill in the middle leaves a run that is not over.
+        """Delete the state and the results of the run (`--fresh`)."""
+        # The result first: after a kill half-way, the run then does not count as finished.
         for name in ("result.json", "bundle.json", ENVIRONMENT, "mlflow.json", "checkpoint.npz"):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.artifacts, ignore_errors=True)
 
     def save(self, state: Mapping[str, Any], history: History) -> None:
-        """Write state and history as one file that is either the old one or the new one, never half."""
+        """Write state and history as one checkpoint file, atomically: after a kill it is the old or the new one."""
         with atomic(self._checkpoint) as file:
             arrays: dict[str, Any] = {name: np.asarray(value) for name, value in state.items()}
             names = np.array(json.dumps(sorted(arrays)))
             np.savez(file, history=np.array(json.dumps(history)), names=names, **arrays)
 
     def load(self) -> tuple[dict[str, np.ndarray], History] | None:
-        """State and history after the last finished epoch, or None before the first."""
+        """Return state and history after the last finished epoch, or None before the first. Raises BadInput."""
         if not self._checkpoint.exists():
             return None
         try:
@@ -157,10 +163,10 @@ class RunFolder:
                 arrays = {name: file[name] for name in file.files}
             history, names = (json.loads(str(arrays.pop(name))) for name in ("history", "names"))
             if sorted(arrays) != names:
-                # Damage to a zip file's list of contents can hide some of them.
+                # A damaged table of contents can hide some arrays of a zip file.
                 raise ValueError("it lacks arrays of the state")
             return arrays, history
-        # A damaged header may say anything: that the file is encrypted, or that it is no archive but one array.
+        # A damaged header can lead to any of these errors, e.g. by saying that the file is encrypted or a single array.
         except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
             raise BadInput(
                 f"The checkpoint {self._checkpoint} cannot be read ({error}): the disk or a copy has damaged it. "
@@ -168,24 +174,24 @@ class RunFolder:
             ) from error
 
     def history(self) -> History:
-        """The rows of a run that is over; no checkpoint is needed."""
+        """Return the history of a run that has ended. Needs no checkpoint."""
         file = self.artifacts / "history.json"
         with self._readable(file):
             return json.loads(file.read_text()) if file.exists() else []
 
     def finish(self, result: Result, history: History) -> None:
-        """Record how the run ended."""
+        """Write the history and the result of a run that has ended."""
         write_atomically(self.artifacts / "history.json", json.dumps(history, indent=1).encode())
         write_atomically(self._result, json.dumps(asdict(result), indent=1).encode())
 
     def result(self) -> Result | None:
-        """How the run ended, or None while it has not."""
+        """Return the result of the run, or None if it has not ended."""
         with self._readable(self._result):
             return Result(**json.loads(self._result.read_text())) if self._result.exists() else None
 
     @contextlib.contextmanager
     def _readable(self, file: Path) -> Iterator[None]:
-        """Say of a file that `finish` wrote, and that cannot be understood, which it is, and the way out."""
+        """Turn an error in reading a JSON file of the run into a BadInput that names the file and what to do."""
         try:
             yield
         except (ValueError, TypeError) as error:
@@ -196,7 +202,7 @@ class RunFolder:
 
 
 def all_runs() -> list[RunFolder]:
-    """Every run on this machine's disk whose config and result this code still understands."""
+    """Return every run in `mlruns/` whose config and result this code can read."""
     folders = []
     for file in (paths.mlruns() / "runs").glob("*/config.json"):
         with contextlib.suppress(TypeError, ValueError, KeyError, BadInput):

@@ -1,4 +1,4 @@
-"""A run as it is planned, and as it ended."""
+"""The run spec (a planned run) and the run result (a run that has ended)."""
 
 import json
 from dataclasses import dataclass
@@ -7,17 +7,16 @@ from typing import Literal
 from harness.config import RunConfig, from_json
 from harness.runs.folder import History, Result, RunFolder
 
-#: What a run is for. Every variant is run under the baseline's recipe; then its own learning rate is tuned, and it is
-#: run again with that. A search (harness/search) runs recipes that it samples.
+#: What a run is for. Every variant is trained with the baseline's recipe ("same recipe"). Then its learning rate is
+#: tuned ("tuning"), and it is trained again with the best one ("retuned"). A search (harness/search) samples recipes.
 Phase = Literal["same recipe", "tuning", "retuned", "search"]
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run of one variant: what is trained (`config`), and what the run is called.
+    """One run of one variant: its configuration (`config`) and its names.
 
-    `changes` are those of `--set`, as `changes_text` writes them. `factor` is what the recipe's learning rate is
-    multiplied by.
+    `changes` are the changes of `--set`, as `changes_text` writes them. `factor` multiplies the recipe's learning rate.
     """
 
     experiment: str
@@ -31,18 +30,18 @@ class RunSpec:
 
     @property
     def name(self) -> str:
-        """As it appears in tables and in MLflow."""
+        """The name of the run in tables and in MLflow."""
         usual = {"full", "final"}
         unusual = [word for word in (self.budget, self.config.split) if word not in usual]
         rate = [] if self.phase == "same recipe" else [f"rate {self.config.recipe.learning_rate:.3g}"]
-        # The rungs of a trial differ in nothing else.
+        # The runs of a trial, one per rung, differ only in their epochs.
         rate += [f"{self.config.recipe.epochs} epochs"] if self.phase == "search" else []
         variant = ", ".join(filter(None, [self.variant, self.changes]))
         return " ".join([variant, self.recipe, *rate, *unusual, f"seed {self.config.seed}"])
 
     @property
     def tags(self) -> dict[str, str]:
-        """The names that it goes by, for whoever keeps its record."""
+        """The tags that describe the run in its record (MLflow or a bundle)."""
         return {
             "experiment": self.experiment,
             "variant": self.variant,
@@ -57,22 +56,22 @@ class RunSpec:
 
     @property
     def keeps_model(self) -> bool:
-        """Whether the figures and the model of this run are kept: small runs come by the hundred, so theirs are not."""
+        """Whether the figures and the model of this run are kept. Small runs are too many to keep theirs."""
         return self.experiment == "baseline" or self.budget == "full"
 
     @property
     def cost(self) -> int:
-        """Training images the run goes through."""
+        """The number of training images the run processes: images per epoch times epochs."""
         return self.config.train_images * self.config.recipe.epochs
 
     def to_json(self) -> str:
-        """Text that `run_spec_from_json` reads."""
+        """Return the spec as JSON text, which `run_spec_from_json` reads."""
         return json.dumps({**vars(self), "config": json.loads(self.config.to_json())}, sort_keys=True)
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that has ended: its spec, its folder, how it ended, and its metrics, one row per epoch."""
+    """A run that has ended: its spec, its folder, its result, and its metrics, one row per epoch."""
 
     spec: RunSpec
     folder: RunFolder
@@ -81,6 +80,6 @@ class RunResult:
 
 
 def run_spec_from_json(text: str) -> RunSpec:
-    """The inverse of `RunSpec.to_json`."""
+    """Return the run spec that `RunSpec.to_json` wrote."""
     values = json.loads(text)
     return RunSpec(**values | {"config": from_json(json.dumps(values["config"]))})

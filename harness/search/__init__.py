@@ -1,4 +1,4 @@
-"""The search for a better recipe: an Optuna trial is a run whose recipe was sampled."""
+"""The search for a better recipe: each Optuna trial samples a recipe and trains it."""
 
 from harness.search.space import Case
 from harness.search.spec import Search, load

@@ -1,4 +1,4 @@
-"""How good the best so far was at any cost: the ways of searching, compared at equal PFLOP."""
+"""Anytime performance of search methods: the best accuracy so far against the PFLOP spent, compared at equal PFLOP."""
 
 import json
 import math
@@ -12,17 +12,17 @@ from scipy import stats
 
 from harness.common.errors import BadInput
 
-#: What searches must have in common to be compared.
+#: The settings that searches must share to be comparable.
 COMMON = ("data", "data_fingerprint", "budget", "recipe", "precision", "engine", "source", "baseline", "space")
 
 
 def anytime(files: Sequence[Path]) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Some searches, each a `search.json`, compared: a document for JSON, and their curves.
+    """Compare searches, each given as a `search.json`; return a document for JSON, and the curves.
 
-    Searches with one sampler and pruner are repetitions of one method. Each pair of methods is compared at the largest
-    PFLOP that all searches have spent: difference of the means with Welch's 95 % interval and p, both None where no
-    repetition differs. The curves have the columns `pflop`, `best` and `study`. Raises BadInput for files that are no
-    searches, or searches that cannot be compared.
+    Searches with the same sampler and pruner are repetitions of one method. Each pair of methods is compared at the
+    largest PFLOP that all searches have spent: the difference of the means, with Welch's 95 % interval and p value,
+    both None if the repetitions do not vary. The curves have the columns `pflop`, `best` and `study`. Raises BadInput
+    for files that are no searches, or searches that cannot be compared.
     """
     searches = [_read(file) for file in files]
     for file, search in zip(files, searches, strict=True):
@@ -71,7 +71,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _best_so_far(search: dict[str, Any]) -> "pd.Series[float]":
-    """The best validation accuracy by the PFLOP spent; a pruned trial costs, and is no best."""
+    """Return the best validation accuracy so far, indexed by PFLOP spent. A pruned trial only adds to the cost."""
     trials = pd.DataFrame(search["trials"]).sort_values("trial")
     best = pd.to_numeric(trials["accuracy"]).cummax().ffill()
     return pd.Series(best.to_numpy(), index=trials["pflop"].cumsum().to_numpy(float), name="best").dropna()
@@ -79,11 +79,11 @@ def _best_so_far(search: dict[str, Any]) -> "pd.Series[float]":
 
 def _difference(one: str, other: str, best: dict[str, list[float]]) -> dict[str, Any]:
     with warnings.catch_warnings():
-        # Where no repetition beat the baseline, all are that one number: what scipy warns of is meant.
+        # scipy warns if all values are equal. That is expected when no repetition has beaten the baseline.
         warnings.simplefilter("ignore", RuntimeWarning)
         test = stats.ttest_ind(best[one], best[other], equal_var=False)
     low, high = (float(bound) for bound in test.confidence_interval(0.95))
-    # A t test needs some spread.
+    # The t test is undefined if there is no variance.
     known = math.isfinite(test.pvalue) and low < high
     return {
         "of": one,

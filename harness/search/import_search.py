@@ -1,4 +1,4 @@
-"""A search that was made where there is no MLflow (`harness search --offline`) as a search of this machine."""
+"""Import a search from a machine without MLflow (`harness search --offline`)."""
 
 from itertools import takewhile
 from pathlib import Path
@@ -14,10 +14,10 @@ from harness.tracking.mlflow_report import tag_trial
 
 
 def take_in_searches(database: Path) -> list[dict[str, Any]]:
-    """Import the searches of a database: a row for each with its name, status and, where it is refused, the reason.
+    """Import the searches of an Optuna database; return a row for each: name, status, and the reason if it is refused.
 
-    Their bundles come first: a trial is linked to its run in MLflow. A search that has gone on since it was imported
-    brings what is new; one that was imported and has not changes nothing.
+    Import the bundles of the runs first, because each trial is linked to its MLflow run. If a search was imported
+    before, only its new trials are added.
     """
     try:
         storage = f"sqlite:///{database}"
@@ -39,9 +39,10 @@ def take_in_searches(database: Path) -> list[dict[str, Any]]:
 
 
 def _take_in(theirs: optuna.Study, study_config: StudyConfig) -> int:
-    """Add the trials that this machine lacks, and return how many."""
+    """Add the trials that this machine does not have yet, and return how many were added."""
     ours = open_search(theirs.study_name, study_config)
-    # One that still runs there, or was killed and not yet found dead, comes with the next import.
+    # Stop at the first unfinished trial: it is still running there, or was killed and is not yet marked as failed.
+    # The next import takes it, and those after it.
     told = list(takewhile(lambda trial: trial.state.is_finished(), theirs.trials))
     known = ours.get_trials(deepcopy=False)
     both = list(zip(known, told, strict=False))

@@ -1,4 +1,4 @@
-"""One trial: sample a recipe, train it on each rung, and tell Optuna and MLflow what came of it."""
+"""The objective of a search: sample a recipe, train it at each rung, and report the accuracy to Optuna."""
 
 from collections.abc import Callable
 
@@ -16,27 +16,27 @@ from harness.search.space import sample
 from harness.search.spec import Search, load, step_of
 from harness.search.study import StudyConfig, check_compatible, study_config_of
 
-#: The validation accuracy that a diverged trial is given: below any that a finished one has, chance (0.1) included, so
-#: that the sampler keeps away.
+#: The validation accuracy of a diverged trial: lower than that of any finished trial, chance (0.1) included, so that
+#: the sampler avoids this region.
 DIVERGED = 0.0
 
 
-#: Brings a run to its end.
+#: Trains a run and returns its result.
 Train = Callable[[RunSpec], Result]
-#: Hears of each run of a trial: its folder, the trial, and why it was pruned after this run (or nothing).
+#: Called after each run of a trial with the run folder, the trial, and why the trial was pruned after this run (or "").
 Tell = Callable[[RunFolder, optuna.Trial, str], None]
 
 
 class Unfit(Exception):
-    """A recipe that cannot be trained at all: the fault of the trial, not of the worker."""
+    """The sampled recipe cannot be trained at all. The fault is the trial's, not the worker's."""
 
 
 def join_search(
     study: optuna.Study, study_config: StudyConfig, dataset: Dataset, train: Train, tell: Tell
 ) -> Callable[[optuna.Trial], float]:
-    """What a worker does with a trial of a study. Raises BadInput where the study was begun with other settings.
+    """Return the objective of a study for a worker: a function of a trial that returns its accuracy.
 
-    train: brings a run to its end; tell: hears of each.
+    train: trains a run. tell: called after each run. Raises BadInput if the study was begun with other settings.
     """
     search = load(study_config.search, study_config.sampler, study_config.pruner)
     check_compatible(study, study_config_of(study_config.search, search, dataset, study_config.settings))
@@ -46,9 +46,10 @@ def join_search(
 def objective(
     trial: optuna.Trial, search: Search, study_config: StudyConfig, dataset: Dataset, train: Train, tell: Tell
 ) -> float:
-    """The validation accuracy of a sampled recipe. Raises TrialPruned where the pruner gives it up at a rung.
+    """Sample a recipe, train it with the epochs of each rung, and return its validation accuracy at the last rung.
 
-    train: brings a run to its end; tell: hears of each.
+    train: trains a run. tell: called after each run. Raises TrialPruned if the pruner stops the trial at a rung, and
+    Unfit if the recipe cannot be trained.
     """
     (_, base), (_, shrunk) = recipe_called(study_config.recipe), plan.shrunk_recipe(dataset, study_config.settings)
     sampled = sample(search.space, trial)
@@ -76,7 +77,7 @@ def objective(
         trial.set_user_attr("epochs", epochs)
         trial.report(accuracy, step_of(rung))
         last = epochs == study_config.epochs[-1] or result.status == "diverged"
-        # The baseline is what the others have to beat, so it is never given up.
+        # The baseline is never pruned, because the other trials are compared with it.
         pruned = not last and not trial.user_attrs.get("is_baseline") and trial.should_prune()
         why = f"pruned: {accuracy:.4f} after a run of {epochs} epochs is not among the best" if pruned else ""
         if result.status == "diverged":

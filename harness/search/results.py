@@ -1,4 +1,4 @@
-"""What a study has found so far."""
+"""The results of a study so far."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,34 +8,37 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.execute import work_queue
 
-#: The importances of parameters are told from so many complete trials on: of fewer they are mostly chance.
+#: Parameter importances need at least this many complete trials; with fewer they are mostly chance.
 FEWEST_FOR_IMPORTANCES = 20
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that are over: finished, pruned, or failed for good. One that a stop or a death cut off is not."""
+    """Return the trials that have ended: complete, pruned, or failed on their own.
+
+    A trial whose worker was stopped or died does not count, because it is queued again.
+    """
     trials = study.get_trials(deepcopy=False)
     return [t for t in trials if "slot" in t.user_attrs and t.state.is_finished() and not work_queue.is_cut_off(t)]
 
 
 def complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Those that were trained to the end of the last rung, best first; one that diverged was not."""
+    """Return the trials that were trained to the end of the last rung, best first. Diverged trials are left out."""
     whole = [t for t in trials if t.state == TrialState.COMPLETE and "diverged" not in t.user_attrs]
     return sorted(whole, key=lambda trial: (-(trial.value or 0.0), trial.number))
 
 
 def baseline_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The baseline's trial, once it is over."""
+    """Return the baseline's trial, or None if it is not complete."""
     return next((trial for trial in complete(trials) if trial.user_attrs.get("is_baseline")), None)
 
 
 def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The trial with the best validation accuracy, the baseline's included."""
+    """Return the trial with the best validation accuracy, which may be the baseline's; None if none is complete."""
     return next(iter(complete(trials)), None)
 
 
 def describe_study(study: optuna.Study, question: str) -> dict[str, Any]:
-    """The document of a search: what `--json` prints, and what its tables are made from."""
+    """Return the document of a search: `--json` prints it, and the tables are made from it."""
     ended = finished(study)
     best, baseline = best_of(ended), baseline_of(ended)
     return {
@@ -72,9 +75,9 @@ def _trial(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def importances(study: optuna.Study, ended: Sequence[FrozenTrial]) -> dict[str, float]:
-    """How much each parameter mattered (PED-ANOVA, Watanabe et al. 2023); empty while too few trials are complete."""
+    """Return each parameter's importance (PED-ANOVA, Watanabe et al. 2023); empty if too few trials are complete."""
     whole = complete(ended)
-    # Where hardly any two differ, PED-ANOVA has no best trials to tell from the others.
+    # PED-ANOVA compares the best trials with the others. If almost all values are equal, there are no best trials.
     if len(whole) < FEWEST_FOR_IMPORTANCES or len({trial.value for trial in whole}) < 4:
         return {}
     try:

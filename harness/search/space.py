@@ -1,4 +1,4 @@
-"""A search space: which settings of a recipe are sampled, from which distribution, and under which condition."""
+"""The search space: which settings of a recipe are sampled, from which distribution, and under which condition."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -21,21 +21,21 @@ from harness.recipes import FAST
 
 @dataclass(frozen=True)
 class Case:
-    """A setting whose distribution depends on the value of one that stands before it in the space.
+    """The distribution of a setting that depends on the value of an earlier setting of the space, `on`.
 
-    Where a value has no distribution, the setting stays the baseline's.
+    If a value has no distribution, the setting keeps the baseline's value.
     """
 
     on: str
     distributions: Mapping[Any, BaseDistribution]
 
 
-#: Setting -> its distribution; a tuple of them for a setting that is a tuple (`dropout`).
+#: Setting -> its distribution, or a tuple of distributions for a setting that is a tuple (`dropout`).
 Space = Mapping[str, BaseDistribution | Case | tuple[BaseDistribution, ...]]
 
 
 def sample(space: Space, trial: optuna.Trial) -> dict[str, Any]:
-    """Values for the settings of a space, as changes to the baseline's recipe."""
+    """Sample a value for each setting of a space; return them as changes to the baseline's recipe."""
     changes: dict[str, Any] = {}
     for setting in space:
         drawn = [_suggest(trial, name, each) for name, each in _parameters(space, setting, changes)]
@@ -45,12 +45,15 @@ def sample(space: Space, trial: optuna.Trial) -> dict[str, Any]:
 
 
 def parameters_of(space: Space, recipe: Recipe) -> dict[str, Any]:
-    """The parameters that make this recipe: what `sample` would have to draw. Raises BadInput for one out of reach."""
+    """Return the Optuna parameters with which `sample` would draw this recipe.
+
+    Raises BadInput if a value of the recipe is outside its distribution.
+    """
     chosen = {setting: getattr(recipe, setting) for setting in space}
     found = {}
     for setting, value in chosen.items():
         values = value if isinstance(space[setting], tuple) else [value]
-        # Not strict: a case without a distribution for this value has no parameter.
+        # Not strict: a `Case` without a distribution for this value has no parameter.
         for (name, distribution), each in zip(_parameters(space, setting, chosen), values, strict=False):
             if not _holds(distribution, each):
                 raise BadInput(
@@ -62,7 +65,7 @@ def parameters_of(space: Space, recipe: Recipe) -> dict[str, Any]:
 
 
 def describe(space: Space) -> dict[str, str]:
-    """Every parameter that a trial may have, with its distribution as Optuna writes it."""
+    """Return every parameter that a trial may have, with its distribution in Optuna's JSON format."""
     described: dict[str, str] = {}
     for setting, spec in space.items():
         cases = [{spec.on: value} for value in spec.distributions] if isinstance(spec, Case) else [{}]
@@ -72,7 +75,7 @@ def describe(space: Space) -> dict[str, str]:
 
 
 def faults(space: Space) -> Iterator[str]:
-    """What is wrong with a space, in words."""
+    """Yield what is wrong with a space, in words; nothing for a valid space."""
     seen: list[str] = []
     fields = {field.name: field for field in dataclasses.fields(Recipe)}
     for setting, spec in space.items():
@@ -88,7 +91,7 @@ def faults(space: Space) -> Iterator[str]:
 
 
 def _invalid_values(setting: str, spec: BaseDistribution | Case | tuple[BaseDistribution, ...]) -> Iterator[str]:
-    """What the setting does not take of the values that its distributions reach."""
+    """Yield why a setting refuses a choice or a bound of its distributions."""
     distributions = (
         spec if isinstance(spec, tuple) else spec.distributions.values() if isinstance(spec, Case) else [spec]
     )
@@ -102,14 +105,14 @@ def _invalid_values(setting: str, spec: BaseDistribution | Case | tuple[BaseDist
 
 
 def _parameters(space: Space, setting: str, chosen: Mapping[str, Any]) -> Iterator[tuple[str, BaseDistribution]]:
-    """The parameters that decide a setting, given what was chosen before it."""
+    """Yield the name and distribution of each parameter of a setting, given the values of the earlier settings."""
     spec = space[setting]
     if isinstance(spec, tuple):
         yield from ((f"{setting} {number}", each) for number, each in enumerate(spec, start=1))
     elif isinstance(spec, Case):
         value = chosen[spec.on]
         if value in spec.distributions:
-            # A name for each case: one parameter of Optuna's has one distribution in the whole study.
+            # Each case has its own name, because an Optuna parameter has one distribution in the whole study.
             yield f"{setting} ({value})", spec.distributions[value]
     else:
         yield setting, spec

@@ -1,4 +1,4 @@
-"""A search as its file in `experiments/` declares it."""
+"""The specification of a search, as declared in a file of `experiments/`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,11 +13,11 @@ from harness.search.space import Space, faults
 
 SAMPLERS: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
     "random": optuna.samplers.RandomSampler,
-    # Parameters of one case are modelled together, apart from those of another.
+    # With `group`, parameters of the same case are modelled together, and separately from those of other cases.
     "tpe": lambda: optuna.samplers.TPESampler(group=True),
 }
 
-#: Of the trials at a rung, halving lets one in so many go on.
+#: Successive halving promotes one in this many trials of a rung.
 REDUCTION = 3
 
 PRUNERS: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
@@ -28,18 +28,18 @@ PRUNERS: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
 
 
 def step_of(rung: int) -> int:
-    """The step under which a rung (from 0) is reported to Optuna: what halving takes for its rung of that number."""
+    """Return the step at which a rung (from 0) is reported to Optuna, so that halving's rungs are the same ones."""
     return REDUCTION**rung
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched and how: by validation accuracy on the `tune` split, never on the test images.
+    """What is searched and how. Recipes are judged by validation accuracy on the `tune` split, never on test images.
 
-    space: the settings that are sampled, at the scale of the full budget; smaller budgets shrink a sampled
-    recipe's batch by the factor that shrinks the baseline's. `rungs` are the shares of the epochs at which a trial may
-    be given up; each rung is a whole short run, its schedule annealed, as a schedule cut in the middle ranks recipes
-    wrongly. `sampler` and `pruner` are names in harness/search/declared.py.
+    space: the sampled settings, at the scale of the full budget; a smaller budget shrinks a sampled recipe's batch size
+    by the same factor as the baseline's. rungs: the fractions of the epochs after which a trial may be pruned. Each
+    rung is a complete short run with its own annealed schedule, because a schedule that is cut off half-way ranks
+    recipes wrongly. sampler, pruner: names in `SAMPLERS` and `PRUNERS`.
     """
 
     space: Space
@@ -49,9 +49,10 @@ class Search:
     question: str = ""
 
     def changes_at(self, base: Recipe, shrunk: Recipe, sampled: dict[str, object]) -> dict[str, object]:
-        """A sampled recipe at the budget that shrinks the baseline's recipe `base` to `shrunk`, as changes to that.
+        """Return a sampled recipe at a smaller budget, as changes to `shrunk`.
 
-        The learning rate goes with the batch size as in `Budget.shrink`, by the sampled optimizer's rule.
+        base, shrunk: the baseline's recipe at the full budget and at this budget. The learning rate is scaled with the
+        batch size as in `Budget.shrink`, by the rule for the sampled optimizer.
         """
         _, whole = change(Network(), base, sampled)
         batch_size = max(2, round(whole.batch_size * shrunk.batch_size / base.batch_size))
@@ -59,17 +60,17 @@ class Search:
         return {**sampled, "batch_size": batch_size, "learning_rate": rate}
 
     def rungs_of(self, epochs: int) -> list[int]:
-        """The epochs of each rung, the last one all of them; without a pruner there is no use for others."""
+        """Return the epochs of each rung; the last rung has all `epochs`. Without a pruner it is the only one."""
         if self.pruner == "none":
             return [epochs]
         return sorted({max(1, round(share * epochs)) for share in self.rungs} | {epochs})
 
 
 def load(name: str, sampler: str | None = None, pruner: str | None = None) -> Search:
-    """The search that `experiments/<name>.py` declares, its question the first line of the docstring.
+    """Return the search that `experiments/<name>.py` declares. Its question is the first line of the file's docstring.
 
-    sampler, pruner: instead of those in the file. Raises BadInput when there is none such, when it does not import, or
-    when it contradicts itself.
+    sampler, pruner: replace those of the file. Raises BadInput if there is no such search, if the file cannot be
+    imported, or if the search is invalid.
     """
     if not has_file(name):
         named("search", dict.fromkeys(search_names()), name)

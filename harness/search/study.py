@@ -1,4 +1,4 @@
-"""The study of a search: what all its trials have in common, and the trials that wait in it."""
+"""The study of a search: the configuration that all its trials share, and its waiting trials."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ from harness.source_hash import source_hash
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """What all trials of a study have in common; recorded in it, so that a worker which differs is refused.
+    """The configuration that all trials of a study share. It is stored in the study, to refuse a worker that differs.
 
-    baseline: the run key of the baseline, which stands for the recipe, the images and the code that all trials start
-    from. epochs: those of each rung.
+    baseline: the run key of the baseline, which identifies the recipe, the images and the code that all trials start
+    from. epochs: the epochs of each rung.
     """
 
     search: str
@@ -44,12 +44,12 @@ class StudyConfig:
 
     @property
     def settings(self) -> Settings:
-        """How a trial's runs are run."""
+        """The settings of every run of a trial."""
         return Settings(self.budget, self.recipe, "tune", self.engine, self.precision)  # type: ignore[arg-type]
 
 
 def study_config_of(name: str, search: Search, dataset: Dataset, settings: Settings) -> StudyConfig:
-    """The study_config under which the code and data here would search."""
+    """Return the configuration that a study of this search has with the code and the data of this machine."""
     baseline = plan.run_spec(name, BASELINE, {}, dataset, settings, plan.TUNING_SEED, "search")
     return StudyConfig(
         search=name,
@@ -69,7 +69,7 @@ def study_config_of(name: str, search: Search, dataset: Dataset, settings: Setti
 
 
 def study_name(study_config: StudyConfig, suffix: str = "") -> str:
-    """The name of the study in the database: the queue's and the dashboard's."""
+    """Return the name of the study in the database. The queue and the Optuna dashboard use it."""
     engine = work_queue.suffix(study_config.engine)
     return " ".join(
         filter(
@@ -79,7 +79,7 @@ def study_name(study_config: StudyConfig, suffix: str = "") -> str:
 
 
 def open_search(name: str, study_config: StudyConfig) -> optuna.Study:
-    """The study of that name under these settings, made if need be. Raises BadInput when it has others."""
+    """Return the study of that name; create it if it does not exist. Raises BadInput if its configuration differs."""
     study = work_queue.open_study(name)
     with filelock.FileLock(paths.mlruns() / "optuna.lock"):
         if "study_config" not in study.user_attrs:
@@ -89,7 +89,10 @@ def open_search(name: str, study_config: StudyConfig) -> optuna.Study:
 
 
 def recorded_config(study: optuna.Study) -> StudyConfig | None:
-    """The settings of a study, or None where it is no search but a queue of specs."""
+    """Return the configuration of a study, or None if it holds runs of an experiment and is no search.
+
+    Raises BadInput if another version of this code wrote it.
+    """
     known = study.user_attrs.get("study_config")
     try:
         return StudyConfig(**known) if known else None
@@ -101,7 +104,7 @@ def recorded_config(study: optuna.Study) -> StudyConfig | None:
 
 
 def check_compatible(study: optuna.Study, study_config: StudyConfig) -> None:
-    """Give the study its sampler and pruner. Raises BadInput that names what differs where it has other settings."""
+    """Set the study's sampler and pruner. Raises BadInput that names the differences if it has other settings."""
     theirs, ours = dataclasses.asdict(recorded_config(study) or study_config), dataclasses.asdict(study_config)
     flat = [{**each.pop("space"), **each} for each in (theirs, ours)]
     differences = [
@@ -124,11 +127,11 @@ def _said(values: dict[str, Any], name: str) -> str:
 
 
 def plan_trials(study: optuna.Study, search: Search, study_config: StudyConfig, total: int) -> None:
-    """Let so many trials wait in a study as are missing to `total`; the first one of all is the baseline.
+    """Queue as many trials as the study lacks to have `total`. The first trial of a study is the baseline.
 
-    A trial that was cut off waits again, as the same recipe.
+    A trial whose worker was stopped or died is queued again with the same recipe.
     """
-    # Two commands on this machine must not both add what is missing.
+    # The lock keeps two commands on this machine from both adding the missing trials.
     with filelock.FileLock(paths.mlruns() / "optuna.lock"):
         latest = {t.user_attrs["slot"]: t for t in study.get_trials(deepcopy=False) if "slot" in t.user_attrs}
         for trial in latest.values():

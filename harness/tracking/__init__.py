@@ -1,4 +1,4 @@
-"""MLflow: a view of the runs on disk, brought up to date after every epoch."""
+"""MLflow tracking: a copy of the runs on disk, brought up to date after every epoch."""
 
 from harness.tracking.mlflow_run import Tracker, mark_dead_runs, supersede
 from harness.tracking.mlflow_store import (

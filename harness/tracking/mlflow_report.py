@@ -1,4 +1,4 @@
-"""A report as a run of its own in MLflow, of an experiment or a search: its folder, its numbers and a note."""
+"""Log the report of an experiment or a search as an MLflow run of its own: its folder, its numbers and a note."""
 
 import time
 from collections.abc import Mapping
@@ -17,30 +17,30 @@ from harness.tracking.provenance import provenance
 optuna_dashboard = lazy_import("optuna_dashboard")
 
 
-#: In characters. MLflow cuts a longer one off wherever that may be.
+#: The longest note, in characters. MLflow truncates longer notes at an arbitrary place.
 LONGEST_NOTE = 8000
 
 
 def log_report(
     data: str, name: str, identity: Mapping[str, str], note: str, metrics: Mapping[str, float], folder: Path
 ) -> str:
-    """Log the folder of a report, and return where the UI shows it.
+    """Log a report to MLflow, and return the URL of its run in the UI.
 
-    data: names the MLflow experiment. identity: the tags that make this report the one it is, `kind` among them; one
-    that MLflow has with the same tags is brought up to date. note: Markdown that the run's page shows, of no more than
-    LONGEST_NOTE characters. Raises HarnessError when MLflow does not do as it should.
+    data: name of the data set, and so of the MLflow experiment. identity: the tags that identify this report, `kind`
+    among them; if MLflow has a run with the same tags, that run is updated. note: Markdown for the run's page, at most
+    LONGEST_NOTE characters. folder: its files become artifacts. Raises HarnessError if MLflow fails.
     """
     tags = provenance() | {"mlflow.note.content": note}
     with explained():
         mlflow = open_mlflow()
         experiment_id = choose_experiment(mlflow, data)
         client = mlflow.MlflowClient()
-        # One process at a time: two would find no such run, and make one each.
+        # One process at a time: two processes would both find no such run, and each would create one.
         with filelock.FileLock(paths.mlruns() / "reports.lock"):
             run_id = _find(client, experiment_id, identity)
             if run_id is None:
                 run_id = client.create_run(experiment_id, tags=dict(identity), run_name=name).info.run_id
-                # At once, so that a kill cannot leave it RUNNING: a client may write to a run that is over.
+                # At once, so that a kill cannot leave the run RUNNING. A client may write to a terminated run.
                 client.set_terminated(run_id)
         now = int(time.time() * 1000)
         client.log_batch(
@@ -61,7 +61,7 @@ def _find(client: Any, experiment_id: str, identity: Mapping[str, str]) -> str |
 
 
 def tell_trial(folder: RunFolder, trial: optuna.Trial, pruned: str) -> None:
-    """Tag the run of a trial's last rung, and link it from the trial. pruned: why, or empty."""
+    """Tag the MLflow run of a trial's last rung, and link the trial to it. pruned: why it was pruned, or empty."""
     trial.set_user_attr("mlflow_run_id", tag_trial(folder, trial.study.study_name, trial.number, pruned))
     optuna_dashboard.save_note(
         trial, f"[The run in MLflow]({run_url(folder)}), run key {folder.config.key}\n\n{pruned}"
@@ -69,7 +69,7 @@ def tell_trial(folder: RunFolder, trial: optuna.Trial, pruned: str) -> None:
 
 
 def tag_trial(folder: RunFolder, study: str, number: int, pruned: str) -> str:
-    """Tag a run with its study and trial, and end it as KILLED where it was pruned; the run's id in MLflow."""
+    """Tag a run with its study and trial, end it as KILLED if the trial was pruned, and return its MLflow run id."""
     tags = {"study": study, "trial": str(number)} | ({"reason": pruned} if pruned else {})
     known = run_id(folder)
     with explained():

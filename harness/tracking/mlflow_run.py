@@ -1,7 +1,7 @@
 """The MLflow run of one run folder.
 
-Rows carry the time they were measured at, so logging one twice is logging it once (MLflow drops an exact
-duplicate): whatever a killed process had not told MLflow, the next one does.
+Every row of metrics has the time at which it was measured, and MLflow drops exact duplicates, so logging a row twice
+is harmless. If a process is killed, the next one therefore logs the whole history again.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ keras = lazy_import("keras")
 
 
 class Tracker:
-    """Observes a training and tells MLflow; as a context, it ends the MLflow run however the block ends."""
+    """Callback that logs a run to MLflow. As a context manager it ends the MLflow run however the block ends."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class Tracker:
     ) -> None:
         if kind is not None and issubclass(kind, KeyboardInterrupt) and not self._complete:
             self._status = "KILLED"
-        # The error that ends the block is the one to show, not the one that MLflow may add to it.
+        # If the block raised, show its error and not one that MLflow may raise here.
         with deferred(), contextlib.suppress(Exception) if kind else explained():
-            # A run that ends at its first step is to be seen too.
+            # A run that ends at its first step must appear in MLflow too.
             self._open()
             if self.mlflow is None:
                 return
@@ -68,11 +68,11 @@ class Tracker:
                 remember(self.folder, self.run_id, self.experiment_id, complete=True, seconds=self.seconds)
 
     def started(self, history: History) -> None:
-        """Keep for MLflow what it may not have heard yet."""
+        """Keep the history until MLflow is open: a killed process may not have logged all of it."""
         self._history = history
 
     def step(self, done: int, steps_per_epoch: int) -> None:
-        """Let MLflow be imported, which takes seconds, once training has begun and beside it; open it after that."""
+        """Import MLflow in a thread from the first step on, as the import is slow; open it after that."""
         if self._importing is None:
             self._importing = threading.Thread(target=self._import, daemon=True)
             self._importing.start()
@@ -80,19 +80,19 @@ class Tracker:
             self._open()
 
     def epoch(self, row: dict[str, float]) -> None:
-        """One request for all metrics of an epoch."""
+        """Log all metrics of an epoch in one request."""
         self._open()
         with self.timed(), explained():
             self._log(row)
 
     def finish(self, result: Result, history: History, model: Any, images: np.ndarray) -> None:
-        """Log how the run ended: final metrics, the artifacts folder, and the model of a finished run."""
+        """Log the result: final metrics and the model of a finished run, and the artifacts folder of any run."""
         self._open()
         with self.timed(), explained():
             if result.status == "finished":
                 errors = {f"error_{name}": value for name, value in result.error_per_class.items()}
                 final = {name: value for name, value in result.metrics.items() if name in FINAL} | errors
-                # At the last epoch's own time, so that logging them again changes nothing.
+                # With the last epoch's timestamp, so that logging them again changes nothing.
                 self.mlflow.log_metrics(final, step=len(history), timestamp=int(history[-1]["timestamp"]))
                 if model is not None:
                     self._log_model(model, images)
@@ -105,18 +105,18 @@ class Tracker:
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
-        """Count the block's time as tracking."""
+        """Add the block's duration to the tracking time."""
         begin = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - begin
 
     def _import(self) -> None:
-        # What goes wrong here goes wrong again where MLflow is opened, and is told there.
+        # An error here occurs again when MLflow is opened, and is reported there.
         with self.timed(), contextlib.suppress(Exception):
             import_mlflow()
 
     def _open(self) -> None:
-        """Begin the run in MLflow and tell of the epochs that are over; once, whether or not that goes well."""
+        """Start the MLflow run and log the finished epochs. Tried only once, even if it fails."""
         if self._opened:
             return
         self._opened = True
@@ -141,11 +141,11 @@ class Tracker:
         tags = self.tags | signs_of_life()
         tags |= {"run_key": config.key, "run_folder": str(self.folder.path)}
         client = self.mlflow.MlflowClient()
-        # Found by its key and not by what the folder remembers: a process may die between the two.
+        # Search by run key, not by mlflow.json: a process may die after creating the MLflow run and before writing it.
         mine = [run for run in _runs_of(client, self.experiment_id, self.folder) if "superseded" not in run.data.tags]
         if mine:
             self.run_id = mine[0].info.run_id
-            # Before the run is RUNNING again: with a dead process's tags, another process would end it.
+            # Before the run is RUNNING again: while it has a dead process's tags, another process would end it.
             for name, value in signs_of_life().items():
                 client.set_tag(self.run_id, name, value)
             self.mlflow.start_run(self.run_id, tags=tags, log_system_metrics=not self._times)
@@ -169,7 +169,7 @@ class Tracker:
         if self.mlflow.get_run(self.run_id).outputs.model_outputs:
             return
         pixels = images[:2].astype(np.float32)
-        # Without the requirements MLflow spends seconds to guess them; input_example fails on Keras models.
+        # If no requirements are given, MLflow guesses them, which is slow. input_example fails on Keras models.
         self.mlflow.keras.log_model(
             model,
             name="model",
@@ -179,7 +179,7 @@ class Tracker:
 
 
 def supersede(folder: RunFolder) -> None:
-    """Mark what MLflow has of a run as superseded: `--fresh` makes another run with the same key."""
+    """Mark the MLflow runs of a run folder as superseded: `--fresh` trains another run with the same key."""
     with explained():
         mlflow = open_mlflow()
         client = mlflow.MlflowClient()
@@ -189,7 +189,7 @@ def supersede(folder: RunFolder) -> None:
 
 
 def _runs_of(client: Any, experiment_id: str, folder: RunFolder) -> list[Any]:
-    # The folder too: two machines that share a server may each train the same key, in folders of their own.
+    # Compare the folder too: two machines that share a server may both train the same key, each in its own folder.
     runs = client.search_runs([experiment_id], f"tags.run_key = '{folder.config.key}'")
     return [run for run in runs if run.data.tags["run_folder"] == str(folder.path)]
 
@@ -199,10 +199,10 @@ def _readable(value: Any) -> str:
 
 
 def mark_dead_runs(mlflow: Any) -> None:
-    """Set this harness's runs to KILLED whose process is dead."""
+    """Set the runs of this harness whose process is dead to KILLED."""
     client = mlflow.MlflowClient()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    # The tags name the harness's own runs: a server may hold other people's.
+    # Only the harness's own runs have this tag: a server may hold other people's runs.
     for run in client.search_runs(experiments, "attributes.status = 'RUNNING' and tags.run_key != ''"):
         if not is_alive({"heartbeat": str(run.info.start_time / 1000)} | run.data.tags):
             client.set_tag(run.info.run_id, "reason", "its process died")

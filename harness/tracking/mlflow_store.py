@@ -28,7 +28,7 @@ def _database() -> Path:
 
 
 def tracking_uri() -> str:
-    """`$MLFLOW_TRACKING_URI`, or the database in `mlruns/`."""
+    """Return `$MLFLOW_TRACKING_URI`, or the URI of the database in `mlruns/`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database()}"
 
 
@@ -38,16 +38,16 @@ def is_server() -> bool:
 
 
 def import_mlflow() -> Any:
-    """The mlflow module, and what it will need of it: seconds, the first time."""
+    """Import and return mlflow, with the submodule that the database needs. The first import is slow."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # On a server, MLflow would print the run's address to stdout, which belongs to the report.
+    # With a server, MLflow would print the run's URL to stdout, which is reserved for the report.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    # A server that does not answer is an error after seconds, not after MLflow's default of many minutes.
+    # Fail soon if a server does not answer: MLflow's default timeouts add up to many minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     mlflow = importlib.import_module("mlflow")
     if not is_server():
-        # MLflow would import it when the database is opened.
+        # MLflow would import this later, when the database is opened.
         importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -55,7 +55,7 @@ def import_mlflow() -> Any:
 
 
 def open_mlflow() -> Any:
-    """The mlflow module, pointed at a database that exists."""
+    """Return mlflow with the tracking URI set. Create the database in `mlruns/` first if it does not exist."""
     mlflow = import_mlflow()
     if has_no_database():
         _create_database(_database())
@@ -64,33 +64,33 @@ def open_mlflow() -> Any:
 
 
 def has_no_database() -> bool:
-    """Whether MLflow's data are to be in `mlruns/`, and nothing is there yet, or no more."""
+    """Whether MLflow uses the database in `mlruns/` and it does not exist, e.g. because it was deleted."""
     return tracking_uri() == f"sqlite:///{_database()}" and not _database().exists()
 
 
 def _create_database(path: Path) -> None:
-    """Create the database once, whole: processes that open a missing one together all fail."""
+    """Create the database under a lock and atomically: processes that open a missing one at the same time all fail."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(path.with_suffix(".lock")):
         if not path.exists():
             new = path.with_suffix(".new")
             new.unlink(missing_ok=True)
             sqlalchemy_store.SqlAlchemyStore(f"sqlite:///{new}", str(path.parent / "artifacts"))
-            # Where there was another one, this one knows nothing of what that was told.
+            # A new database has none of the runs that an earlier one had, so forget that they were logged.
             for memory in path.parent.glob("runs/*/mlflow.json"):
                 memory.unlink()
             os.replace(new, path)
 
 
 def ui_url(experiment_id: str, run_id: str) -> str:
-    """Where the MLflow UI shows a run: on the server, or where `make ui` serves the database."""
+    """Return the URL of a run in the MLflow UI: on the server, or on the port where `make ui` serves the database."""
     server = tracking_uri() if is_server() else "http://127.0.0.1:5000"
     return f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Turn a failure of MLflow's store into a HarnessError that says what is safe and what to do. Signals wait."""
+    """Turn an MLflow error into a HarnessError that says what is safe and what to do. Signals are deferred."""
     try:
         with deferred():
             yield
@@ -106,16 +106,16 @@ def explained() -> Iterator[None]:
 
 
 def choose_experiment(mlflow: Any, data: str) -> str:
-    """Make the MLflow experiment of a data set the present one and return its id.
+    """Select the MLflow experiment of a data set, create it if it does not exist, and return its id.
 
-    One experiment per data set: the comparison view then cannot mix them. On CIFAR-10 it holds the published
-    curve too, as a run called `published`, to lay over the others.
+    There is one experiment per data set, so that the comparison view cannot mix them. The experiment of CIFAR-10 also
+    has the published curve, as a run called `published`, to compare the other runs with.
     """
-    # One process at a time: two that create the same experiment, or the same run in it, would clash.
+    # One process at a time: two processes that create the same experiment, or the same run in it, would clash.
     with filelock.FileLock(paths.mlruns() / "experiment.lock"):
         known = mlflow.get_experiment_by_name(data)
         if known is None:
-            # A server knows where; without one, MLflow would take the folder that the command was given in.
+            # A server has its own location. Without a server, MLflow would use the current working directory.
             location = None if is_server() else str(paths.mlruns() / "artifacts" / data)
             mlflow.create_experiment(data, artifact_location=location)
         elif known.lifecycle_stage == "deleted":
@@ -136,7 +136,7 @@ def _import_published(mlflow: Any, experiment_id: str) -> None:
     if any(run.info.status == "FINISHED" for run in known):
         return
     tags = {"variant": "published", "source": "read off the notebook's figures: ±0.002 accuracy, ±0.01 loss"}
-    # One that a kill left half imported is gone on with: the same metric at the same time counts once.
+    # Continue an import that was killed: MLflow drops metrics with the same time and value.
     run = known[0] if known else client.create_run(experiment_id, run_name="published", tags=tags)
     metrics = [
         entities.Metric(str(name), float(value), 0, int(row["epoch"]))
@@ -154,7 +154,7 @@ def _import_published(mlflow: Any, experiment_id: str) -> None:
 def _read(folder: RunFolder) -> dict[str, Any]:
     try:
         known = json.loads((folder.path / "mlflow.json").read_text())
-    # MLflow is asked again, then, and finds the run by its key.
+    # The tracker then searches MLflow for the run by its key.
     except (FileNotFoundError, ValueError):
         return {}
     if has_no_database():
@@ -165,27 +165,30 @@ def _read(folder: RunFolder) -> dict[str, Any]:
 def remember(
     folder: RunFolder, run_id: str, experiment_id: str, *, complete: bool, seconds: float | None = None
 ) -> None:
-    """Keep the MLflow run of a folder at the present tracking URI, and how long the tracking took."""
+    """Write to mlflow.json which MLflow run belongs to a run folder at the current tracking URI.
+
+    complete: whether the run's end is logged too. seconds: the tracking time, or None while it is not known.
+    """
     here = {"run_id": run_id, "experiment_id": experiment_id, "complete": complete, "seconds": seconds}
     write_atomically(folder.path / "mlflow.json", json.dumps(_read(folder) | {tracking_uri(): here}).encode())
 
 
 def run_id(folder: RunFolder) -> str:
-    """The MLflow run of a run folder at the present tracking URI; empty when there is none yet."""
+    """Return the MLflow run id of a run folder at the current tracking URI, or "" if there is none yet."""
     return _read(folder).get(tracking_uri(), {}).get("run_id", "")
 
 
 def seconds(folder: RunFolder) -> float | None:
-    """How long the tracking of the run took, in the process that ended it; None while it has not ended."""
+    """Return the tracking time in the process that finished the run, in seconds; None if it has not finished."""
     return _read(folder).get(tracking_uri(), {}).get("seconds")
 
 
 def run_url(folder: RunFolder) -> str:
-    """Where the MLflow UI shows the run; empty before it has one."""
+    """Return the URL of the run in the MLflow UI, or "" if MLflow has no run of it yet."""
     known = _read(folder).get(tracking_uri(), {})
     return ui_url(known["experiment_id"], known["run_id"]) if known else ""
 
 
 def is_tracked(folder: RunFolder) -> bool:
-    """Whether MLflow at the present tracking URI has been told all of a run, its end included."""
+    """Whether all of a run, its end included, has been logged to MLflow at the current tracking URI."""
     return _read(folder).get(tracking_uri(), {}).get("complete", False)

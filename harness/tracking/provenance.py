@@ -1,4 +1,4 @@
-"""Where a run was made: versions, hardware, commit."""
+"""The provenance of a run: versions, hardware, commit."""
 
 import os
 import platform
@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from harness.common import paths
 from harness.common.hardware import cores, cpu_name
 
-#: Those of these that are installed are told with their versions.
+#: The packages whose versions are recorded, if they are installed.
 PACKAGES = ("jax", "keras", "mlflow", "numpy", "tensorflow")
 
 
-#: Variables that change the numbers which a framework computes, or their last bits.
+#: Environment variables that change the numbers that a framework computes, or their last bits.
 SWITCHES = (
     "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS", "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA",
     "TF_CUDNN_DETERMINISTIC", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS",
@@ -22,7 +22,7 @@ SWITCHES = (
 
 
 def provenance() -> dict[str, str]:
-    """Tags for a run; the commit is left out where there is no git."""
+    """Return the tags that say where a run was trained. Without git there are no tags of the commit."""
     return {
         **{f"version_{name}": metadata.version(name) for name in PACKAGES if find_spec(name)},
         "version_python": platform.python_version(),
@@ -34,7 +34,7 @@ def provenance() -> dict[str, str]:
 
 
 def _switches() -> dict[str, str]:
-    """The variables of the environment that change how a framework computes, where any is set."""
+    """Return those of SWITCHES that are set, as one tag; no tag if none is set."""
     found = " ".join(f"{name}={os.environ[name]}" for name in SWITCHES if os.environ.get(name))
     return {"switches": found} if found else {}
 

@@ -1,4 +1,4 @@
-"""Who keeps the record of runs: MLflow, or where there is none, bundles. A command chooses one, once."""
+"""Recorders: they keep the record of runs in MLflow, or offline in bundles. A command chooses one recorder."""
 
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -15,42 +15,42 @@ from harness.tracking.mlflow_store import is_tracked, run_id, run_url, seconds
 
 
 class RunRecord(Callback, Protocol):
-    """The record of one run while it trains; as a context it is closed however the block ends."""
+    """The record of one run during its training. A context manager that closes the record however the block ends."""
 
     def __enter__(self) -> "RunRecord": ...
 
     def __exit__(self, *exception: Any) -> None: ...
 
     def timed(self) -> AbstractContextManager[None]:
-        """Count the block's time as recording."""
+        """Add the block's duration to the recording time."""
 
     def finish(self, result: Result, history: History, model: Any, images: np.ndarray) -> None:
-        """Record how the run ended.
+        """Record the result of the run.
 
-        model: a `keras.Model` to keep, or None; images: uint8 [N, 32, 32, 3], some inputs of it.
+        model: a `keras.Model` to keep, or None. images: uint8 [N, 32, 32, 3], example inputs for the model.
         """
 
 
 class Recorder(Protocol):
-    """Keeps the record of every run. `offline`: it speaks to no server, so only one process may train."""
+    """Keeps the record of every run. `offline`: it uses no server or database, so only one process may train."""
 
     offline: bool
 
     def record(self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str) -> RunRecord:
-        """The record of a run that is about to be trained. data_source: where its images were found."""
+        """Return the record of a run that is about to be trained. data_source: where its images were found."""
 
     def is_complete(self, folder: RunFolder) -> bool:
-        """Whether all of a run is recorded, its end included."""
+        """Whether a run is completely recorded, its end included."""
 
     def supersede(self, folder: RunFolder) -> None:
-        """Mark what is recorded of a run as superseded: another one is trained in its place."""
+        """Mark the record of a run as superseded: the run is trained again."""
 
     def link(self, folder: RunFolder) -> RunLink:
-        """Where the record of a run is."""
+        """Return the link to the record of a run."""
 
 
 class BundleRecorder:
-    """Writes bundles, for `harness sync` to import where there is MLflow."""
+    """Writes bundles, which `harness sync` imports on a machine with MLflow."""
 
     offline = True
 
@@ -61,14 +61,14 @@ class BundleRecorder:
         return is_sealed(folder)
 
     def supersede(self, folder: RunFolder) -> None:
-        """The seal goes with the rest of the folder."""
+        """Do nothing: the seal is deleted with the other files of the run folder."""
 
     def link(self, folder: RunFolder) -> RunLink:
         return RunLink()
 
 
 class MlflowRecorder:
-    """Tells MLflow, the database in mlruns/ or a server."""
+    """Logs runs to MLflow: to the database in mlruns/ or to a server."""
 
     offline = False
 

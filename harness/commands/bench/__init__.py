@@ -1,1 +1,1 @@
-"""`harness bench`: an engine beside plain Keras and PyTorch."""
+"""`harness bench`: compare the speed of an engine with plain Keras and PyTorch."""

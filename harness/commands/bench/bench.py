@@ -1,8 +1,8 @@
-"""`harness bench`: an engine beside plain Keras and PyTorch, and beside what the machine could do.
+"""`harness bench`: compare an engine's speed with plain Keras and PyTorch, and with the speed limit of the machine.
 
-Each contender is a process of its own that is set up once. The rounds go round them (A B C D A B C D ...), one
-contender computing while the others wait on their pipes, so that whatever slows the machine down for a while
-slows all of them down alike.
+Each contender is a separate process that is set up once. The rounds are interleaved (A B C D A B C D ...): one
+contender computes while the others wait on their pipes, so that anything that slows the machine down for a while slows
+all of them down alike.
 """
 
 import dataclasses
@@ -33,10 +33,9 @@ from harness.engine.devices import sees_gpu
 from harness.recipes import named
 from harness.reporting.console import duration, log, out
 
-#: Images that each contender trains in a round: on two cores about 7 s for this engine and 20 s for `fit`; on a GPU an
-#: epoch.
+#: Images that each contender trains on in a round; on a GPU they are a whole epoch.
 ROUND_IMAGES = {"cpu": 2560, "gpu": 50_000}
-#: Timed starts of the real command, after one that is not timed and fills the caches.
+#: Timed starts of the real command, after one untimed start that fills the caches.
 STARTS = 3
 
 LABELS = {
@@ -48,12 +47,12 @@ LABELS = {
     "torch_compile": "PyTorch, torch.compile",
     "machine": "matrix products 4096 x 4096",
 }
-#: Who takes part. One that is not a contender, the machine, comes last.
+#: The contenders of each engine's bench. The last one, `machine`, measures the machine itself.
 NAMES = {
     "tensorflow": ("harness", "keras_fit", "keras_fit_no_autotune", "torch", "machine"),
     "jax": ("harness", "keras_fit", "keras_fit_128", "torch_compile", "machine"),
 }
-#: Seconds of a set-up, of a round and of a start of the command on two cores: what the first ETA is made of.
+#: Seconds of a set-up, of a round and of a start of the command on two cores, for the first ETA.
 SET_UP_SECONDS = 14.0
 ROUND_SECONDS = {
     "harness": 7.0, "keras_fit": 20.5, "keras_fit_128": 20.5, "keras_fit_no_autotune": 14.0, "torch": 10.0,
@@ -63,10 +62,10 @@ START_SECONDS = 11.0
 
 
 def run(rounds: int, engine: str, batch_size: int, images: int | None = None) -> dict[str, Any]:
-    """Measure everything, write it to `mlruns/bench.json` or, of JAX, `mlruns/bench-jax.json`, and return it.
+    """Run the bench; write its document to `mlruns/bench.json` (for JAX `mlruns/bench-jax.json`) and return it.
 
-    images: those of a round, of which whole batches are trained. Raises HarnessError when a contender dies, BadInput
-    when there is no CIFAR-10 or an option is invalid.
+    images: number of images in a round; only full batches are trained. Raises HarnessError if a contender dies, and
+    BadInput if there is no CIFAR-10 or an option is invalid.
     """
     named("engine", dict.fromkeys(ENGINES), engine)
     images = images or ROUND_IMAGES["gpu" if sees_gpu(engine) else "cpu"]
@@ -123,7 +122,7 @@ def run(rounds: int, engine: str, batch_size: int, images: int | None = None) ->
 
 
 def print_bench(document: dict[str, Any]) -> None:
-    """The document as two tables: who was how fast, and which target was reached."""
+    """Print the document as two tables: the speed of each contender, and which targets were reached."""
     speeds = Table(title=f"Training speed · {document['hardware']}", title_justify="left")
     for column in ("", "precision", "images/s", "rounds from – to", "ours / theirs"):
         speeds.add_column(column)
@@ -176,7 +175,7 @@ def _explanations(document: dict[str, Any]) -> list[str]:
 
 
 def _memory(document: dict[str, Any]) -> list[str]:
-    """What the memory of a GPU allows."""
+    """Return lines that compare the speed with the limit of a GPU's memory; none if it was not measured."""
     if not document["share_of_memory_rate"]:
         return []
     return [
@@ -187,10 +186,10 @@ def _memory(document: dict[str, Any]) -> list[str]:
 
 
 def _starts(engine: str, display: "_Display") -> tuple[list[float], float]:
-    """Seconds from the launch of `harness run baseline` to its first training step, and its peak memory in GB."""
+    """Return the seconds from the start of `harness run baseline` to its first step, and its peak memory in GB."""
     seconds, memory = [], 0.0
     with tempfile.TemporaryDirectory(prefix="harness-bench-") as folder:
-        # Runs that are cut off after a few steps have no business in the user's own list of runs.
+        # These runs are stopped after a few steps, so they must not appear in the user's own runs.
         environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | {"HARNESS_MLRUNS": folder}
         for start in range(STARTS + 1):
             display.now("from command to first step" if start else "filling the caches")
@@ -207,7 +206,7 @@ def _starts(engine: str, display: "_Display") -> tuple[list[float], float]:
 def _rounds(
     names: list[str], setup: Setup, rounds: int, display: "_Display"
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """What each contender says about itself, and its answers to every round."""
+    """Run all rounds; return each contender's description of itself, and its answers for every round."""
     answers: dict[str, list[Any]] = {name: [] for name in names}
     with ExitStack() as stack:
         contenders, about = {}, {}
@@ -229,7 +228,7 @@ def _rounds(
 
 
 class _Display:
-    """A bar and an ETA in a terminal; where output is piped, the lines that are logged must do."""
+    """A progress bar with an ETA in a terminal. If the output is piped, there are only the logged lines."""
 
     def __init__(self, planned_seconds: float) -> None:
         self._progress = Progress(
@@ -249,7 +248,7 @@ class _Display:
 
     @property
     def eta(self) -> str:
-        """What was planned for the rest, at the pace so far."""
+        """The remaining planned time, scaled by the pace so far, as text."""
         pace = (time.perf_counter() - self._begin) / self._worked if self._worked else 1.0
         return f"about {duration((self._planned - self._worked) * pace)} left"
 
@@ -258,7 +257,7 @@ class _Display:
         self._progress.update(self._task, description=doing, eta=self.eta)
 
     def done(self, planned_seconds: float) -> None:
-        """Something is over that was planned to take so long."""
+        """Mark a part of the work as done. planned_seconds: its planned duration."""
         self._worked += planned_seconds
         self._progress.update(self._task, completed=self._worked, eta=self.eta)
 

@@ -1,4 +1,4 @@
-"""Both ends of the pipe between the bench and the processes that it measures: one line of JSON a message."""
+"""Both ends of the pipe between the bench and the processes that it measures. A message is one line of JSON."""
 
 import contextlib
 import json
@@ -20,11 +20,11 @@ LAST_LINES = 8
 
 
 class Child:
-    """The parent's end: a fresh interpreter that runs `python -m MODULE ARGUMENTS`, killed at the end of the block."""
+    """The parent's end: a new process of `python -m MODULE ARGUMENTS`, which is killed at the end of the block."""
 
     def __init__(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.name = " ".join((module, *arguments))
-        # A file, as a full pipe that nobody reads would stop the child. Closed in __exit__.
+        # A file and not a pipe: a full pipe that nobody reads would block the child. Closed in __exit__.
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
@@ -41,20 +41,20 @@ class Child:
     ) -> None:
         self._process.kill()
         self._process.wait()
-        with contextlib.suppress(OSError):  # what was still to be sent finds nobody
+        with contextlib.suppress(OSError):  # flushing unsent data fails, because the child is dead
             self._to.close()
         self._from.close()
         self._errors.close()
 
     def ask(self) -> dict[str, Any]:
         """Send "go" and wait for the answer."""
-        with contextlib.suppress(OSError):  # it is dead, as reading from it will tell
+        with contextlib.suppress(OSError):  # the child is dead; `answer` raises the error
             self._to.write("go\n")
             self._to.flush()
         return self.answer()
 
     def answer(self) -> dict[str, Any]:
-        """The next message. Raises HarnessError, with the child's last words, when none will come."""
+        """Return the next message. Raises HarnessError, with the child's last lines, if the child ends without one."""
         line = self._from.readline()
         if line:
             return json.loads(line)
@@ -71,9 +71,9 @@ class Child:
 
 
 class Parent:
-    """The child's end. Once the parent is gone, however it went, this process ends at once.
+    """The child's end. The child exits at once when the parent has ended for whatever reason.
 
-    Takes stdout for itself: whatever a library prints goes to stderr and cannot garble the messages.
+    It reserves stdout for messages: everything that libraries print goes to stderr.
     """
 
     def __init__(self) -> None:
@@ -93,11 +93,11 @@ class Parent:
         self._to.flush()
 
     def wait(self) -> None:
-        """Return at the parent's next "go"; costs no processor time until then."""
+        """Wait for the parent's next "go", without using processor time."""
         self._questions.get()
 
 
 def peak_memory_gb() -> float:
-    """The most memory this process has held at once, in GB (1e9 bytes), pages of mapped files included."""
+    """Return the peak memory of this process in GB (1e9 bytes), pages of memory-mapped files included."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e9

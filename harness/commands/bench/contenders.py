@@ -1,7 +1,7 @@
-"""A contender of the bench, in a process of its own: `python -m harness.commands.bench.contenders NAME SETUP`.
+"""A contender of the bench in its own process: `python -m harness.commands.bench.contenders NAME SETUP`.
 
-It sets itself up, computes until it is warm, tells the bench about itself, and from then on answers each "go"
-with the speed of one round of training.
+It sets itself up, runs some warm-up steps, sends the bench a description of itself, and then answers each "go" with
+the speed of one round of training.
 """
 
 import dataclasses
@@ -41,18 +41,18 @@ else:
     network = lazy_import("harness.engine.network")
     optimizers = lazy_import("harness.engine.optimizers")
 
-#: What a contender says about itself, and its round.
+#: A contender's description of itself, and the function that runs one round.
 Contender = tuple[dict[str, Any], Callable[[], dict[str, float]]]
 
 MATRIX_SIZE = 4096
-#: Numbers in the array whose copying shows the rate of a GPU's memory: 1 GB of bfloat16.
+#: Numbers in the array that is copied to measure a GPU's memory bandwidth: 1 GB of bfloat16.
 COPIED = 2**29
 WARM_UP_STEPS = 4
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What the contenders of a bench have in common; `images` are those of a round, whole batches."""
+    """The settings that all contenders share. images: number of images in a round, a multiple of the batch size."""
 
     engine: str
     batch_size: int
@@ -68,8 +68,8 @@ class Setup:
 
 
 def harness(setup: Setup) -> Contender:
-    """This engine on the `fast` recipe, augmentation included, as `harness run` calls it."""
-    dataset = data.load("cifar10")  # held as a whole, as a run does, for the sake of the memory figure
+    """This engine with the `fast` recipe, augmentation included, called as in `harness run`."""
+    dataset = data.load("cifar10")  # keep the whole data set in memory, as a run does, to measure the same peak memory
     split = data.subset(data.split(dataset, "final"), setup.images, 1000)
     config = RunConfig(
         network=Network(),
@@ -93,7 +93,7 @@ def harness(setup: Setup) -> Contender:
     def train() -> dict[str, float]:
         nonlocal state
         begin = time.perf_counter()
-        # Always the first epoch: the recipe has a learning rate for so many epochs and no more.
+        # Always the first epoch, because the schedule has learning rates only for the recipe's number of epochs.
         state, _ = engine.train_epoch(state, 0)
         return _speed(setup, begin) | {"peak_memory_gb": peak_memory_gb()}
 
@@ -108,7 +108,7 @@ def harness(setup: Setup) -> Contender:
 
 
 def keras_fit(setup: Setup) -> Contender:
-    """Plain Keras, as the notebook would: compile, then fit on two arrays. A round is an epoch of its own."""
+    """Plain Keras as in the notebook: compile, then fit on two arrays. A round is one epoch."""
     model, x, y, precision = _plain_keras(setup)
     warm_up = WARM_UP_STEPS * setup.batch_size
     model.fit(x[:warm_up], y[:warm_up], batch_size=setup.batch_size, verbose=0)
@@ -122,13 +122,13 @@ def keras_fit(setup: Setup) -> Contender:
 
 
 def keras_fit_128(setup: Setup) -> Contender:
-    """The same at the usual batch size, where the engine's is another one."""
+    """Plain Keras at the usual batch size, if the engine's batch size is another one."""
     images = setup.images // USUAL_BATCH * USUAL_BATCH
     return keras_fit(dataclasses.replace(setup, batch_size=USUAL_BATCH, images=images))
 
 
 def keras_fit_no_autotune(setup: Setup) -> Contender:
-    """The same over a tf.data pipeline whose autotuner, which can stall the end of an epoch, is off."""
+    """Plain Keras on a tf.data pipeline without autotuning, which can stall the end of an epoch."""
     model, x, y, precision = _plain_keras(setup)
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -145,12 +145,12 @@ def keras_fit_no_autotune(setup: Setup) -> Contender:
 
 
 def torch(setup: Setup) -> Contender:
-    """PyTorch in eager mode, channels last, under bfloat16 autocast or in float32, whichever is faster here."""
+    """PyTorch in eager mode, channels last, with bfloat16 autocast or in float32: the faster one on this machine."""
     return _torch(setup, compiled=False)
 
 
 def torch_compile(setup: Setup) -> Contender:
-    """The same through torch.compile."""
+    """PyTorch as in `torch`, but with torch.compile."""
     return _torch(setup, compiled=True)
 
 
@@ -174,7 +174,7 @@ def _torch(setup: Setup, *, compiled: bool) -> Contender:
 
 
 def machine(setup: Setup) -> Contender:
-    """No contender but the yardstick: large matrix products in GFLOP/s and, of a GPU's memory, copies in GB/s."""
+    """The machine itself, for comparison: matrix products in GFLOP/s and, on a GPU with JAX, memory copies in GB/s."""
     import_keras(setup.engine)
     product, factors, wait = _matrices(setup.engine)
 
@@ -182,10 +182,10 @@ def machine(setup: Setup) -> Contender:
         begin = time.perf_counter()
         for _ in range(repeats):
             result = call()
-        wait(result)  # a GPU is still computing until its result is asked for
+        wait(result)  # a GPU computes asynchronously: the work is done only when the result is there
         return (time.perf_counter() - begin) / repeats
 
-    # Each with the work that it does: multiplications and additions, or bytes.
+    # name -> (call, work of one call): floating-point operations, or bytes.
     work: dict[str, tuple[Callable[[], Any], float]] = {
         name: (partial(product, factor, factor), 2 * MATRIX_SIZE**3) for name, factor in factors.items()
     }
@@ -196,7 +196,7 @@ def machine(setup: Setup) -> Contender:
     repeats = {}
     for name, (call, _) in work.items():
         seconds(call, 1)
-        # Half a second at least: a GPU does one in less than a thousandth.
+        # Repeat for at least half a second, because a single call on a GPU is too short to time.
         repeats[name] = max(1, round(0.5 / seconds(call, 1)))
 
     def measure() -> dict[str, float]:
@@ -206,7 +206,7 @@ def machine(setup: Setup) -> Contender:
 
 
 def _matrices(engine: str) -> tuple[Callable[[Any, Any], Any], dict[str, Any], Callable[[Any], object]]:
-    """A compiled matrix product, a matrix of each precision, and what waits for a result."""
+    """Return a compiled matrix product, a matrix of each precision, and a function that waits for a result."""
     if engine == "jax":
         matrix = jax.random.normal(jax.random.key(0), (MATRIX_SIZE, MATRIX_SIZE))
         factors = {"float32": matrix, "bfloat16": matrix.astype("bfloat16")}
@@ -217,10 +217,10 @@ def _matrices(engine: str) -> tuple[Callable[[Any, Any], Any], dict[str, Any], C
 
 
 def _plain_keras(setup: Setup) -> tuple[Any, np.ndarray, np.ndarray, Precision]:
-    """The same 18 layers and the same optimizer, compiled; and the images as a notebook has them, in 0..1.
+    """Return a compiled Keras model (same layers and optimizer), images as in a notebook (0..1), labels, and precision.
 
-    In float32 as Keras has it unless told otherwise; on JAX, where the question is what the engine adds, in the
-    engine's own precision.
+    The precision is Keras's default, float32. On JAX it is that of the engine, because there the question is what the
+    engine adds.
     """
     import_keras(setup.engine)
     precision: Precision = setup.precision if setup.engine == "jax" else "float32"
@@ -234,13 +234,13 @@ def _plain_keras(setup: Setup) -> tuple[Any, np.ndarray, np.ndarray, Precision]:
 
 
 def _convolved() -> int:
-    """Numbers that the convolutions write for one image: most of what a step moves through memory are these."""
+    """Return how many numbers the convolutions write for one image. They are most of a step's memory traffic."""
     layers = network.build(Network(), FAST).layers
     return sum(int(np.prod(layer.output.shape[1:])) for layer in layers if isinstance(layer, keras.layers.Conv2D))
 
 
 def _arrays(setup: Setup) -> tuple[np.ndarray, np.ndarray]:
-    """Images float32 [images, 32, 32, 3] in 0..1 and labels int32 [images]."""
+    """Return images float32 [images, 32, 32, 3] in 0..1 and labels int32 [images]."""
     split = data.subset(data.split(data.load("cifar10"), "final"), setup.images, 1)
     return split.train_images.astype(np.float32) / 255, split.train_labels
 
@@ -255,7 +255,7 @@ CONTENDERS = {
 
 
 def main() -> None:
-    """Set up, report, and train a round at each "go" for as long as the bench lives."""
+    """Set up the contender, send its description, and run a round at each "go" until the bench ends."""
     parent = Parent()
     name, setup = sys.argv[1:]
     about, play = CONTENDERS[name](Setup(**json.loads(setup)))

@@ -1,4 +1,4 @@
-"""From what was measured to what is claimed: medians, ratios, shares, and the targets held against them."""
+"""The document of the bench: medians, ratios and shares of the measurements, and the comparison with the targets."""
 
 from dataclasses import dataclass, field
 from statistics import median
@@ -6,18 +6,18 @@ from typing import Any
 
 from harness.config import Precision
 
-#: The batch size of the notebook's field; on JAX a `fit` of that size takes part whatever the engine's is.
+#: The usual batch size for such networks. On JAX, Keras `fit` also takes part with this one.
 USUAL_BATCH = 128
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """One bench, as measured.
+    """The raw measurements of one bench.
 
-    `images_per_s` holds the rounds of each contender, `gflop_per_s` those of the matrix products in each
-    precision, `peak_memory_gb` the peak of each process of this engine; `precision` is what this engine
-    computed in. `copy_gb_per_s` are the rounds of copies in the memory of a GPU, bytes read and written; of a CPU there
-    are none. `convolved_per_image`: the numbers that the convolutions write for an image.
+    images_per_s: the rounds of each contender. gflop_per_s: the rounds of the matrix products in each precision.
+    peak_memory_gb: the peak of each process of this engine. precision: of this engine. copy_gb_per_s: the rounds of
+    copies in a GPU's memory, bytes read plus bytes written; empty on a CPU. convolved_per_image: how many numbers the
+    convolutions write for an image.
     """
 
     images_per_s: dict[str, list[float]]
@@ -32,16 +32,17 @@ class Measurements:
     convolved_per_image: int = 0
 
 
-#: How often a step moves what a convolution writes, Y, and its like between the chip and its memory. Forward: Y is
-#: written, read for batch norm's statistics, read again and written as the activation A, which the next layer reads
-#: (5). Backward: A is read for the next layer's weights, its gradient written, read with Y for batch norm's sums, read
-#: with Y again and written as Y's gradient, which is read for the weights and for the inputs of the convolution (9).
+#: How often a step moves a convolution's output Y, or a tensor of the same size, between the chip and its memory.
+#: Forward (5): Y is written, read for batch norm's statistics, and read again; the activation A is written, and read
+#: by the next layer. Backward (9): A is read for the gradient of the next layer's weights; A's gradient is written,
+#: read together with Y for batch norm's sums, and read together with Y again; Y's gradient is written, read for the
+#: gradient of the convolution's weights, and read for that of its inputs.
 PASSES = 14
 
 
 @dataclass(frozen=True)
 class Target:
-    """A promise about one number of the document. `sense` is `>=`, `>`, `<=` or `<`."""
+    """A target for one number of the document, `key`. `sense` is `>=`, `>`, `<=` or `<`."""
 
     key: str
     what: str
@@ -51,7 +52,7 @@ class Target:
     digits: int = 2
 
     def reached(self, value: float | None) -> bool | None:
-        """Whether the number keeps the promise; None when it was not measured."""
+        """Whether the number reaches the target; None if it was not measured."""
         if value is None:
             return None
         above, below = value > self.limit, value < self.limit
@@ -67,7 +68,7 @@ TARGETS = {
         Target("first_step_s", "from command to first training step", "<=", 12, " s", 1),
         Target("peak_memory_gb", "peak memory", "<", 3, " GB"),
     ),
-    # Of a GPU.
+    # For a GPU.
     "jax": (
         Target("ratio_vs_keras_fit_128", "speed against Keras fit at batch 128", ">=", 5, " x"),
         Target("ratio_vs_torch_compile", "speed against torch.compile", ">=", 1, " x"),
@@ -76,7 +77,10 @@ TARGETS = {
 
 
 def derive(measured: Measurements) -> dict[str, Any]:
-    """Everything in `bench.json` that follows from the measurements. Rates are medians, ratios are of medians."""
+    """Return everything in `bench.json` that is computed from the measurements.
+
+    Rates are medians over the rounds; ratios are ratios of medians.
+    """
     rates = {name: median(rounds) for name, rounds in measured.images_per_s.items()}
     peaks = {precision: median(rounds) for precision, rounds in measured.gflop_per_s.items()}
     ours = rates["harness"]

@@ -1,4 +1,4 @@
-"""The 18 layers in PyTorch, and the plain training loop around them."""
+"""The 18-layer network in PyTorch, with a plain training loop."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ FILTERS = (32, 64, 128)
 
 
 def build(recipe: Recipe) -> nn.Sequential:
-    """The network of `harness.engine.network.build` on images [B, 3, 32, 32]; logits [B, 10] out."""
+    """Build the network of `harness.engine.network.build`: images [B, 3, 32, 32] in, logits [B, 10] out."""
     layers: list[nn.Module] = []
     channels = 3
     for filters, rate in zip(FILTERS, recipe.dropout, strict=False):
@@ -27,7 +27,7 @@ def build(recipe: Recipe) -> nn.Sequential:
 
 
 class Trainer:
-    """Trains on arrays held in memory: x float32 [N, 32, 32, 3], y integers [N]. `precision` may be changed at will."""
+    """Trains on arrays in memory: x float32 [N, 32, 32, 3], y integers [N]. `precision` may be changed at any time."""
 
     precision = "float32"
 
@@ -35,22 +35,22 @@ class Trainer:
         torch.manual_seed(0)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = build(recipe).to(self.device, memory_format=torch.channels_last)
-        # The plain model keeps the parameters, the compiled one computes with them.
+        # The compiled model uses the parameters of the plain model.
         self._forward = torch.compile(self.model) if compiled else self.model
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True
         )
         self.batch_size = recipe.batch_size
-        # A transposed view: in memory the channels stay last.
+        # A transposed view: the memory layout stays channels last.
         self.x = torch.from_numpy(x).to(self.device).permute(0, 3, 1, 2)
         self.y = torch.from_numpy(y).long().to(self.device)
 
     def steps(self, count: int) -> None:
-        """Train on `count` whole batches in a random order, from its beginning again at its end; wait for them."""
+        """Train on `count` full batches in a random order, repeated if it is too short; wait for the result."""
         order = torch.randperm(len(self.x), device=self.device)
         batches = len(order) // self.batch_size
         for step in range(count):
-            # Past the end there are only empty batches, which would take no time and count as trained.
+            # Past the end of the order there would be only empty batches, which take no time and count as trained.
             rows = order.split(self.batch_size)[step % batches]
             x = self.x[rows].contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
@@ -58,4 +58,4 @@ class Trainer:
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-        loss.item()  # a GPU is still computing until its result is asked for
+        loss.item()  # a GPU computes asynchronously: wait for the result

@@ -1,6 +1,6 @@
-"""The two versions on https://www.cs.toronto.edu/~kriz/cifar.html, unpacked or still in their archive.
+"""Readers for the two versions on https://www.cs.toronto.edu/~kriz/cifar.html, unpacked or still in their archive.
 
-Both hold the same six files, `data_batch_1` to `data_batch_5` and `test_batch`, of 10,000 images each.
+Both consist of six files, `data_batch_1` to `data_batch_5` and `test_batch`, with 10,000 images each.
 """
 
 import hashlib
@@ -21,7 +21,10 @@ RECORD_BYTES = 1 + 3 * 32 * 32
 
 
 def read_binary_batch(content: bytes, where: str) -> tuple[Images, Labels]:
-    """Images uint8 [n, 32, 32, 3] and labels uint8 [n]. Raises BadInput on a partial record."""
+    """Return images uint8 [n, 32, 32, 3] and labels uint8 [n]. where: name for messages.
+
+    Raises BadInput if the last record is incomplete.
+    """
     records, rest = divmod(len(content), RECORD_BYTES)
     if rest:
         raise BadInput(
@@ -39,7 +42,7 @@ TEST_BATCH = "test_batch"
 
 @dataclass(frozen=True)
 class Version:
-    """One of the official versions: what it is called, and how to read one of its six files."""
+    """One of the official versions: its names, and the function that reads one of its six files."""
 
     layout: str
     archive: str
@@ -78,7 +81,7 @@ VERSIONS = (BINARY, PYTHON)  # the one without pickles first
 
 @dataclass(frozen=True)
 class BatchFolder:
-    """The six files in a folder."""
+    """The six files of an official version in a folder."""
 
     version: Version
     path: Path
@@ -103,7 +106,7 @@ class BatchFolder:
 
 @dataclass(frozen=True)
 class BatchArchive:
-    """The six files in the official .tar.gz, which is read without being unpacked."""
+    """The six files of an official version in its .tar.gz archive, which is read without unpacking it."""
 
     version: Version
     path: Path
@@ -124,7 +127,7 @@ class BatchArchive:
         batches = {}
         try:
             with tarfile.open(self.path) as archive:
-                for member in archive:  # in the archive's order: seeking back would decompress it again
+                for member in archive:  # in the archive's order: going back would decompress it again
                     name = Path(member.name).name
                     stream = archive.extractfile(member) if name in self.version.batches else None
                     if stream is not None:
@@ -138,7 +141,7 @@ class BatchArchive:
 
 
 def find_folder(folder: Path) -> BatchFolder | None:
-    """The unpacked files of an official version, in `folder` or in the folder its archive unpacks to."""
+    """Return the unpacked files of an official version, from `folder` or the folder that its archive unpacks to."""
     for version in VERSIONS:
         for candidate in (folder, folder / version.folder):
             if any((candidate / batch).exists() for batch in version.batches):
@@ -147,7 +150,7 @@ def find_folder(folder: Path) -> BatchFolder | None:
 
 
 def find_archive(folder: Path) -> BatchArchive | None:
-    """An official archive in `folder`, known by its name."""
+    """Return the official archive in `folder`, recognised by its name; None if there is none."""
     for version in VERSIONS:
         if (folder / version.archive).is_file():
             return BatchArchive(version, folder / version.archive)
@@ -155,7 +158,7 @@ def find_archive(folder: Path) -> BatchArchive | None:
 
 
 def archive_at(file: Path) -> BatchArchive | None:
-    """The official archive that `file` is, by its name."""
+    """Return `file` as an official archive, recognised by its name; None if it is none."""
     for version in VERSIONS:
         if file.name == version.archive:
             return BatchArchive(version, file)
@@ -163,7 +166,7 @@ def archive_at(file: Path) -> BatchArchive | None:
 
 
 def defect(file: Path, version: Version) -> str | None:
-    """Why `file` is not, byte for byte, the official archive: half a sentence, or None where it is."""
+    """Return why `file` is not the official archive byte for byte, as the end of a sentence; None if it is."""
     size = file.stat().st_size
     if size < version.archive_bytes:
         return f"is truncated: {size:,} of {version.archive_bytes:,} bytes"

@@ -1,6 +1,6 @@
-"""The Hugging Face layout: `train-*.parquet` and `test-*.parquet`, one or several shards of each.
+"""Reader for the Hugging Face layout: `train-*.parquet` and `test-*.parquet`, one or several shards of each.
 
-Columns: `img`, a struct whose `bytes` are a PNG or JPEG file, and `label`, a whole number.
+Columns: `img`, a struct whose field `bytes` is a PNG or JPEG file, and `label`, an integer.
 """
 
 import os
@@ -21,7 +21,7 @@ pq = lazy_import("pyarrow.parquet")
 
 @dataclass(frozen=True)
 class ParquetFolder:
-    """The shards in a folder."""
+    """A folder with the training and test shards."""
 
     path: Path
     layout: str = "Hugging Face parquet"
@@ -40,7 +40,7 @@ class ParquetFolder:
 
 
 def find(folder: Path) -> ParquetFolder | None:
-    """The shards in `folder` or in its `plain_text/`, the configuration's name on the Hub."""
+    """Return the shards in `folder` or in its subfolder `plain_text/` (the configuration's name on the Hub)."""
     for candidate in (folder, folder / "plain_text"):
         if candidate.is_dir() and (_shards(candidate, "train") or _shards(candidate, "test")):
             return ParquetFolder(candidate)
@@ -48,7 +48,7 @@ def find(folder: Path) -> ParquetFolder | None:
 
 
 def _shards(folder: Path, part: str) -> list[Path]:
-    # listdir, because Path.glob takes a folder it may not read for an empty one
+    # listdir, because Path.glob treats a folder without read permission as empty
     return [folder / name for name in sorted(os.listdir(folder)) if fnmatch(name, f"{part}-*.parquet")]
 
 
@@ -59,7 +59,7 @@ def _read(shards: list[Path]) -> tuple[Images, Labels]:
 
 def _read_shard(shard: Path) -> tuple[Images, Labels]:
     try:
-        # Through a plain file handle: pyarrow's own opens lose the name and the reason of a refused read.
+        # Open the file with Python: pyarrow's errors lack the file's name and the reason if reading is not permitted.
         with shard.open("rb") as stream:
             table = pq.read_table(stream)
     except (pa.ArrowException, EOFError) as error:

@@ -1,7 +1,7 @@
-"""One file of the official python version: a Python 2 pickle of a dictionary, read without trusting it.
+"""Reader for a file of the official python version: a Python 2 pickle of a dictionary, read without trusting it.
 
-A pickle is a program. This one is only allowed to build numbers, strings, lists, dictionaries and numpy arrays;
-whatever else it asks for is refused by name, before anything is called.
+A pickle is a program. This reader lets it build only numbers, strings, lists, dictionaries and numpy arrays. If it asks
+for anything else, it is refused with the name of that, before anything is called.
 """
 
 import io
@@ -16,24 +16,24 @@ from harness.data.layouts.source import ANOTHER_COPY
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """`_codecs.encode` in the one use allowed: how Python 3 writes bytes into an old pickle."""
+    """Replace `_codecs.encode`, allowing only its use in old pickles for bytes that Python 3 has written."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"encoding {encoding!r}")
     return text.encode("latin1")
 
 
-_RECONSTRUCT = np.empty(0).__reduce__()[0]  # numpy's own array builder, whatever module this numpy keeps it in
+_RECONSTRUCT = np.empty(0).__reduce__()[0]  # numpy's function that rebuilds arrays; its module depends on the version
 _ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,  # as the official files say it
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,  # as numpy 2 writes it
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,  # its name in the official files
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,  # its name in files of numpy 2
     ("_codecs", "encode"): _latin1,
 }
 
 
 class Refused(Exception):
-    """The pickle asks for something that no CIFAR-10 batch needs."""
+    """The pickle asks for a function or class that no CIFAR-10 batch needs."""
 
 
 class RestrictedUnpickler(pickle.Unpickler):
@@ -47,9 +47,9 @@ class RestrictedUnpickler(pickle.Unpickler):
 
 
 def read_batch(content: bytes, where: str) -> tuple[Images, Labels]:
-    """Images uint8 [n, 32, 32, 3] and labels of an integer type [n].
+    """Return images uint8 [n, 32, 32, 3] and labels of an integer type [n]. where: name for messages.
 
-    Raises BadInput where the pickle asks for more than arrays, is damaged, or is no CIFAR-10 batch.
+    Raises BadInput if the pickle asks for more than arrays, is damaged, or is no CIFAR-10 batch.
     """
     try:
         batch = RestrictedUnpickler(io.BytesIO(content), encoding="bytes").load()

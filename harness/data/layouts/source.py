@@ -1,4 +1,4 @@
-"""What every reader offers, and what the readers share."""
+"""The interface of the readers, and helpers that they share."""
 
 import hashlib
 import io
@@ -16,14 +16,17 @@ from harness.data.dataset import IMAGE_SHAPE, Decoded, Images
 
 Image = lazy_import("PIL.Image")
 
-# Modes that become RGB without loss. Transparency, CMYK and 16-bit pictures would need a choice that changes the
-# pixels, and no copy of CIFAR-10 has them: refused rather than guessed.
+# Modes that convert to RGB without loss. Transparency, CMYK and 16-bit pictures would need a choice that changes the
+# pixels, and no copy of CIFAR-10 has them, so they are refused.
 LOSSLESS_MODES = ("RGB", "L", "P")
 FIX = "Replace it by a good copy, or point $CIFAR10_DIR at another data set."
 
 
 def decode_picture(content: bytes, where: str) -> Images:
-    """uint8 [32, 32, 3], RGB. Raises BadInput, naming `where`, on a damaged picture, another size or mode."""
+    """Decode a PNG or JPEG file to uint8 [32, 32, 3], RGB.
+
+    Raises BadInput, which names `where`, for a damaged picture, another size or another mode.
+    """
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
             size, mode = picture.size, picture.mode
@@ -41,25 +44,25 @@ ANOTHER_COPY = "Replace it by a complete copy, or point $CIFAR10_DIR at one."
 
 
 class Source(Protocol):
-    """A data set found on disk and not yet read. Its methods raise BadInput, naming the file."""
+    """A data set that was found on disk and is not yet read. Its methods raise BadInput, which names the file."""
 
     @property
     def layout(self) -> str:
-        """How it is stored, in words."""
+        """The name of the layout, for the user."""
 
     @property
     def path(self) -> Path:
-        """The file or folder that messages name."""
+        """The file or folder, for messages."""
 
     def key(self) -> str:
-        """A hex sha256 that changes when the files do: the cache finds the decoded arrays by it."""
+        """Return a hex sha256 that changes when the files change. It is the key of the decoded arrays in the cache."""
 
     def decode(self) -> Decoded:
-        """All images and labels, in the order of the files."""
+        """Return all images and labels, in the order of the files."""
 
 
 def content_key(layout: str, files: Iterable[Path]) -> str:
-    """The key of a source that consists of a few files: over the layout, and each file's name and bytes."""
+    """Return the key of a source with a few files: the hash of the layout, and of each file's name and content."""
     digest = hashlib.sha256(layout.encode())
     for file in files:
         with file.open("rb") as stream:
@@ -70,7 +73,7 @@ def content_key(layout: str, files: Iterable[Path]) -> str:
 
 @contextmanager
 def reading(place: Path) -> Iterator[None]:
-    """Turn the system's refusal to read something under `place` into a message that a user can act on."""
+    """Turn an OSError from reading something under `place` into a BadInput that says what to do."""
     try:
         yield
     except PermissionError as error:

@@ -1,4 +1,4 @@
-"""A folder tree, `train/<class>/*.png|jpg|jpeg` and `test/<class>/...`, the classes in alphabetical order."""
+"""Reader for a folder tree, `train/<class>/*.png|jpg|jpeg` and `test/<class>/...`, classes in alphabetical order."""
 
 import hashlib
 import os
@@ -18,14 +18,14 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class PictureTree:
-    """One picture file per image, sorted by name within its class."""
+    """A folder tree with one picture file per image, sorted by name within a class."""
 
     path: Path
     layout: str = "folder tree"
 
     def key(self) -> str:
-        # Size and time of change stand for the bytes: reading 60,000 small files takes longer than decoding a
-        # cached copy saves, and every ordinary way of changing a file changes its time.
+        # Hash each file's size and modification time instead of its content: reading 60,000 small files takes longer
+        # than the cache saves, and all usual ways to change a file change its modification time.
         digest = hashlib.sha256(os.fsencode(f"{self.layout}\n{self.path.resolve()}"))
         for part in PARTS:
             for name in self._classes():
@@ -41,7 +41,7 @@ class PictureTree:
         return Decoded(*train, *test, class_names=classes)
 
     def _classes(self) -> tuple[str, ...]:
-        """The ten class names. Raises BadInput where train and test do not have the same ten."""
+        """Return the ten class names. Raises BadInput if train and test do not have the same ten."""
         train, test = (_folders(self.path / part) for part in PARTS)
         if len(train) != CLASSES or train != test:
             missing = sorted(set(train) ^ set(test))
@@ -54,7 +54,7 @@ class PictureTree:
 
 
 def find(folder: Path) -> PictureTree | None:
-    """The tree in `folder`, known by class folders in train/ or test/."""
+    """Return the tree in `folder`, recognised by class folders in train/ or test/; None if there is none."""
     if any((folder / part).is_dir() and _folders(folder / part) for part in PARTS):
         return PictureTree(folder)
     return None

@@ -1,7 +1,7 @@
-"""What a compiled program is told of a run, and of the steps of an epoch.
+"""The arguments of a compiled program: the settings of a run, and the inputs of each step of an epoch.
 
-What runs of one network may differ in (seed, learning rate, momentum, weight decay, dropout rates, label smoothing,
-input scaling, shifts) are arguments of the program and no constants of it, so it is compiled once for all of them.
+Settings in which runs of one network may differ (seed, learning rate, momentum, weight decay, dropout rates, label
+smoothing, input scaling, shifts) are arguments and not constants of the program, so it is compiled only once.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from harness.engine.network import PixelStatistics
 
 
 class Steps(NamedTuple):
-    """What the steps of an epoch are told: arrays whose first axis is the step.
+    """The inputs of the steps of an epoch: arrays whose first axis is the step.
 
     order: int32 [S, B], flip: bool [S, B], shift: int32 [S, B, 2]; rate: float32 [S]; dropout: float32 [S, 4].
     """
@@ -27,7 +27,7 @@ class Steps(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What a run is told: `max_shift` is its largest shift in pixels; a pixel p is fed as (p - offset) / unit."""
+    """The settings of a run. max_shift: in pixels. A pixel p enters the network as (p - offset) / unit."""
 
     momentum: Any
     weight_decay: Any
@@ -38,7 +38,7 @@ class Settings(NamedTuple):
 
 
 def settings_of(config: RunConfig, pixels: PixelStatistics) -> Settings:
-    """What the program is told of a run."""
+    """Return the settings of a run for the program. pixels: statistics of its training images."""
     offset, unit = {
         "raw": ((0.0,) * 3, (1.0,) * 3),
         "unit": ((0.0,) * 3, (255.0,) * 3),
@@ -56,7 +56,7 @@ def settings_of(config: RunConfig, pixels: PixelStatistics) -> Settings:
 
 
 def steps_of(config: RunConfig, epoch: int, images: int) -> Steps:
-    """What the steps of an epoch are told. Batches are whole: the images left over at the end sit it out."""
+    """Return the inputs of the steps of an epoch. Batches are full: the remaining images are not used in this epoch."""
     recipe = config.recipe
     count = images // recipe.batch_size
     plan = augment.epoch_plan(recipe, config.seed, epoch, images)

@@ -1,4 +1,4 @@
-"""The JAX engine: states in and out of one compiled program per epoch."""
+"""The JAX engine. It passes states to a compiled program and returns the new ones."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -24,12 +24,12 @@ from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import export
 from harness.engine.structure import Structure, structure_of
 
-#: What may help where no other setting does.
+#: Advice for when no setting would reduce the memory enough.
 ALONE = "see that no other process uses the device"
 
 
 class JaxEngine:
-    """See `harness.engine.Engine`."""
+    """See `harness.engine.protocol.Engine`."""
 
     def __init__(self, config: RunConfig, split: Split) -> None:
         self.config, self.split = config, split
@@ -61,8 +61,8 @@ class JaxEngine:
             return _probes(self.config.network, smoothing, self._pixels, self.split).measure(before, after, steps)
 
     def _what_fits(self, size: int) -> str:
-        """What to do about a batch of that size, for which the memory is too small."""
-        # Shapes will do: where the images themselves did not fit, asking for them would fail again.
+        """Return what to do if the memory is too small for a batch of that size."""
+        # Shapes are enough: if the images themselves did not fit, putting them on the device would fail again.
         images = self.split.train_images
         data = jax.ShapeDtypeStruct(images.shape, jnp.uint8), jax.ShapeDtypeStruct(images.shape[:1], jnp.int32)
         fits = self._program.largest_batch(size, data, self._settings, _memory())
@@ -84,7 +84,7 @@ def _probes(network: Network, label_smoothing: float, pixels: PixelStatistics, s
 
 @lru_cache(maxsize=2)
 def _on_device(split: Split) -> tuple[Any, Any]:
-    """Training images and labels, sent to the device once."""
+    """Return training images and labels on the device. They are sent only once."""
     return jnp.asarray(split.train_images), jnp.asarray(split.train_labels, jnp.int32)
 
 
@@ -94,7 +94,10 @@ def _eval_batches(split: Split) -> Any:
 
 
 def in_batches(images: np.ndarray) -> Any:
-    """Images [N, ...] as [M, EVALUATION_BATCH, ...] on the device, filled up with copies of the last one."""
+    """Return images [N, ...] as batches [M, B, ...] on the device, padded with copies of the last image.
+
+    B is EVALUATION_BATCH, or N if that is smaller.
+    """
     size = min(EVALUATION_BATCH, len(images))
     missing = -len(images) % size
     filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)]) if missing else images
@@ -103,7 +106,7 @@ def in_batches(images: np.ndarray) -> Any:
 
 @contextlib.contextmanager
 def _memory_explained(what: str, remedy: Callable[[], str]) -> Iterator[None]:
-    """Say of a device whose memory is too small what did not fit, and what to do."""
+    """Turn an out-of-memory error into a HarnessError that says what did not fit and what to do."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -115,12 +118,12 @@ def _memory_explained(what: str, remedy: Callable[[], str]) -> Iterator[None]:
 
 
 def _memory() -> int:
-    """The bytes that this process may use of the device's memory."""
+    """Return how many bytes of the device's memory this process may use."""
     of_device = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
     return of_device or psutil.virtual_memory().available
 
 
 def device_name() -> str:
-    """The accelerator's name, or the CPU's."""
+    """Return the name of the accelerator or, without one, of the CPU."""
     device = jax.devices()[0]
     return cpu_name() if device.platform == "cpu" else device.device_kind

@@ -1,4 +1,4 @@
-"""The probes' passes through a network, compiled by JAX."""
+"""The forward and backward passes of the probes, compiled by JAX."""
 
 from collections.abc import Sequence
 from functools import partial

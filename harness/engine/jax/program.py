@@ -1,6 +1,6 @@
-"""What the JAX engine computes: an epoch as one compiled program (on a CPU, a step), and an evaluation.
+"""The compiled program of the JAX engine: an epoch (on a CPU, a step), and an evaluation.
 
-The uint8 images stay on the device; order, crop, flip and scaling happen inside the program.
+The uint8 images stay on the device. Order, crop, flip and scaling happen inside the program.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ EVALUATION_BATCH = 500
 
 
 class Variables(NamedTuple):
-    """All that a step reads and changes, as lists of arrays."""
+    """All arrays that a step reads and changes: trainable and other variables of the network, and optimizer slots."""
 
     trainable: list[Any]
     fixed: list[Any]
@@ -34,7 +34,7 @@ class Variables(NamedTuple):
 
 
 class Program:
-    """A network with its compiled epoch and evaluation."""
+    """A network, and its compiled epoch and evaluation."""
 
     def __init__(self, structure: Structure) -> None:
         self.structure, self.recipe = structure, structure.recipe
@@ -53,19 +53,22 @@ class Program:
             if isinstance(layer, TracedDropout) and layer.rate > 0
         ]
         self._rate = next(i for i, variable in enumerate(slots) if variable is self.optimizer._learning_rate)
-        # The state is donated: where it was, the next one is written.
+        # The variables are donated: JAX writes the new ones into the memory of the old ones.
         self._scan = jax.jit(self._all_steps, donate_argnums=0)
         self._one_step = jax.jit(self._step, donate_argnums=0)
         self._all_probabilities = jax.jit(self._evaluate_all)
         self._probabilities = jax.jit(self._evaluate)
 
     def initial_state(self, config: RunConfig) -> State:
-        """The state before the first epoch of a run, by the names that every engine uses."""
+        """Return the state before the first epoch of a run, with the names that every engine uses."""
         where = dataclasses.replace(self.recipe, dropout=config.recipe.dropout)
         return initial_state(self._build(where, config.seed), self.optimizer)
 
     def read(self, state: State) -> Variables:
-        """Copies of a state's variables; of those that it lacks (where a run has no dropout) any value serves."""
+        """Return copies of a state's variables.
+
+        A state lacks the variables of layers in which its run has no dropout. Their values do not matter and are 0.
+        """
         return Variables(
             *(
                 [
@@ -77,7 +80,7 @@ class Program:
         )
 
     def write(self, variables: Variables, like: State) -> State:
-        """The state of the variables, with the names of another."""
+        """Return the variables as a state with the same names as the state `like`."""
         arrays = {
             name: value
             for part, values in zip(self._parts, variables, strict=True)
@@ -88,18 +91,21 @@ class Program:
     def train_epoch(
         self, state: State, data: tuple[Any, Any], steps: Steps, settings: Settings, on_step: Callable[[int], None]
     ) -> tuple[State, TrainMetrics]:
-        """Every step of an epoch over the data: all images uint8 [N, 32, 32, 3], and labels int32 [N]."""
-        # A copy of 4 MB, as the state is the caller's still, who compares it with the next.
+        """Run all steps of an epoch, and return the new state and the epoch's metrics.
+
+        data: all training images uint8 [N, 32, 32, 3], and labels int32 [N].
+        """
+        # Copy the variables (4 MB), because the caller still needs the old state: it compares it with the new one.
         variables = self.read(state)
         count = len(steps.rate)
         with self._exactness():
             if jax.default_backend() == "cpu":
-                # A convolution in a loop of XLA's takes a CPU about ten times as long (jax issue 12868).
+                # On a CPU, a convolution inside an XLA loop is much slower (jax issue 12868).
                 seen = []
                 for number in range(count):
                     now = Steps(*(values[number] for values in steps))
                     variables, measured = self._one_step(variables, data, now, settings)
-                    # Steps are only sent off here, and whoever hears of one takes it for done.
+                    # JAX computes asynchronously, but `on_step` must be called only after the step is done.
                     seen.append(jax.block_until_ready(measured))
                     on_step(number + 1)
                 losses, hits = zip(*seen, strict=True)
@@ -109,19 +115,20 @@ class Program:
         return self.write(variables, state), TrainMetrics(float(np.mean(losses)), float(np.mean(hits)))
 
     def predict(self, state: State, batches: Any, settings: Settings) -> np.ndarray:
-        """Class probabilities float32 [M * B, 10] of uint8 images [M, B, 32, 32, 3]."""
+        """Return class probabilities float32 [M * B, 10] of uint8 images [M, B, 32, 32, 3]."""
         variables = self.read(state)
         with self._exactness():
             if jax.default_backend() == "cpu":
-                # For the reason that train_epoch has.
+                # No XLA loop, for the same reason as in train_epoch.
                 found = [self._probabilities(variables, batch, settings) for batch in batches]
                 return np.concatenate(found)
             return np.asarray(self._all_probabilities(variables, batches, settings)).reshape(-1, CLASSES)
 
     def largest_batch(self, below: int, data: tuple[Any, Any], settings: Settings, memory: int) -> int:
-        """The largest power of two under a batch size that fits into so many bytes, the data included; 0: none does.
+        """Return the largest power of two, smaller than `below`, that fits into memory as a batch size; 0 if none does.
 
-        Computed from what the compiler says that two small batches take; memory grows with the batch.
+        memory: in bytes; it has to hold the data too. Extrapolated linearly from the memory that the compiler reports
+        for two small batches.
         """
         small = max(2, min(64, below // 4))
         one, two = (self._bytes_taken(size, data, settings) for size in (small, 2 * small))
@@ -130,7 +137,7 @@ class Program:
         return 2 ** (fits.bit_length() - 1) if fits >= 2 else 0
 
     def _bytes_taken(self, size: int, data: tuple[Any, Any], settings: Settings) -> int:
-        """The memory that train_epoch takes at a batch size. An epoch here has two steps: more take no more."""
+        """Return the bytes that train_epoch needs at a batch size, from two steps: more steps need no more memory."""
         on_cpu = jax.default_backend() == "cpu"
         several = () if on_cpu else (2,)
         shape = jax.ShapeDtypeStruct
@@ -150,13 +157,13 @@ class Program:
 
     @contextlib.contextmanager
     def _exactness(self) -> Iterator[None]:
-        """In float32, matrix products are of float32 too: a GPU would round their factors to fewer bits."""
+        """Compute float32 matrix products in full float32: by default a GPU rounds the factors to fewer bits."""
         with jax.default_matmul_precision("highest" if self.structure.precision == "float32" else "default"):
             yield
 
     def _build(self, recipe: Recipe, seed: int) -> keras.Model:
-        """The network on scaled pixels; logits out."""
-        # Keras numbers what it has named before: without this, a second network has other variable names.
+        """Build the network: scaled pixels in, logits out."""
+        # Keras appends numbers to names that are in use: without this, a second network has other variable names.
         keras.backend.clear_session()
         keras.config.set_dtype_policy("mixed_bfloat16" if self.structure.precision == "bfloat16" else "float32")
         model = build(
@@ -174,7 +181,7 @@ class Program:
     def _step(
         self, variables: Variables, data: tuple[Any, Any], now: Steps, settings: Settings
     ) -> tuple[Variables, tuple[Any, Any]]:
-        """The variables after a step, and the loss and accuracy of its batch."""
+        """Compute one step; return the new variables, and the loss and accuracy of its batch."""
         images, labels = data
         fixed, slots = list(variables.fixed), list(variables.slots)
         for place, layer in enumerate(self._dropouts):
@@ -197,7 +204,7 @@ class Program:
     def _updated(
         self, trainable: list[Any], slots: list[Any], gradients: list[Any], settings: Settings
     ) -> tuple[list[Any], list[Any]]:
-        """Weights and slots after the optimizer's step."""
+        """Return weights and slots after the optimizer's step."""
         momentum = Told(settings.momentum) if self.recipe.momentum else None
         with told(self.optimizer, settings.weight_decay, momentum):
             trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
@@ -213,17 +220,17 @@ class Program:
 
 
 def cross_entropy(logits: Any, targets: Any) -> Any:
-    """The mean cross-entropy of logits [B, 10] against target probabilities [B, 10], in nats."""
+    """Return the mean cross-entropy of logits [B, 10] and target probabilities [B, 10], in nats."""
     return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(logits), axis=1))
 
 
 def augmented(images: Any, now: Steps, max_shift: Any) -> Any:
-    """The augmented batch uint8 [B, 32, 32, 3] of one step, as `harness.engine.augment.batch` makes it."""
+    """Return the augmented batch uint8 [B, 32, 32, 3] of one step, equal to that of `harness.engine.augment.batch`."""
     size = images.shape[1]
     place = jnp.arange(size)
 
     def reflected(offset: Any, index: Any) -> Any:
-        """The pixel that stands at an index of the window which begins at an offset into the padded image."""
+        """Map an index in the window at an offset of the padded image to an index in the unpadded image."""
         index = jnp.abs(offset[:, None] + index - max_shift)
         return jnp.where(index >= size, 2 * (size - 1) - index, index)
 
@@ -233,5 +240,5 @@ def augmented(images: Any, now: Steps, max_shift: Any) -> Any:
 
 
 def scaled(images: Any, settings: Settings) -> Any:
-    """The pixels as the network is fed with them, float32."""
+    """Return the pixels as inputs of the network, float32."""
     return (images.astype(jnp.float32) - settings.offset) / settings.unit

@@ -1,4 +1,4 @@
-"""The training-time twin of Keras's batch normalization: same weights, same mathematics."""
+"""A faster replacement of Keras's batch normalization: same weights, same mathematics."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ import tensorflow as tf
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` as one fused TensorFlow operation.
 
-    Keras 3 builds it from about ten element-wise operations, each a pass through memory. Input
-    [B, H, W, C] with C normalized; output and moving statistics are Keras's own to rounding error.
+    Keras 3 uses about ten element-wise operations, each a pass through memory. Input: [B, H, W, C], normalized per
+    channel C. Output and moving statistics equal Keras's up to rounding error.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -27,7 +27,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs, self.gamma, self.beta, epsilon=self.epsilon, is_training=True
         )
-        # The fused operation returns the unbiased variance; Keras's moving variance is of the biased one.
+        # The fused operation returns the unbiased variance; Keras's moving variance uses the biased one.
         count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), variance.dtype)
         variance *= (count - 1) / count
         keep = self.momentum

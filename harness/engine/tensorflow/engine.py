@@ -1,4 +1,4 @@
-"""The TensorFlow engine: states in and out of a compiled program."""
+"""The TensorFlow engine. It writes states into the variables of a compiled program and reads the new ones."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -20,7 +20,7 @@ from harness.engine.tensorflow.program import Program, settings_of
 
 
 class TensorFlowEngine:
-    """See `harness.engine.Engine`."""
+    """See `harness.engine.protocol.Engine`."""
 
     def __init__(self, config: RunConfig, split: Split) -> None:
         self.config, self.split = config, split
@@ -58,7 +58,7 @@ class TensorFlowEngine:
 
 @lru_cache(maxsize=4)
 def _program(structure: Structure) -> Program:
-    """Compiled once for all runs that differ in no more than what it is told: it takes seconds."""
+    """Return the program of a structure. It is cached, because compiling is slow; runs differ only in its arguments."""
     return Program(structure)
 
 
@@ -68,7 +68,7 @@ def _probes(network: Network, label_smoothing: float, pixels: PixelStatistics, s
 
 
 def device_name() -> str:
-    """The GPU's name, or the CPU's."""
+    """Return the name of the GPU or, without one, of the CPU."""
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return cpu_name()

@@ -1,4 +1,4 @@
-"""The probes' passes through a network, compiled by TensorFlow."""
+"""The forward and backward passes of the probes, compiled by TensorFlow."""
 
 import contextlib
 import functools
@@ -24,7 +24,7 @@ class TensorFlowPasses:
         self._variables = network.model.trainable_variables
         self._kernels = [self._variables[place] for place in network.kernels.values()]
         self._images, self._targets = tf.constant(images), tf.constant(targets)
-        # Without AutoGraph, which nothing here needs, tracing takes a third less.
+        # Nothing here needs AutoGraph, and tracing is faster without it.
         self._pass = tf.function(self._gradients_and_tensors, autograph=False)
         self._describe = tf.function(network.describe, autograph=False)
         self._gradient = functools.cache(
@@ -56,7 +56,7 @@ class TensorFlowPasses:
         return tape.gradient(loss, self._kernels), tensors
 
     def _gradient_of(self, kernel: int) -> Any:
-        # Below its layer there is nothing to go backward through.
+        # The backward pass ends at this kernel's layer.
         with tf.GradientTape() as tape:
             loss, _ = self._loss()
         return tape.gradient(loss, self._kernels[kernel])
@@ -64,11 +64,12 @@ class TensorFlowPasses:
 
 @contextlib.contextmanager
 def _float32() -> Iterator[None]:
-    """Keep a CPU's convolutions from bfloat16, whose rounding alone changes a gradient by up to 9 % (measured).
+    """Compute in full float32 inside the block: no bfloat16 in a CPU's convolutions, no TF32 on a GPU.
 
-    And a GPU's convolutions and matrix products from TF32, which keeps 10 bits of a number's 23.
+    Rounding to bfloat16 alone changes a gradient by up to 9 % (docs/speed.md). TF32 keeps 10 of the 23 bits of a
+    number's mantissa, in convolutions and matrix products.
     """
-    # TensorFlow looks at this whenever a compiled function is called; each way of compiling it is kept.
+    # TensorFlow reads this option at each call of a compiled function, and caches a compilation for each value.
     option = "auto_mixed_precision_onednn_bfloat16"
     set_before = tf.config.optimizer.get_experimental_options().get(option, False)
     rounded_before = tf.config.experimental.tensor_float_32_execution_enabled()

@@ -1,7 +1,7 @@
-"""What the TensorFlow engine computes: the network, its optimizer, and one step of each kind, compiled.
+"""The compiled program of the TensorFlow engine: the network, its optimizer, a training step and an evaluation step.
 
-What makes it fast on a CPU: no input pipeline to wait for, one fused operation for each batch normalization, and
-bfloat16 convolutions where the processor multiplies bfloat16. `make bench` measures what that is worth.
+It is fast on a CPU for three reasons: there is no input pipeline to wait for, each batch normalization is one fused
+operation, and convolutions use bfloat16 if the processor multiplies it. `make bench` measures the effect.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,10 @@ EVALUATION_BATCH = 500
 
 
 class Settings(NamedTuple):
-    """What a run is told, as float32 tensors; a pixel p is fed as (p - offset) / unit * factor.
+    """The settings of a run, as float32 tensors. A pixel p enters the network as (p - offset) / unit * factor.
 
-    on, off: the target probabilities of an image's own class and of each other one. What is computed of a setting is
-    computed before it is rounded to float32, as it is where the setting is a constant.
+    on, off: the target probability of an image's class, and of each other class. Values that are derived from a setting
+    are computed before rounding to float32, to get the same numbers as with the setting as a constant.
     """
 
     momentum: Any
@@ -44,7 +44,7 @@ class Settings(NamedTuple):
 
 
 def settings_of(config: RunConfig, pixels: PixelStatistics) -> Settings:
-    """What the program is told of a run."""
+    """Return the settings of a run for the program. pixels: statistics of its training images."""
     recipe, scaling = config.recipe, config.network.input_scaling
     mean, std = pixels if scaling == "standardised" else ((0.0,) * 3, (1.0,) * 3)
     smoothing = recipe.label_smoothing
@@ -55,7 +55,7 @@ def settings_of(config: RunConfig, pixels: PixelStatistics) -> Settings:
         on=np.float32(1 - smoothing) + np.float32(smoothing / CLASSES),
         off=smoothing / CLASSES,
         offset=mean,
-        # As Keras's normalization has it, which is given the variance and keeps clear of 0.
+        # As in Keras's Normalization layer, which takes the variance and divides by at least epsilon.
         unit=np.maximum(np.sqrt(np.square(std).astype(np.float32)), keras.config.epsilon()),
         factor=1 / 255 if scaling == "unit" else 1.0,
     )
@@ -63,24 +63,24 @@ def settings_of(config: RunConfig, pixels: PixelStatistics) -> Settings:
 
 
 class Program:
-    """A network with its compiled steps. `variables` holds, by name, all that the steps read and change."""
+    """A network and its compiled steps. variables: by name, everything that the steps read and change."""
 
     def __init__(self, structure: Structure) -> None:
         self.structure, self.recipe = structure, structure.recipe
-        # Costs nothing measurable on a CPU, and makes a resumed run the same run, bit for bit.
+        # With this, a resumed run is equal to an uninterrupted one bit for bit. It has no measurable cost on a CPU.
         tf.config.experimental.enable_op_determinism()
         self.model = self.build(seed=0)
         self.optimizer = build_optimizer(self.recipe, grouped=on_gpu())
         self.optimizer.build(self.model.trainable_variables)
         self._dropouts = [layer for layer in self.model.layers if isinstance(layer, TracedDropout)]
         self.variables = named(self.model) | named_slots(self.optimizer)
-        # AutoGraph, which nothing here needs, would make the first step later (docs/speed.md).
+        # Nothing here needs AutoGraph, and it would delay the first step (docs/speed.md).
         self._train_step = tf.function(self._step, autograph=False, jit_compile=on_gpu())
         self._predict_step = tf.function(self._predict, autograph=False, jit_compile=on_gpu())
 
     def build(self, seed: int) -> keras.Model:
-        """The network with the initial weights of a seed; logits out."""
-        # Keras numbers what it has named before: without this, a second network has other variable names.
+        """Build the network with the initial weights of a seed: scaled pixels in, logits out."""
+        # Keras appends numbers to names that are in use: without this, a second network has other variable names.
         keras.backend.clear_session()
         mixed = self.structure.precision == "bfloat16" and on_gpu()
         keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
@@ -93,13 +93,13 @@ class Program:
         return model
 
     def initial_state(self, seed: int) -> State:
-        """The state before the first epoch of a run of that seed."""
+        """Return the state before the first epoch of a run with that seed."""
         return initial_state(self.build(seed), self.optimizer)
 
     def train_epoch(
         self, config: RunConfig, settings: Settings, split: Split, epoch: int, on_step: Callable[[int], None]
     ) -> TrainMetrics:
-        """Every step of an epoch. Batches are whole: the images left over at the end sit it out."""
+        """Run all steps of an epoch. Batches are full: the remaining images are not used in this epoch."""
         self._set_precision()
         recipe, size = config.recipe, config.recipe.batch_size
         steps = len(split.train_images) // size
@@ -126,16 +126,16 @@ class Program:
         return TrainMetrics(float(np.mean(losses)), float(np.mean(hits)))
 
     def predict(self, images: np.ndarray, settings: Settings) -> np.ndarray:
-        """Class probabilities float32 [N, 10] of uint8 images [N, 32, 32, 3]."""
+        """Return class probabilities float32 [N, 10] of uint8 images [N, 32, 32, 3]."""
         self._set_precision()
         batches = [images[i : i + EVALUATION_BATCH] for i in range(0, len(images), EVALUATION_BATCH)]
         return np.concatenate([self._predict_step(tf.constant(batch), settings).numpy() for batch in batches])
 
     def _set_precision(self) -> None:
-        # TensorFlow reads both at each call of a compiled function, and other programs may have set them since.
+        # TensorFlow reads both options at each call of a compiled function, and other programs may have changed them.
         mixed = self.structure.precision == "bfloat16"
         tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": mixed and not on_gpu()})
-        # In float32, products are of float32 too: a GPU would round their factors to fewer bits.
+        # In float32, compute products in full float32 too: by default a GPU rounds the factors to fewer bits (TF32).
         tf.config.experimental.enable_tensor_float_32_execution(mixed)
 
     def _step(self, images: Any, labels: Any, learning_rate: Any, dropout: Any, settings: Settings) -> tuple[Any, Any]:
@@ -161,12 +161,12 @@ class Program:
 
 @lru_cache(maxsize=1)
 def _padded(split: Split, shift: int) -> np.ndarray:
-    """The training images for `augment.batch`: for all epochs at once, for 200 MB."""
+    """Return the padded training images for `augment.batch`. Cached for all epochs; takes 200 MB."""
     return augment.padded(split.train_images, shift)
 
 
 def scaled(images: Any, settings: Settings) -> Any:
-    """The pixels as the network is fed with them, float32."""
+    """Return the pixels as inputs of the network, float32."""
     return (tf.cast(images, tf.float32) - settings.offset) / settings.unit * settings.factor
 
 
