@@ -34,7 +34,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Network:
-    """The notebook's 18 layers and the knobs that the ablations turn.
+    """What function is trained: the notebook's 18 layers, and the settings of them that the ablations change.
 
     `normalization_place` is relative to the activation; `input_scaling` maps the pixels 0-255 to themselves
     (`raw`), to 0-1 (`unit`) or to zero mean and unit variance per channel (`standardised`).
@@ -50,7 +50,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the network is trained.
+    """How the network is trained: whatever the trained model itself does not need to know.
 
     `learning_rate` is the peak of the schedule, `warmup` the fraction of all steps spent rising to it.
     `weight_decay` is decoupled (Loshchilov & Hutter 2019: each step takes learning_rate * weight_decay of a
@@ -84,30 +84,34 @@ class Recipe:
         return f"dropout {rates}{', ramped' if self.dropout_ramp else ''}, not the notebook's 0.5"
 
     def __post_init__(self) -> None:
+        _check_limits(
+            self,
+            {
+                "epochs": (self.epochs >= 1, "at least 1"),
+                "batch_size": (self.batch_size >= 2, "at least 2"),
+                "learning_rate": (self.learning_rate > 0, "above 0"),
+                "warmup": (0 <= self.warmup < 1, "0 or more, and below 1"),
+                "momentum": (0 <= self.momentum < 1, "0 or more, and below 1"),
+                "weight_decay": (self.weight_decay >= 0, "0 or more"),
+                "label_smoothing": (0 <= self.label_smoothing < 1, "0 or more, and below 1"),
+                "dropout": (
+                    len(self.dropout) == 4 and all(0 <= rate < 1 for rate in self.dropout),
+                    "four rates, each 0 or more and below 1",
+                ),
+                "shift": (0 <= self.shift <= 16, "0 to 16 pixels"),
+                "normalization_momentum": (0 <= self.normalization_momentum < 1, "0 or more, and below 1"),
+            },
+        )
+
+
+def _check_limits(settings: Any, limits: Mapping[str, tuple[bool, str]]) -> None:
+    """Raise BadInput for the first setting out of its limits; `limits` says of each whether it is within, and them."""
+    for name, (within, said) in limits.items():
+        value = getattr(settings, name)
         # Infinity is above every lower limit, and a run cannot be written down with it: JSON knows no such number.
-        finite = {
-            field.name: all(abs(each) < math.inf for each in (value if isinstance(value, tuple) else (value,)))
-            for field in dataclasses.fields(self)
-            if isinstance(value := getattr(self, field.name), float | tuple)
-        }
-        limits = {
-            "epochs": self.epochs >= 1,
-            "batch_size": self.batch_size >= 2,
-            "learning_rate": self.learning_rate > 0,
-            "warmup": 0 <= self.warmup < 1,
-            "momentum": 0 <= self.momentum < 1,
-            "weight_decay": self.weight_decay >= 0,
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "dropout": len(self.dropout) == 4 and all(0 <= rate < 1 for rate in self.dropout),
-            "shift": 0 <= self.shift <= 16,
-            "normalization_momentum": 0 <= self.normalization_momentum < 1,
-        }
-        for name, within in limits.items():
-            if not (within and finite.get(name, True)):
-                raise BadInput(
-                    f"{name}={value_text(getattr(self, name))} is out of range; harness/config.py says what each "
-                    f"setting means."
-                )
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not (within and all(abs(number) < math.inf for number in numbers)):
+            raise BadInput(f"{name}={value_text(value)} is out of range: it is {said}.")
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ BASELINE = "baseline"
 class Prediction:
     """How a variant's accuracy will compare with the baseline's: worse, better or equivalent, and by how much at least.
 
-    `by` is in accuracy: 0.02 is two points. A prediction is written before the run and scored after it, by
-    `harness.analysis.report.score`.
+    `by` is in accuracy: 0.02 is two points. `equivalent` has no `by`: it means within half a point. A prediction is
+    written before the run and scored after it, by `harness.analysis.prediction.score`.
     """
 
     variant: str
@@ -185,6 +185,12 @@ def _check(name: str, experiment: Experiment) -> None:
                     f"The {where} of experiments/{name}.py name {variant!r}, which is no variant of it; there are "
                     f"{', '.join(experiment.variants) or 'none'}."
                 )
+    for prediction in experiment.predictions:
+        if prediction.by < 0 or (prediction.direction == "equivalent" and prediction.by):
+            raise BadInput(
+                f"The prediction of {prediction.variant!r} in experiments/{name}.py has by={prediction.by:g}. That is "
+                f"the least size of a difference: 0 or more, and none for `equivalent`, which is within half a point."
+            )
 
 
 SKELETON = '''"""{question}?

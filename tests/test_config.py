@@ -99,10 +99,10 @@ def test_change_reads_text_as_the_command_line_gives_it() -> None:
         ({"weight_decay": "nan"}, "a finite number"),
         ({"epochs": "0"}, "out of range"),
         ({"epochs": "2.5"}, "a whole number"),
-        ({"shift": "-1"}, "out of range"),
+        ({"shift": "-1"}, "out of range: it is 0 to 16 pixels"),
         ({"dropout": "a,b,c,d"}, "four rates"),
         ({"flip": "perhaps"}, "true or false"),
-        ({"learning_rate": "-1"}, "out of range"),
+        ({"learning_rate": "-1"}, "out of range: it is above 0"),
     ],
 )
 def test_change_explains_what_does_not_fit(changes: dict[str, str], says: str) -> None:

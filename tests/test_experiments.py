@@ -249,3 +249,13 @@ def test_runs_are_compared_by_their_keys_and_different_ones_are_refused(mlruns: 
     refused = harness("compare", keys[0], other)
     assert refused.returncode == 2
     assert "differ in split" in " ".join(refused.stderr.split())
+
+
+@pytest.mark.parametrize(("direction", "by"), [("equivalent", 0.005), ("worse", -0.01)])
+def test_a_prediction_that_says_nothing_takes_no_size(direction: str, by: float) -> None:
+    declared = Experiment(
+        variants={"v": {"activation": "tanh"}},
+        predictions=(Prediction("v", direction, by=by),),  # type: ignore[arg-type]
+    )
+    with pytest.raises(BadInput, match="least size of a difference"):
+        experiment._check("e", declared)

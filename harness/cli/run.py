@@ -44,7 +44,9 @@ def run(
         str | None,
         typer.Option(help="How many (`10`: seeds 0-9) or which (`0,4,7`); default: what the experiment asks for."),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="`fast`, `classic` (SGD instead of Muon) or `published` (200 epochs).")] = "fast",
+    recipe: Annotated[
+        str, typer.Option(help="`fast`, `classic` (SGD instead of Muon) or `published` (200 epochs).")
+    ] = "fast",
     split: Annotated[
         str,
         typer.Option(help="`final`: train 50,000, test 10,000. `tune`: train 45,000, judge on the other 5,000."),

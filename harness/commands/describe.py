@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from harness import recipes
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.common.paths import mlruns
-from harness.config import change
+from harness.config import change, changes_text
 from harness.data import how_to_get_cifar10, load
 from harness.engine.backend import default_engine, import_keras
 from harness.reporting.console import log, out
@@ -98,6 +99,8 @@ def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None)
 
     _save(run_figures.network_figure(layers), picture)
     return {
+        "recipe": recipe,
+        "changes": changes_text(changes),
         "layers": layers,
         "parameters": model.count_params(),
         "trainable_parameters": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
@@ -109,7 +112,8 @@ def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None)
 
 def print_network(document: dict[str, Any]) -> None:
     """Print the document of `describe_network` as a table."""
-    table = Table(title="the 18-layer network", title_justify="left")
+    about = " · ".join(filter(None, ("the 18-layer network", f"recipe {document['recipe']}", document["changes"])))
+    table = Table(title=Text(about), title_justify="left")
     table.add_column("layer")
     table.add_column("kind")
     for column in ("output", "parameters", "MFLOP forward"):

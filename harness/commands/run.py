@@ -228,7 +228,8 @@ def _chosen(name: str, options: RunOptions) -> Experiment:
     if chosen and not kept:
         raise BadInput(
             f"{name} has nothing to compare: with the recipe {options.recipe} and what --set changes, {left_out} would "
-            f"be the same as the baseline. Take another recipe, or leave that --set or {name} out."
+            f"be the same as the baseline. A --set counts for every variant, whatever the variant itself changes. Take "
+            f"another recipe, or leave that --set or {name} out."
         )
     if left_out:
         log.print(f"{name} without {left_out}: the same, here, as the baseline or another variant.", soft_wrap=True)

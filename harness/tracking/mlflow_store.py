@@ -45,6 +45,8 @@ def import_mlflow() -> Any:
     # Fail soon if a server does not answer: MLflow's default timeouts add up to many minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    # Ten lines of it for one small model.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow = importlib.import_module("mlflow")
     if not is_server():
         # MLflow would import this later, when the database is opened.
