@@ -25,7 +25,7 @@ class Prediction:
     """How a variant's accuracy will compare with the baseline's: worse, better or equivalent, and by how much at least.
 
     `by` is in accuracy: 0.02 is two points. `equivalent` has no `by`: it means within half a point. A prediction is
-    written before the run and scored after it, by `harness.analysis.prediction.score`.
+    written before the run and scored after it, by `harness.analysis.target.score`.
     """
 
     variant: str

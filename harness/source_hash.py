@@ -17,10 +17,9 @@ from harness.common.paths import PROJECT
 NUMERICS = (
     *("engine/augment.py", "engine/schedule.py", "data/splits.py"),
     *("engine/network.py", "engine/layers.py", "engine/optimizers.py", "engine/state.py"),
-    "engine/structure.py",
 )
 ENGINE_NUMERICS = {
-    "tensorflow": ("engine/tensorflow/batch_norm.py", "engine/tensorflow/program.py"),
+    "tensorflow": ("engine/tensorflow/program.py",),
     "jax": ("engine/jax/arguments.py", "engine/jax/program.py"),
 }
 #: The modules that decide what is measured of a run: its rows of metrics, and what the probes see.

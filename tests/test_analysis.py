@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from harness.analysis import Compared
 from harness.analysis.make_report import best_factors, make_report
-from harness.analysis.prediction import score
 from harness.analysis.report import CHANCE
+from harness.analysis.target import score
 from harness.experiment import Experiment, Prediction, factorial
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import Phase, RunResult, RunSpec

@@ -27,10 +27,13 @@ from harness.engine.optimizers import (  # noqa: E402  # noqa: E402
     orthogonalize_together,
     told,
 )
-from harness.engine.tensorflow.batch_norm import FusedBatchNormalization  # noqa: E402
 from harness.engine.tensorflow.engine import TensorFlowEngine  # noqa: E402
 from harness.engine.tensorflow.engine import _program as programs  # noqa: E402
-from harness.engine.tensorflow.program import scaled, settings_of  # noqa: E402
+from harness.engine.tensorflow.program import (  # noqa: E402
+    FusedBatchNormalization,
+    scaled,
+    settings_of,
+)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -20,7 +20,7 @@ import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from harness.engine.layers import FirstMaxPooling2D  # noqa: E402
-from harness.engine.structure import Structure, structure_of  # noqa: E402
+from harness.engine.state import Structure, structure_of  # noqa: E402
 from harness.engine.tensorflow.program import Program, settings_of  # noqa: E402
 
 PIXELS = ((125.0,) * 3, (60.0,) * 3)

@@ -24,11 +24,15 @@ from harness.recipes import BUDGETS, RECIPES, rate_for_batch, recipe_called, sav
 from harness.runs.folder import Result
 from harness.search import Case, Search, load
 from harness.search.objective import Unfit
-from harness.search.results import FEWEST_FOR_IMPORTANCES, best_of, describe_study, finished, importances
 from harness.search.space import describe, parameters_of, sample
 from harness.search.spec import PRUNERS, SAMPLERS, step_of
 from harness.search.study import (
+    FEWEST_FOR_IMPORTANCES,
+    best_of,
     check_compatible,
+    describe_study,
+    finished,
+    importances,
     open_search,
     plan_trials,
     recorded_config,

@@ -16,8 +16,16 @@ from harness.data import Dataset
 from harness.execute import work_queue as queue
 from harness.search import Search
 from harness.search.import_search import take_in_searches
-from harness.search.results import baseline_of, best_of, complete, finished
-from harness.search.study import StudyConfig, open_search, plan_trials, study_config_of
+from harness.search.study import (
+    StudyConfig,
+    baseline_of,
+    best_of,
+    complete,
+    finished,
+    open_search,
+    plan_trials,
+    study_config_of,
+)
 
 SEARCH = Search(space={"learning_rate": Float(0.01, 0.1)}, sampler="random")
 

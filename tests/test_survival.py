@@ -15,9 +15,8 @@ from optuna.trial import TrialState
 
 from harness.execute import work_queue as queue
 from harness.search import Search
-from harness.search.results import finished
 from harness.search.space import describe
-from harness.search.study import StudyConfig, open_search, plan_trials
+from harness.search.study import StudyConfig, finished, open_search, plan_trials
 
 DECLARED = Search(space={}, sampler="random")
 

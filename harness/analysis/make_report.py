@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from harness import published
 from harness.analysis.factorial import effects
 from harness.analysis.history import code_that_measured_last, mechanism, reached
-from harness.analysis.prediction import score
 from harness.analysis.report import (
     CHANCE,
     LEVELS,
@@ -22,7 +21,7 @@ from harness.analysis.report import (
     VariantRow,
 )
 from harness.analysis.stats import Compared, compare_family
-from harness.analysis.target import AgainstTarget, against_target
+from harness.analysis.target import AgainstTarget, against_target, score
 from harness.experiment import BASELINE, Experiment, factorial_name
 from harness.plan import Phase
 from harness.runs.spec import RunResult

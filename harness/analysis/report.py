@@ -9,9 +9,8 @@ from typing import Any
 from harness import published
 from harness.analysis.factorial import Effect
 from harness.analysis.history import Reached
-from harness.analysis.prediction import Score
 from harness.analysis.stats import Compared
-from harness.analysis.target import AgainstTarget
+from harness.analysis.target import AgainstTarget, Score
 from harness.experiment import Direction
 from harness.plan import Phase
 

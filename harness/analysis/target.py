@@ -1,12 +1,18 @@
-"""Runs against a fixed number."""
+"""Claims, and what the runs say of them: the published numbers, and the predictions of an experiment."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from harness.analysis.stats import Compared
 from harness.common.lazy import lazy_import
+from harness.experiment import Prediction
+
+Score = Literal["supported", "refuted", "inconclusive"]
+
 
 if TYPE_CHECKING:
     from scipy import stats
@@ -61,3 +67,26 @@ def against_target(values: Sequence[float], target: float, *, lower_is_better: b
     elif p_worse < TARGET_ALPHA:
         verdict = "below"
     return AgainstTarget(n, mean, sd, (float(low), float(high)), min(p_better, p_worse), verdict)
+
+
+def score(prediction: Prediction, compared: Compared) -> tuple[Score, str]:
+    """Whether a prediction was supported, refuted or neither, and because of which numbers.
+
+    Supported: the verdict is the predicted one, and the mean difference at least the predicted size. Refuted: the
+    95 % interval of the difference holds no value that was predicted, or the verdict contradicts the predicted one.
+    """
+    low, high = compared.interval or (-math.inf, math.inf)
+    verdict, mean, by = compared.verdict, compared.mean, prediction.by
+    numbers = f"{mean * 100:+.2f} points"
+    if compared.interval:
+        numbers += f" [{low * 100:+.2f}, {high * 100:+.2f}], n = {compared.n}, verdict {verdict}"
+    wanted = prediction.direction + (f" by at least {by * 100:g} point{'s' * (by != 0.01)}" if by else "")
+    if prediction.direction == "equivalent":
+        supported, refuted = verdict == "equivalent", verdict in ("better", "worse")
+    else:
+        # The difference in the predicted direction, and the largest value of it that the data allow.
+        toward, most = (-mean, -low) if prediction.direction == "worse" else (mean, high)
+        supported = verdict == prediction.direction and toward >= by
+        refuted = compared.enough and (most < by or verdict in {"better", "worse"} - {prediction.direction})
+    outcome: Score = "supported" if supported else "refuted" if refuted else "inconclusive"
+    return outcome, f"predicted {wanted}; measured {numbers}"

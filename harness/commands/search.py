@@ -34,10 +34,18 @@ from harness.reporting.search_progress import SearchDisplay
 from harness.runs.folder import Result
 from harness.runs.spec import RunSpec
 from harness.search.objective import join_search
-from harness.search.results import baseline_of, complete, describe_study, finished
 from harness.search.space import parameters_of
 from harness.search.spec import load
-from harness.search.study import open_search, plan_trials, study_config_of, study_name
+from harness.search.study import (
+    baseline_of,
+    complete,
+    describe_study,
+    finished,
+    open_search,
+    plan_trials,
+    study_config_of,
+    study_name,
+)
 from harness.tracking.recorder import Recorder
 
 if TYPE_CHECKING:

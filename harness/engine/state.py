@@ -1,9 +1,12 @@
-"""States of Keras networks and optimizers: the names of their arrays, and their values before the first epoch."""
+"""States of networks and optimizers, and the structure that a compiled program is made for."""
+
+import dataclasses
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 
-from harness.config import RunConfig
+from harness.config import Network, Precision, Recipe, RunConfig
 from harness.engine.network import PixelStatistics, build
 from harness.engine.protocol import State
 
@@ -36,3 +39,32 @@ def export(config: RunConfig, pixels: PixelStatistics, state: State) -> keras.Mo
     for weight in plain.weights:
         weight.assign(np.asarray(state[f"model/{weight.path}"]))
     return plain
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The part of a configuration that is compiled into a program.
+
+    Settings that are arguments of a program have fixed values in `recipe`. Any other setting, a new one too, is part of
+    the structure: its values get separate programs.
+    """
+
+    network: Network
+    recipe: Recipe
+    precision: Precision
+
+
+def structure_of(config: RunConfig, *, dropout_everywhere: bool = False) -> Structure:
+    """Return the structure of a run. Seed, schedule, augmentation and numeric settings do not change it.
+
+    dropout_everywhere: if there is any dropout, compile all four dropout layers.
+    """
+    rates = config.recipe.dropout
+    any_of_them = dropout_everywhere and any(rates)
+    a, b, c, d = (0.5 if rate or any_of_them else 0.0 for rate in rates)
+    recipe = dataclasses.replace(
+        config.recipe, epochs=1, batch_size=2, learning_rate=1.0, schedule="constant", warmup=0.0,
+        momentum=0.5 if config.recipe.momentum else 0.0, weight_decay=1.0, label_smoothing=0.0,
+        dropout=(a, b, c, d), dropout_ramp=False, flip=False, shift=0,
+    )  # fmt: skip
+    return Structure(dataclasses.replace(config.network, input_scaling="raw"), recipe, config.precision)

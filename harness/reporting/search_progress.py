@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from harness.reporting.console import duration, log
-from harness.search.results import baseline_of, best_of, finished
+from harness.search.study import baseline_of, best_of, finished
 
 
 class SearchDisplay:

@@ -6,7 +6,7 @@ from harness.reporting.console import print_line, print_rows
 from harness.reporting.search_figures import CAPTIONS
 from harness.reporting.tables import NOTHING, Table, points
 from harness.reporting.text import escaped, markdown_table, origin, print_table
-from harness.search.results import FEWEST_FOR_IMPORTANCES
+from harness.search.study import FEWEST_FOR_IMPORTANCES
 
 #: How many of the best trials are shown in the terminal.
 SHOWN = 5

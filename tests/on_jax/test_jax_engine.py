@@ -32,7 +32,7 @@ from harness.engine.jax.program import Program, Variables, augmented, scaled  # 
 from harness.engine.layers import FirstMaxPooling2D  # noqa: E402
 from harness.engine.network import build, pixel_statistics  # noqa: E402
 from harness.engine.optimizers import build_optimizer  # noqa: E402
-from harness.engine.structure import structure_of  # noqa: E402
+from harness.engine.state import structure_of  # noqa: E402
 
 
 def config_of(**changes: object) -> RunConfig:

@@ -21,8 +21,7 @@ from harness.engine.jax.program import EVALUATION_BATCH, Program
 from harness.engine.network import PixelStatistics, pixel_statistics, training_flops
 from harness.engine.probes import Probes, probe_images
 from harness.engine.protocol import State, TrainMetrics
-from harness.engine.state import export
-from harness.engine.structure import Structure, structure_of
+from harness.engine.state import Structure, export, structure_of
 
 #: Advice for when no setting would reduce the memory enough.
 ALONE = "see that no other process uses the device"

@@ -19,8 +19,7 @@ from harness.engine.layers import FirstMaxPooling2D, TracedDropout
 from harness.engine.network import CLASSES, build, freeze_idle_biases
 from harness.engine.optimizers import Told, build_optimizer, told
 from harness.engine.protocol import State, TrainMetrics
-from harness.engine.state import initial_state, named, named_slots
-from harness.engine.structure import Structure
+from harness.engine.state import Structure, initial_state, named, named_slots
 
 EVALUATION_BATCH = 500
 

@@ -13,8 +13,7 @@ from harness.data import Split
 from harness.engine.network import PixelStatistics, pixel_statistics, training_flops
 from harness.engine.probes import Probes, probe_images
 from harness.engine.protocol import State, TrainMetrics
-from harness.engine.state import export
-from harness.engine.structure import Structure, structure_of
+from harness.engine.state import Structure, export, structure_of
 from harness.engine.tensorflow.probe_passes import TensorFlowPasses
 from harness.engine.tensorflow.program import Program, settings_of
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from harness.engine.probes import ProbedNetwork
-from harness.engine.tensorflow.batch_norm import FusedBatchNormalization
+from harness.engine.tensorflow.program import FusedBatchNormalization
 
 
 class TensorFlowPasses:
