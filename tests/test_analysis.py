@@ -1,6 +1,7 @@
 """Predictions are scored by what was measured, and a diverged run is counted."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 from conftest import SMALL_RECIPE, small_config
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.analysis import Compared
 from harness.analysis.make_report import best_factors, make_report
-from harness.analysis.report import CHANCE
+from harness.analysis.report import RunLink
 from harness.analysis.target import score
 from harness.experiment import Experiment, Prediction, factorial
 from harness.runs.folder import Result, RunFolder
@@ -66,6 +67,23 @@ def test_a_prediction_is_scored(prediction: Prediction, compared: Compared, said
     assert score(prediction, compared)[0] == said
 
 
+@pytest.mark.parametrize(
+    ("prediction", "because"),
+    [
+        (Prediction("v", "worse", 0.05), "predicted worse by at least 5 points"),
+        (Prediction("v", "worse", 0.01), "predicted worse by at least 1 point"),
+        (Prediction("v", "better"), "predicted better"),
+    ],
+)
+def test_a_score_says_what_was_predicted_and_what_measured(prediction: Prediction, because: str) -> None:
+    many = measured(-0.08, 0.02, "worse")
+    assert score(prediction, many)[1] == (
+        f"{because}; measured -8.00 points [-10.00, -6.00], n = 10, verdict worse"
+    )  # fmt: skip
+    once = dataclasses.replace(many, n=1, interval=None, verdict="inconclusive")
+    assert score(prediction, once) == ("inconclusive", f"{because}; measured -8.00 points")
+
+
 @given(
     st.sampled_from(["worse", "better"]),
     st.floats(0, 0.3),
@@ -89,7 +107,9 @@ def test_a_clear_difference_is_found_and_a_diverged_run_counts_as_guessing() -> 
     baseline, row = report.variants
     assert baseline.against_baseline is None
     assert row.diverged == 1
-    assert row.each[-1] == CHANCE
+    assert row.each == (0.5,) * 9 + (0.1,)
+    # The baseline's mean is 0.6045, and the variant's (9 * 0.5 + 0.1) / 10 = 0.46.
+    assert row.against_baseline.mean == pytest.approx(-0.1445)
     assert row.against_baseline.verdict == "worse"
     assert row.against_baseline.n == 10
     assert report.predictions[0].score == "supported"
@@ -98,7 +118,83 @@ def test_a_clear_difference_is_found_and_a_diverged_run_counts_as_guessing() -> 
 def test_no_verdict_before_the_whole_family_is_there() -> None:
     runs = outcomes({"baseline": [0.6 + 0.001 * i for i in range(10)], "v": [0.5] * 10})
     report = make_report(Experiment(variants={"v": {}, "w": {}}), runs)
-    assert report.variants[1].against_baseline.verdict == "inconclusive"
+    compared = report.variants[1].against_baseline
+    assert (compared.verdict, compared.enough) == ("inconclusive", False)
+
+
+def test_a_run_is_stuck_below_15_percent_and_a_diverged_one_is_not_counted_twice() -> None:
+    (row,) = make_report(Experiment(), outcomes({"baseline": [0.15, 0.1499, 0.6, None]})).variants
+    assert (row.n, row.stuck, row.diverged) == (4, 1, 1)
+
+
+def made_on(results: list[RunResult], budget: str = "quick", **config: Any) -> list[RunResult]:
+    """The same runs, on other data or at another budget."""
+    return [
+        dataclasses.replace(
+            each, spec=dataclasses.replace(
+                each.spec, budget=budget, config=dataclasses.replace(each.spec.config, **config)
+            )
+        )
+        for each in results
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("budget", "data", "split", "accuracies", "verdicts"),
+    [
+        ("full", "cifar10-jpeg75", "final", [0.90, 0.91, 0.92], ("exceeds", "exceeds")),
+        # The cross-entropies are 0.49 on average: these are better than 0.7.
+        ("full", "cifar10-jpeg75", "final", [0.50, 0.51, 0.52], ("below", "exceeds")),
+        ("full", "cifar10-jpeg75", "final", [0.90, 0.91, 0.92, None], ("none: a run diverged",) * 2),
+        ("quick", "cifar10-jpeg75", "final", [0.90, 0.91, 0.92], ("not compared",) * 2),
+        ("full", "cifar10-jpeg75", "tune", [0.90, 0.91, 0.92], ("not compared",) * 2),
+        ("full", "digits", "final", [0.90, 0.91, 0.92], ("not compared",) * 2),
+        ("quick", "cifar10-jpeg75", "final", [0.90, 0.91, 0.92, None], ("not compared",) * 2),
+    ],
+)
+def test_the_targets_are_for_whole_runs_on_the_test_images_that_all_finished(
+    budget: str, data: str, split: str, accuracies: list[float | None], verdicts: tuple[str, str]
+) -> None:
+    runs = made_on(outcomes({"baseline": accuracies}), budget, data=data, split=split)
+    report = make_report(Experiment(), runs)
+    (row,) = report.variants
+    assert row.compared == (verdicts[0] != "not compared")
+    assert (row.accuracy.verdict, row.cross_entropy.verdict) == verdicts
+    assert {row.accuracy.p is None, row.cross_entropy.p is None} == {verdicts[0][:4] in ("none", "not ")}
+    assert row.accuracy.n == 3
+    assert [run.distance_to_published is not None for run in report.runs] == [row.compared] * len(runs)
+
+
+def test_a_variant_that_never_finished_has_no_mean() -> None:
+    (row,) = make_report(Experiment(), outcomes({"baseline": [None]})).variants
+    assert (row.n, row.diverged, row.accuracy, row.cross_entropy) == (1, 1, None, None)
+
+
+def test_each_phase_has_its_own_comparison_and_tuning_has_none() -> None:
+    level = {("same recipe", "v"): 0.5, ("retuned", "v"): 0.6}
+    tuning = [outcome(variant, 1000, 0.9, "tuning") for variant in ("baseline", "v")]
+    final = [
+        outcome(variant, seed, level.get((phase, variant), 0.6) + 0.001 * seed, phase)
+        for phase in ("same recipe", "retuned")
+        for variant in ("baseline", "v")
+        for seed in range(7)
+    ]
+    experiment = Experiment(variants={"v": {}}, predictions=(Prediction("v", "worse", 0.05),))
+    report = make_report(experiment, made_on(tuning, split="tune", eval_images=20) + final)
+    assert (report.split, report.eval_images) == ("final", 40)
+    assert [(row.phase, row.variant, row.n) for row in report.variants] == [
+        ("same recipe", "baseline", 7), ("same recipe", "v", 7), ("retuned", "baseline", 7), ("retuned", "v", 7),
+    ]  # fmt: skip
+    differences = [row.against_baseline and row.against_baseline.mean for row in report.variants]
+    assert differences == [None, pytest.approx(-0.1), None, 0]
+    assert [(each.phase, each.score) for each in report.predictions] == [
+        ("same recipe", "supported"), ("retuned", "refuted"),
+    ]  # fmt: skip
+    assert [tuned.variant for tuned in report.tuning] == ["baseline", "v"]
+    # With nothing else to report on, the report is on the images that tuned.
+    alone = make_report(experiment, made_on(tuning[:1], split="tune", eval_images=20))
+    assert (alone.split, alone.eval_images, alone.variants) == ("tune", 20, ())
+    assert len(alone.tuning) == 1
 
 
 def test_effects_pair_the_seeds_that_all_cells_have() -> None:
@@ -113,12 +209,35 @@ def test_effects_pair_the_seeds_that_all_cells_have() -> None:
 
 
 def test_the_learning_rate_that_validates_best_is_taken_and_the_edge_is_told() -> None:
-    grid = {"baseline": (0.2, 0.5, 0.4), "v": (0.1, 0.2, 0.3), "w": (None, 0.3, 0.3)}
+    grid = {"baseline": (0.2, 0.5, 0.4), "v": (0.1, 0.2, 0.3), "w": (None, 0.3, 0.3), "x": (0.3, 0.2, 0.1)}
     runs = [
         outcome(variant, 1000, accuracy, "tuning", factor)
         for variant, accuracies in grid.items()
         for factor, accuracy in zip((1 / 3, 1.0, 3.0), accuracies, strict=True)
     ]
-    assert best_factors(runs) == {"baseline": 1.0, "v": 3.0, "w": 1.0}
-    report = make_report(Experiment(variants={"v": {}, "w": {}}), runs)
-    assert [tuned.at_the_edge for tuned in report.tuning] == [False, True, False]
+    assert best_factors(runs) == {"baseline": 1.0, "v": 3.0, "w": 1.0, "x": 1 / 3}
+    report = make_report(Experiment(variants={"v": {}, "w": {}, "x": {}}), runs[::-1])
+    assert [(tuned.variant, tuned.at_the_edge) for tuned in report.tuning] == [
+        ("x", True), ("w", False), ("v", True), ("baseline", False),
+    ]  # fmt: skip
+    # Lowest learning rate first; what diverged counts as guessing.
+    assert [point.accuracy for point in report.tuning[1].grid] == [0.1, 0.3, 0.3]
+    assert report.tuning[1].best == pytest.approx(0.02)
+
+
+def test_each_run_is_told_with_its_link_its_work_and_its_distance_to_the_published_curve() -> None:
+    results = [outcome("baseline", seed, accuracy) for seed, accuracy in enumerate((0.6, 0.7, None))]
+    results.append(outcome("baseline", 1000, 0.5, "tuning"))
+    results[1].history.append(results[1].history[0] | {"epoch": 2, "pflop": 0.3})
+    results[2].history.clear()
+    results = made_on(results, "full", data="cifar10-jpeg75")
+    key = results[0].spec.config.key
+    report = make_report(Experiment(), results, trained={key}, links={key: RunLink("ab", "http://x", 2.0)})
+    assert [(run.mlflow_run_id, run.url, run.tracking_seconds, run.trained) for run in report.runs] == [
+        ("ab", "http://x", 2.0, True), *[("", "", None, False)] * 3,
+    ]  # fmt: skip
+    assert [run.accuracy for run in report.runs] == [0.6, 0.7, None, 0.5]
+    assert [run.pflop for run in report.runs] == [0.1, 0.3, 0, 0.1]
+    # A run without an epoch has no curve, and one that tunes is judged by other images.
+    assert [run.distance_to_published and run.distance_to_published.epochs for run in report.runs] == [1, 2, None, None]
+    assert (report.missing, report.stale) == (0, 0)

@@ -52,7 +52,7 @@ def test_ratios_and_norms_have_the_geometric_mean(measure: str) -> None:
     assert mechanism(runs, [measure], "new")[0][measure] == pytest.approx(1e-2)
     # Zero counts as 1e-30, and is not lost: the exponents are -30 and 2.
     zero = [run([{f"{measure}/a": 0.0, f"{measure}/b": 1e2}])]
-    assert mechanism(zero, [measure], "new")[0][measure] == pytest.approx(1e-14)
+    assert mechanism(zero, [measure], "new")[0][measure] == pytest.approx(1e-14, rel=1e-6, abs=0)
 
 
 def test_the_code_that_measured_last_is_that_of_the_finished_run_that_ended_last() -> None:
@@ -80,6 +80,9 @@ def test_what_older_code_measured_is_left_out_and_said() -> None:
     assert report.variants[0].measured_by_older_code == 2
     (table,) = [table for table in tables(report) if table.title.startswith("inside")]
     assert table.notes[-1] == "Measured by older code and left out: 2 runs."
+    # One of several measures is enough to be left out.
+    several = make_report(Experiment(mechanism=("dead", "saturated")), runs).variants[0]
+    assert (several.mechanism["saturated"], several.measured_by_older_code) == (None, 2)
     # A run without any of these measures is not left out of anything.
     unseen = dataclasses.replace(runs[0], history=[{"epoch": 1, "timestamp": 0, "test_accuracy": 0.5, "pflop": 0.1}])
     assert make_report(experiment, [unseen, *runs[2:]]).variants[0].measured_by_older_code == 0

@@ -82,6 +82,14 @@ def test_the_usual_speed_is_the_median_of_the_finished_runs_of_these_sizes(empty
     assert usual_speed(planned) == 48
 
 
+@pytest.mark.parametrize(
+    ("experiment", "budget", "kept"),
+    [("baseline", "smoke", True), ("baseline", "full", True), ("e", "full", True), ("e", "quick", False)],
+)
+def test_models_are_kept_of_the_baseline_and_at_full_budget(experiment: str, budget: str, kept: bool) -> None:
+    assert RunSpec(experiment, "v", budget, "fast", "same recipe", small_config()).keeps_model is kept
+
+
 @given(st.lists(st.integers(0, 2000).filter(lambda seed: seed != TUNING_SEED), min_size=1, max_size=20, unique=True))
 def test_seeds_are_read_as_they_are_written(seeds: list[int]) -> None:
     assert parse_seeds(seeds_text(seeds)) == seeds
@@ -94,7 +102,7 @@ def test_seeds() -> None:
     assert parse_seeds(str(MOST_SEEDS)) == list(range(MOST_SEEDS))
     assert seeds_text([0, 1, 2]) == "3"
     assert seeds_text([0, 2]) == "0,2"
-    for text in ("", ",", "0", str(MOST_SEEDS + 1), "-1", "1.5", "2,2", "a"):
+    for text in ("", ",", "0", str(MOST_SEEDS + 1), "-1", "1.5", "2,2", "a", "2,a"):
         with pytest.raises(BadInput, match="--seeds"):
             parse_seeds(text)
 
@@ -131,9 +139,24 @@ def test_the_grid_of_learning_rates(dataset: Dataset) -> None:
     usual = run_spec("e", "baseline", {}, dataset, Settings("smoke", split="tune"), TUNING_SEED, "tuning")
     assert usual == specs[2]
     assert spec_of(usual.config).factor == 1
+    # It is part of what earlier tuning runs are found by.
+    assert TUNING_SEED == 1000
     # Else a result could have the seed that chose its learning rate.
     assert TUNING_SEED not in parse_seeds(str(MOST_SEEDS))
     assert specs[0].cost == specs[0].config.train_images * specs[0].config.recipe.epochs
+
+
+@pytest.mark.parametrize(
+    # smoke: 128 images to train on and 100 to judge by, in 8 batches. The others ask for more than there are, or for
+    # all, in 32 batches: 1200 // 32 = 37.
+    ("budget", "sizes"),
+    [("smoke", (128, 100, 16)), ("quick", (1200, 200, 37)), ("full", (1200, 200, 37))],
+)
+def test_a_budget_takes_no_more_images_than_there_are(
+    dataset: Dataset, budget: str, sizes: tuple[int, int, int]
+) -> None:
+    config = run_spec("e", "v", {}, dataset, Settings(budget), 0, "same recipe").config
+    assert (config.train_images, config.eval_images, config.recipe.batch_size) == sizes
 
 
 def test_a_batch_may_be_all_of_the_images_and_no_larger(dataset: Dataset) -> None:

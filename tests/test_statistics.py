@@ -1,12 +1,14 @@
 """Verdicts against the targets: right on simulated truth, and silent with too few runs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.analysis import TARGET_ALPHA, against_target
+from harness.analysis import TARGET_ALPHA, AgainstTarget, against_target
 
 
 def test_one_run_gets_no_verdict() -> None:
@@ -22,6 +24,23 @@ def test_clear_cases(mean: float, verdict: str) -> None:
     assert against_target(values, 0.86).verdict == verdict
     # For a cross-entropy, less is better: the same distances the other way round.
     assert against_target(2 * 0.86 - values, 0.86, lower_is_better=True).verdict == verdict
+
+
+def test_two_runs_by_hand() -> None:
+    # With one degree of freedom p is arctan(1 / t) / pi. The target is one standard error below the mean: t = 1.
+    half = 12.7062047 * 0.5
+    wanted = AgainstTarget(2, 1.5, pytest.approx(0.5**0.5), pytest.approx((1.5 - half, 1.5 + half)), 0, "consistent")
+    for target, lower_is_better in ((1.0, False), (1.0, True), (2.0, False), (2.0, True)):
+        got = against_target([1.0, 2.0], target, lower_is_better=lower_is_better)
+        assert dataclasses.replace(got, p=0) == wanted
+        assert got.p == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("t", "p", "verdict"), [(25, 0.01273, "consistent"), (33, 0.00964, "exceeds")])
+def test_a_verdict_takes_a_p_below_a_hundredth(t: float, p: float, verdict: str) -> None:
+    got = against_target([t - 1, t + 1], 0)
+    assert (got.p, got.verdict) == (pytest.approx(p, abs=1e-5), verdict)
+    assert against_target([-t - 1, -t + 1], 0).verdict == {"exceeds": "below"}.get(verdict, verdict)
 
 
 @given(st.lists(st.floats(0.5, 1), min_size=2, max_size=20, unique=True))
