@@ -168,7 +168,6 @@ def compare(
     harness compare 492363e0 a994170c
     ```
     """
-
     options = commands_run.RunOptions(
         experiments=what,
         budget=budget,
@@ -191,7 +190,6 @@ def new(name: Annotated[str, typer.Argument(help="A Python name, as in `ablate_i
     harness new ablate_initializer
     ```
     """
-
     file = write_skeleton(name)
     log.print(f"{file} is written. Say in it what you predict, name the variants, and: harness run {name}")
 
@@ -221,7 +219,6 @@ def plan(
     harness sync bundles                                      # here
     ```
     """
-
     options = commands_run.RunOptions(
         experiments=experiments,
         budget=budget,
@@ -253,7 +250,6 @@ def sync(
     harness sync bundles --json | jq '.bundles[] | select(.status == "refused")'
     ```
     """
-
     document = commands_sync.sync(directory)
     show(document, json, commands_sync.print_sync)
     if any(row["status"] == "refused" for row in [*document["bundles"], *document["searches"]]):

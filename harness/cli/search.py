@@ -61,7 +61,6 @@ def search(
     harness search --trials 100 --budget full --engine jax --offline bundles
     ```
     """
-
     recorder = choose_recorder(offline)
     fresh_seeds = parse_seeds(seeds)
     if offline and to:
@@ -115,7 +114,6 @@ def anytime(
     harness anytime results/*/search.json --to results
     ```
     """
-
     show(publish.publish_anytime(searches, to), json, search_report.print_anytime)
 
 
@@ -134,5 +132,4 @@ def worker(
         harness worker "search fast quick cifar10"
     ```
     """
-
     commands_worker.work(studies, probe=probe)

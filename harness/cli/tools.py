@@ -37,7 +37,6 @@ def data(
     harness data --picture samples.png
     ```
     """
-
     print_document(inspection.describe_data(data, picture), json, inspection.print_data)
 
 
@@ -54,7 +53,6 @@ def show(
     harness show --set normalization=none --set activation=sigmoid
     ```
     """
-
     document = inspection.describe_network(recipe, changes_of(setting), picture)
     print_document(document, json, inspection.print_network)
 
@@ -71,7 +69,6 @@ def predict(
     harness predict cat.jpg --run 3f9a
     ```
     """
-
     print_document(prediction.predict(images, run), json, prediction.print_predictions)
 
 
@@ -92,7 +89,6 @@ def bench(
     harness bench --engine jax --batch-size 512
     ```
     """
-
     print_document(benchmark.run(rounds, engine, batch_size, images), json, benchmark.print_bench)
 
 
@@ -104,7 +100,6 @@ def ui(port: Port = 5000) -> None:
     harness ui --port 5001
     ```
     """
-
     serve.serve(port)
 
 
@@ -116,5 +111,4 @@ def dashboard(port: Port = 8080) -> None:
     harness dashboard --port 8081
     ```
     """
-
     serve.serve_dashboard(port)

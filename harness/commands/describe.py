@@ -81,7 +81,6 @@ def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None)
     """
     network, resolved = change(*recipes.recipe_called(recipe), changes)
     import_keras(default_engine())
-
     model = cnn.build(network, resolved)
     flops = cnn.forward_flops(model)
     layers = [
@@ -96,7 +95,6 @@ def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None)
         for layer in model.layers
     ]
     picture = picture or mlruns() / "network.png"
-
     _save(run_figures.network_figure(layers), picture)
     return {
         "recipe": recipe,

@@ -131,8 +131,6 @@ def _link(run: RunRow) -> str:
 
 def publish_search(document: dict[str, Any], study: "optuna.Study", to: Path | None) -> None:
     """Write a search to a folder in `to` (None: mlruns/reports) and log it; the document then says where it is."""
-    # Only now: Optuna and plotly take seconds to import, and the report of an experiment needs neither.
-
     folder = folder_for(to, document["study"])
     figures = search_figures.draw_search(study, document["importances"], folder)
     for name, text in {
@@ -152,7 +150,6 @@ def publish_search(document: dict[str, Any], study: "optuna.Study", to: Path | N
 
 def publish_anytime(searches: Sequence[Path], to: Path) -> dict[str, Any]:
     """The comparison of some searches (harness.search.anytime), with anytime.csv, .json and .png in a folder."""
-
     document, table = anytime.anytime(searches)
     document["folder"] = str(to)
     image = io.BytesIO()

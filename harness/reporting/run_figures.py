@@ -39,22 +39,9 @@ def curves(history: History, quantity: str, title: str, data: str) -> Figure:
     if published.comparable(data):
         _published(axes, quantity, len(history))
     marker = "o" if len(history) < 40 else None
-    axes.plot(
-        epochs,
-        [row[f"train_{quantity}"] for row in history],
-        color=TRAIN,
-        marker=marker,
-        ms=3,
-        label="train, as trained",
-    )
-    axes.plot(
-        epochs,
-        [row[f"{evaluated}_{quantity}"] for row in history],
-        color=EVALUATION,
-        marker=marker,
-        ms=3,
-        label=evaluated,
-    )
+    for name, colour, label in (("train", TRAIN, "train, as trained"), (evaluated, EVALUATION, evaluated)):
+        values = [row[f"{name}_{quantity}"] for row in history]
+        axes.plot(epochs, values, color=colour, marker=marker, ms=3, label=label)
     axes.set(title=title, xlabel="epoch", ylabel="accuracy" if quantity == "accuracy" else "cross-entropy (nats)")
     axes.title.set_fontsize(10)
     if quantity == "accuracy":
