@@ -18,7 +18,7 @@ import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from harness.engine.network import build, pixel_statistics  # noqa: E402
-from harness.engine.probes import GRADIENT_CHANGE_LAYERS, Probes, probe_images, probe_size  # noqa: E402
+from harness.engine.probes import GRADIENT_CHANGE_LAYERS, Probes, probe_images, probe_size, scaled  # noqa: E402
 from harness.engine.tensorflow.probe_passes import TensorFlowPasses  # noqa: E402
 
 CONVS = [f"block{block}_conv{conv}" for block in (1, 2, 3) for conv in (1, 2, 3)]
@@ -36,15 +36,8 @@ def state_of(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def probes_of(network: Network, split: Split) -> Probes:
-    pixels = pixel_statistics(split.train_images)
-    return Probes(
-        TensorFlowPasses,
-        network,
-        SMALL_RECIPE.label_smoothing,
-        pixels,
-        split.train_images[:16],
-        split.train_labels[:16],
-    )
+    inputs = scaled(split.train_images[:16], network, pixel_statistics(split.train_images))
+    return Probes(TensorFlowPasses(network), SMALL_RECIPE.label_smoothing, inputs, split.train_labels[:16])
 
 
 def close_to(state: State, seed: int) -> dict[str, np.ndarray]:

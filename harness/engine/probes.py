@@ -7,7 +7,7 @@ network is a copy that gets the weights of a state. The network that trains is n
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import keras
 import numpy as np
@@ -54,42 +54,58 @@ def probe_size(train_images: int) -> int:
     return 10 * min(max(train_images // 2250, 2), 25)
 
 
-class Passes(Protocol):
-    """The forward and backward passes that an engine computes for the probes, in float32.
+def scaled(images: np.ndarray, network: Network, pixels: PixelStatistics) -> np.ndarray:
+    """Return uint8 images [n, 32, 32, 3] as inputs of the network, float32. pixels: of all training images."""
+    offset, unit = {"raw": (0.0, 1.0), "unit": (0.0, 255.0), "standardised": pixels}[network.input_scaling]
+    return (images.astype(np.float32) - np.asarray(offset, np.float32)) / np.asarray(unit, np.float32)
 
-    weights: float32 arrays, in the order of the network's trainable variables.
+
+class Look(NamedTuple):
+    """What the passes show of a network with some weights.
+
+    gradients: the loss gradient of every kernel. described: the statistics of `ProbedNetwork.describe`. changed: for
+    each layer of GRADIENT_CHANGE_LAYERS, the gradient of its kernel after the layers below it have moved.
     """
 
-    batch_norm: type[keras.layers.Layer]
-    max_pool: type[keras.layers.Layer]
+    gradients: Sequence[Any]
+    described: Sequence[Mapping[str, Any]]
+    changed: Sequence[Any]
 
-    def __init__(self, network: "ProbedNetwork", images: np.ndarray, targets: np.ndarray) -> None: ...
 
-    def look(self, weights: Sequence[np.ndarray]) -> tuple[list[Any], list[dict[str, Any]]]:
-        """Return the loss gradient of every kernel, and the statistics of `ProbedNetwork.describe`."""
+class Passes(Protocol):
+    """The forward and backward passes of the probes, in float32, compiled by an engine for one network."""
 
-    def gradient(self, kernel: int, weights: Sequence[np.ndarray]) -> Any:
-        """Return the loss gradient of one kernel, given by its index among the kernels."""
+    network: "ProbedNetwork"
+
+    def look(
+        self, weights: Sequence[np.ndarray], moved: Sequence[np.ndarray], inputs: np.ndarray, targets: np.ndarray
+    ) -> Look:
+        """Compute what the probes need.
+
+        weights, moved: float32 arrays in the order of the network's trainable variables, now and one step later.
+        inputs: scaled images, float32 [n, 32, 32, 3]. targets: probabilities, float32 [n, 10].
+        """
 
 
 class ProbedNetwork:
     """A copy of a network that returns, beside its logits, the tensors that the probes describe.
 
-    model: maps images [n, 32, 32, 3] to [logits, *tensors]. kernels: layer -> index of its kernel among the trainable
-    variables. inputs, activations: layer -> index of its input or activation among the tensors.
+    model: maps scaled images [n, 32, 32, 3] to [logits, *tensors]. kernels: layer -> index of its kernel among the
+    trainable variables. inputs, activations: layer -> index of its input or activation among the tensors.
+    batch_norm, max_pool: the engine's own layers.
     """
 
     def __init__(
         self,
         network: Network,
-        pixels: PixelStatistics,
         batch_norm: type[keras.layers.Layer],
         max_pool: type[keras.layers.Layer],
     ) -> None:
         # A network depends on its recipe only through dropout and the momentum of normalization's moving statistics.
         # There is no dropout here, and the moving statistics are not used.
         recipe = dataclasses.replace(FAST, dropout=(0.0, 0.0, 0.0, 0.0))
-        twin = build(network, recipe, 0, *pixels, output="linear", batch_norm=batch_norm, max_pool=max_pool)
+        unscaled = dataclasses.replace(network, input_scaling="raw")
+        twin = build(unscaled, recipe, output="linear", batch_norm=batch_norm, max_pool=max_pool)
         layers = [layer for layer in twin.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)]
         self.weights = [f"model/{weight.path}" for weight in twin.trainable_variables]
         self.kernels = {layer.name: self.weights.index(f"model/{layer.kernel.path}") for layer in layers}
@@ -129,25 +145,16 @@ class ProbedNetwork:
 
 
 class Probes:
-    """Measures states of any run with this network, loss and these images, whatever the run's seed and optimizer.
+    """Measures states of any run with the network of `passes`, whatever the run's seed and optimizer.
 
-    passes: the engine's class. images: uint8 [n, 32, 32, 3]. labels: integers [n]. pixels: statistics of all training
-    images of the runs.
+    inputs: scaled images, float32 [n, 32, 32, 3]. labels: integers [n].
     """
 
-    def __init__(
-        self,
-        passes: type[Passes],
-        network: Network,
-        label_smoothing: float,
-        pixels: PixelStatistics,
-        images: np.ndarray,
-        labels: np.ndarray,
-    ) -> None:
-        self._network = ProbedNetwork(network, pixels, passes.batch_norm, passes.max_pool)
+    def __init__(self, passes: Passes, label_smoothing: float, inputs: np.ndarray, labels: np.ndarray) -> None:
+        self._passes, self._network, self._inputs = passes, passes.network, inputs
         targets = np.eye(CLASSES, dtype=np.float32)[labels] * (1 - label_smoothing) + label_smoothing / CLASSES
-        self._passes = passes(self._network, images, targets.astype(np.float32))
-        self._last: tuple[State, Any] | None = None
+        self._targets = targets.astype(np.float32)
+        self._last: tuple[State, Sequence[Mapping[str, Any]]] | None = None
 
     def measure(self, before: State, after: State, steps: int) -> dict[str, float]:
         """Return the metrics of an epoch, as "metric/layer" -> value.
@@ -156,24 +163,47 @@ class Probes:
         nan or inf: the network has diverged, or a gradient to compare with is 0.
         """
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            new = self._weights(after)
             # An epoch begins with the state at the end of the last one, which was usually measured after that epoch.
             if self._last is None or self._last[0] is not before:
-                self._last = (before, self._passes.look(self._weights(before))[1])
-            old = self._last[1]
-            found, new = self._passes.look(self._weights(after))
-            self._last = (after, new)
-            gradients = dict(zip(self._network.kernels, found, strict=True))
-            return {
+                old = self._weights(before)
+                self._last = (before, self._look(old, old).described)
+            described = self._last[1]
+            found = self._look(new, self._one_step_on(before, new, steps))
+            self._last = (after, found.described)
+            gradients = dict(zip(self._network.kernels, found.gradients, strict=True))
+            metrics = {
                 **_gradient_norms(gradients),
-                **self._activation_metrics(new),
-                **{f"input_drift/{name}": _drift(old[i], new[i]) for name, i in self._network.inputs.items()},
-                **self._gradient_changes(gradients, before, after, steps),
+                **self._activation_metrics(found.described),
+                **{
+                    f"input_drift/{name}": _drift(described[i], found.described[i])
+                    for name, i in self._network.inputs.items()
+                },
             }
+            for layer, changed in zip(GRADIENT_CHANGE_LAYERS, found.changed, strict=True):
+                metrics |= _change(layer, gradients[layer], changed)
+            return metrics
+
+    def _look(self, weights: Sequence[np.ndarray], moved: Sequence[np.ndarray]) -> Look:
+        return self._passes.look(weights, moved, self._inputs, self._targets)
 
     def _weights(self, state: State) -> list[np.ndarray]:
         return [np.asarray(state[name]) for name in self._network.weights]
 
-    def _activation_metrics(self, described: list[dict[str, Any]]) -> dict[str, float]:
+    def _one_step_on(self, before: State, weights: Sequence[np.ndarray], steps: int) -> list[np.ndarray]:
+        """Return the weights after one more step, to see how far the gradients of the layers above it change.
+
+        Santurkar et al. 2018, "How does batch normalization help optimization?", definition 2.1: compare the gradient
+        of layer i with its gradient after the layers below have been updated. There are two differences from the paper.
+        The paper uses the optimizer's next update. Here it is the mean update of the last epoch,
+        (after - before) / steps: it exists for any optimizer and includes learning rate, momentum and weight decay. It
+        is shorter than a step, because the steps of an epoch partly cancel. And the difference here is relative to the
+        norm of the first gradient, because networks differ in the scale of their gradients.
+        """
+        old = self._weights(before)
+        return [now + (now - earlier) / np.float32(steps) for now, earlier in zip(weights, old, strict=True)]
+
+    def _activation_metrics(self, described: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         metrics = {}
         for layer, i in self._network.activations.items():
             entry = {name: np.asarray(tensor, np.float64) for name, tensor in described[i].items()}
@@ -183,29 +213,6 @@ class Probes:
             for share in entry.keys() & {"dead", "saturated"}:
                 # nan is neither <= 0 nor near an asymptote. Adding it makes the fraction nan instead of 0.
                 metrics[f"{share}/{layer}"] = float(entry[share] + 0 * mean)
-        return metrics
-
-    def _gradient_changes(
-        self, gradients: Mapping[str, Any], before: State, after: State, steps: int
-    ) -> dict[str, float]:
-        """Return how the gradients of some layers change when the layers below them take one more step.
-
-        Santurkar et al. 2018, "How does batch normalization help optimization?", definition 2.1: compare the gradient
-        of layer i with its gradient after the layers below have been updated. There are two differences from the paper.
-        The paper uses the optimizer's next update. Here it is the mean update of the last epoch,
-        (after - before) / steps: it exists for any optimizer and includes learning rate, momentum and weight decay. It
-        is shorter than a step, because the steps of an epoch partly cancel. And the difference here is relative to the
-        norm of the first gradient, because networks differ in the scale of their gradients.
-        """
-        metrics: dict[str, float] = {}
-        old, new = self._weights(before), self._weights(after)
-        moved = [value + (value - earlier) / np.float32(steps) for value, earlier in zip(new, old, strict=True)]
-        for layer in GRADIENT_CHANGE_LAYERS:
-            # The weights are in layer order: those before the kernel belong to the layers below.
-            kernel = self._network.kernels[layer]
-            place = list(self._network.kernels).index(layer)
-            changed = self._passes.gradient(place, [*moved[:kernel], *new[kernel:]])
-            metrics |= _change(layer, gradients[layer], changed)
         return metrics
 
 

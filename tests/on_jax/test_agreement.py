@@ -20,7 +20,7 @@ import_keras("jax")
 
 from harness.engine.jax.probe_passes import JaxPasses  # noqa: E402
 from harness.engine.network import pixel_statistics  # noqa: E402
-from harness.engine.probes import Probes  # noqa: E402
+from harness.engine.probes import Probes, scaled  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +56,10 @@ def test_fifty_losses_agree(seen) -> None:
 def test_the_gradients_of_every_layer_agree(seen) -> None:
     theirs, _, first, *_ = seen
     split = images()
-    pixels = pixel_statistics(split.train_images)
-    probes = Probes(
-        JaxPasses,
-        CONFIG.network,
-        CONFIG.recipe.label_smoothing,
-        pixels,
-        split.train_images[:16],
-        split.train_labels[:16],
-    )
-    gradients, _ = probes._passes.look(probes._weights(first))
+    inputs = scaled(split.train_images[:16], CONFIG.network, pixel_statistics(split.train_images))
+    probes = Probes(JaxPasses(CONFIG.network), CONFIG.recipe.label_smoothing, inputs, split.train_labels[:16])
+    weights = probes._weights(first)
+    gradients = probes._look(weights, weights).gradients
     assert len(gradients) == 11
     for i, gradient in enumerate(gradients):
         expected = theirs[f"gradient {i}"]

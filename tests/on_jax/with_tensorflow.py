@@ -13,7 +13,7 @@ from harness.engine.backend import import_keras, open_engine
 def main(folder: Path) -> None:
     import_keras("tensorflow")
     from harness.engine.network import pixel_statistics
-    from harness.engine.probes import Probes
+    from harness.engine.probes import Probes, scaled
     from harness.engine.tensorflow.probe_passes import TensorFlowPasses
 
     split: Split = images()
@@ -21,16 +21,10 @@ def main(folder: Path) -> None:
     with np.load(folder / "jax.npz") as file:
         state = dict(file)
     assert state.keys() == engine.initial_state().keys()
-    pixels = pixel_statistics(split.train_images)
-    probes = Probes(
-        TensorFlowPasses,
-        CONFIG.network,
-        CONFIG.recipe.label_smoothing,
-        pixels,
-        split.train_images[:16],
-        split.train_labels[:16],
-    )
-    gradients, _ = probes._passes.look(probes._weights(state))
+    inputs = scaled(split.train_images[:16], CONFIG.network, pixel_statistics(split.train_images))
+    probes = Probes(TensorFlowPasses(CONFIG.network), CONFIG.recipe.label_smoothing, inputs, split.train_labels[:16])
+    weights = probes._weights(state)
+    gradients = probes._look(weights, weights).gradients
     losses = []
     for epoch in range(STEPS):
         if epoch == STEPS - 1:

@@ -1,6 +1,7 @@
 """The JAX engine. It passes states to a compiled program and returns the new ones."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -19,9 +20,12 @@ from harness.engine.jax.arguments import settings_of, steps_of
 from harness.engine.jax.probe_passes import JaxPasses
 from harness.engine.jax.program import EVALUATION_BATCH, Program
 from harness.engine.network import PixelStatistics, pixel_statistics, training_flops
-from harness.engine.probes import Probes, probe_images
+from harness.engine.probes import Probes, probe_images, scaled
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import Structure, export, structure_of
+
+#: Compiled programs that are kept: more than the networks and optimizers of all experiments together.
+PROGRAMS = 32
 
 #: Advice for when no setting would reduce the memory enough.
 ALONE = "see that no other process uses the device"
@@ -71,14 +75,21 @@ class JaxEngine:
         return export(self.config, self._pixels, state)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=PROGRAMS)
 def _program(structure: Structure) -> Program:
     return Program(structure)
 
 
 @lru_cache(maxsize=4)
 def _probes(network: Network, label_smoothing: float, pixels: PixelStatistics, split: Split) -> Probes:
-    return Probes(JaxPasses, network, label_smoothing, pixels, *probe_images(split))
+    images, labels = probe_images(split)
+    passes = _passes(dataclasses.replace(network, input_scaling="raw"))
+    return Probes(passes, label_smoothing, scaled(images, network, pixels), labels)
+
+
+@lru_cache(maxsize=PROGRAMS)
+def _passes(network: Network) -> JaxPasses:
+    return JaxPasses(network)
 
 
 @lru_cache(maxsize=2)

@@ -11,7 +11,7 @@ from harness.common.hardware import cpu_name
 from harness.config import Network, RunConfig
 from harness.data import Split
 from harness.engine.network import PixelStatistics, pixel_statistics, training_flops
-from harness.engine.probes import Probes, probe_images
+from harness.engine.probes import Probes, probe_images, scaled
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import Structure, export, structure_of
 from harness.engine.tensorflow.probe_passes import TensorFlowPasses
@@ -63,7 +63,13 @@ def _program(structure: Structure) -> Program:
 
 @lru_cache(maxsize=4)
 def _probes(network: Network, label_smoothing: float, pixels: PixelStatistics, split: Split) -> Probes:
-    return Probes(TensorFlowPasses, network, label_smoothing, pixels, *probe_images(split))
+    images, labels = probe_images(split)
+    return Probes(_passes(network), label_smoothing, scaled(images, network, pixels), labels)
+
+
+@lru_cache(maxsize=4)
+def _passes(network: Network) -> TensorFlowPasses:
+    return TensorFlowPasses(network)
 
 
 def device_name() -> str:

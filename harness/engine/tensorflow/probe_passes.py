@@ -9,57 +9,60 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from harness.engine.probes import ProbedNetwork
+from harness.config import Network
+from harness.engine.probes import GRADIENT_CHANGE_LAYERS, Look, ProbedNetwork
 from harness.engine.tensorflow.program import FusedBatchNormalization
 
 
 class TensorFlowPasses:
     """See `harness.engine.probes.Passes`."""
 
-    batch_norm = FusedBatchNormalization
-    max_pool = keras.layers.MaxPooling2D
-
-    def __init__(self, network: ProbedNetwork, images: np.ndarray, targets: np.ndarray) -> None:
-        self._network = network
-        self._variables = network.model.trainable_variables
-        self._kernels = [self._variables[place] for place in network.kernels.values()]
-        self._images, self._targets = tf.constant(images), tf.constant(targets)
+    def __init__(self, network: Network) -> None:
+        self.network = ProbedNetwork(network, FusedBatchNormalization, keras.layers.MaxPooling2D)
+        self._variables = self.network.model.trainable_variables
+        self._kernels = {layer: self._variables[i] for layer, i in self.network.kernels.items()}
         # Nothing here needs AutoGraph, and tracing is faster without it.
         self._pass = tf.function(self._gradients_and_tensors, autograph=False)
-        self._describe = tf.function(network.describe, autograph=False)
-        self._gradient = functools.cache(
-            lambda kernel: tf.function(functools.partial(self._gradient_of, kernel), autograph=False)
-        )
+        self._describe = tf.function(self.network.describe, autograph=False)
+        self._gradients = {
+            layer: tf.function(functools.partial(self._gradient_of, layer), autograph=False)
+            for layer in GRADIENT_CHANGE_LAYERS
+        }
 
-    def look(self, weights: Sequence[np.ndarray]) -> tuple[list[Any], list[dict[str, Any]]]:
+    def look(
+        self, weights: Sequence[np.ndarray], moved: Sequence[np.ndarray], inputs: np.ndarray, targets: np.ndarray
+    ) -> Look:
+        images, wanted = tf.constant(inputs), tf.constant(targets)
         with _float32():
             self._write(weights)
-            gradients, tensors = self._pass()
-            return gradients, self._describe(tensors)
-
-    def gradient(self, kernel: int, weights: Sequence[np.ndarray]) -> Any:
-        with _float32():
-            self._write(weights)
-            return self._gradient(kernel)()
+            gradients, tensors = self._pass(images, wanted)
+            described = self._describe(tensors)
+            changed = []
+            for layer in GRADIENT_CHANGE_LAYERS:
+                # The weights are in layer order: those before the kernel belong to the layers below. The layers are in
+                # order too, so what moved for one of them has moved for the next.
+                self._write(moved[: self.network.kernels[layer]])
+                changed.append(self._gradients[layer](images, wanted))
+            return Look(gradients, described, changed)
 
     def _write(self, weights: Sequence[np.ndarray]) -> None:
-        for variable, weight in zip(self._variables, weights, strict=True):
+        for variable, weight in zip(self._variables, weights, strict=False):
             variable.assign(weight)
 
-    def _loss(self) -> tuple[Any, list[Any]]:
-        logits, *tensors = self._network.model(tf.cast(self._images, tf.float32), training=True)
-        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(self._targets, logits)), tensors
+    def _loss(self, inputs: Any, targets: Any) -> tuple[Any, list[Any]]:
+        logits, *tensors = self.network.model(inputs, training=True)
+        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits)), tensors
 
-    def _gradients_and_tensors(self) -> tuple[list[Any], list[Any]]:
+    def _gradients_and_tensors(self, inputs: Any, targets: Any) -> tuple[list[Any], list[Any]]:
         with tf.GradientTape() as tape:
-            loss, tensors = self._loss()
-        return tape.gradient(loss, self._kernels), tensors
+            loss, tensors = self._loss(inputs, targets)
+        return tape.gradient(loss, list(self._kernels.values())), tensors
 
-    def _gradient_of(self, kernel: int) -> Any:
-        # The backward pass ends at this kernel's layer.
+    def _gradient_of(self, layer: str, inputs: Any, targets: Any) -> Any:
+        # The backward pass ends at this layer's kernel.
         with tf.GradientTape() as tape:
-            loss, _ = self._loss()
-        return tape.gradient(loss, self._kernels[kernel])
+            loss, _ = self._loss(inputs, targets)
+        return tape.gradient(loss, self._kernels[layer])
 
 
 @contextlib.contextmanager
