@@ -20,7 +20,7 @@ NUMERICS = (
 )
 ENGINE_NUMERICS = {
     "tensorflow": ("engine/tensorflow/program.py",),
-    "jax": ("engine/jax/arguments.py", "engine/jax/program.py"),
+    "jax": ("engine/jax/arguments.py", "engine/jax/batch_norm.py", "engine/jax/program.py"),
 }
 #: The modules that decide what is measured of a run: its rows of metrics, and what the probes see.
 MEASURES = ("engine/loop.py", "engine/probes.py")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import SMALL_RECIPE, mlflow_runs, small_config
@@ -26,6 +27,7 @@ import_keras("jax")
 import keras  # noqa: E402
 
 from harness.engine.jax.arguments import Steps, settings_of, steps_of  # noqa: E402
+from harness.engine.jax.batch_norm import FusedBatchNormalization, normalized  # noqa: E402
 from harness.engine.jax.engine import JaxEngine  # noqa: E402
 from harness.engine.jax.engine import _program as programs  # noqa: E402
 from harness.engine.jax.program import Program, Variables, augmented, scaled  # noqa: E402
@@ -85,6 +87,32 @@ def test_our_max_pooling_is_xlas(dtype: str) -> None:
         out, backward = jax.vjp(jax.jit(function), x)
         seen.append([np.asarray(value).tobytes() for value in (out, *backward(upstream))])
     assert seen[0] == seen[1]
+
+
+def test_batch_norm_is_that_of_keras() -> None:
+    """Outputs, gradients and moving statistics; one channel is constant, one far from 0."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal([0, 3, -20, 0], [1, 2, 1, 0], (8, 4, 4, 4)).astype(np.float32)
+    upstream = rng.normal(size=inputs.shape).astype(np.float32)
+    start = [rng.normal(size=4).astype(np.float32) for _ in range(2)]
+    seen = []
+    for kind in (keras.layers.BatchNormalization, FusedBatchNormalization):
+        layer = kind(momentum=0.9)
+        layer.build(inputs.shape)
+        fixed = [variable.value for variable in layer.non_trainable_variables]
+
+        def call(trainable: list, x: object, layer: keras.layers.Layer = layer, fixed: list = fixed) -> tuple:
+            return layer.stateless_call(trainable, fixed, x, training=True)
+
+        outputs, backward, moved = jax.vjp(call, [jnp.asarray(v) for v in start], jnp.asarray(inputs), has_aux=True)
+        layer.gamma.assign(start[0])
+        judged = layer(inputs, training=False)
+        seen.append([outputs, *jax.tree.leaves(backward(jnp.asarray(upstream))), *moved, judged])
+    for expected, found in zip(*seen, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    half, *_ = normalized(jnp.asarray(inputs, jnp.bfloat16), *map(jnp.asarray, start), 1e-3)
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half.astype(jnp.float32), seen[0][0], atol=0.1)
 
 
 @pytest.mark.parametrize(("pooling", "kind"), [("max", FirstMaxPooling2D), ("average", keras.layers.AveragePooling2D)])
@@ -290,9 +318,9 @@ def test_too_small_a_memory_is_said_with_the_batch_that_fits(
     program = engine._program
     data = (small_split.train_images, small_split.train_labels)
     taken = {size: program._bytes_taken(size, data, engine._settings) for size in (4, 8)}
-    # The outputs of the convolutions and of what normalizes them, and no less: they grow with the batch.
-    kept = (keras.layers.Conv2D, keras.layers.BatchNormalization)
-    outputs = sum(np.prod(layer.output.shape[1:]) for layer in program.model.layers if isinstance(layer, kept))
+    # The outputs of the convolutions, and no less: they grow with the batch.
+    convolutions = [layer for layer in program.model.layers if isinstance(layer, keras.layers.Conv2D)]
+    outputs = sum(np.prod(layer.output.shape[1:]) for layer in convolutions)
     assert taken[8] - taken[4] > 4 * 4 * outputs
     monkeypatch.setattr(program, "_bytes_taken", lambda size, *rest: taken[size])
     for function in ("_one_step", "_probabilities"):

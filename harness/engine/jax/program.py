@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.config import Recipe, RunConfig
 from harness.engine.jax.arguments import Settings, Steps
+from harness.engine.jax.batch_norm import FusedBatchNormalization
 from harness.engine.layers import FirstMaxPooling2D, TracedDropout
 from harness.engine.network import CLASSES, build, freeze_idle_biases
 from harness.engine.optimizers import Told, build_optimizer, told
@@ -52,8 +53,8 @@ class Program:
             if isinstance(layer, TracedDropout) and layer.rate > 0
         ]
         self._rate = next(i for i, variable in enumerate(slots) if variable is self.optimizer._learning_rate)
+        self._scan = jax.jit(self._all_steps)
         # The variables are donated: JAX writes the new ones into the memory of the old ones.
-        self._scan = jax.jit(self._all_steps, donate_argnums=0)
         self._one_step = jax.jit(self._step, donate_argnums=0)
         self._all_probabilities = jax.jit(self._evaluate_all)
         self._probabilities = jax.jit(self._evaluate)
@@ -64,14 +65,14 @@ class Program:
         return initial_state(self._build(where, config.seed), self.optimizer)
 
     def read(self, state: State) -> Variables:
-        """Return copies of a state's variables.
+        """Return a state's variables.
 
         A state lacks the variables of layers in which its run has no dropout. Their values do not matter and are 0.
         """
         return Variables(
             *(
                 [
-                    jnp.array(state[name], dtype) if name in state else jnp.zeros(shape, dtype)
+                    jnp.asarray(state[name], dtype) if name in state else jnp.zeros(shape, dtype)
                     for name, dtype, shape in part
                 ]
                 for part in self._parts
@@ -94,13 +95,14 @@ class Program:
 
         data: all training images uint8 [N, 32, 32, 3], and labels int32 [N].
         """
-        # Copy the variables (4 MB), because the caller still needs the old state: it compares it with the new one.
         variables = self.read(state)
         count = len(steps.rate)
         with self._exactness():
             if jax.default_backend() == "cpu":
                 # On a CPU, a convolution inside an XLA loop is much slower (jax issue 12868).
                 seen = []
+                # Steps take their variables away, and the caller needs the old state: it compares it with the new one.
+                variables = jax.tree.map(jnp.copy, variables)
                 for number in range(count):
                     now = Steps(*(values[number] for values in steps))
                     variables, measured = self._one_step(variables, data, now, settings)
@@ -166,7 +168,13 @@ class Program:
         keras.backend.clear_session()
         keras.config.set_dtype_policy("mixed_bfloat16" if self.structure.precision == "bfloat16" else "float32")
         model = build(
-            self.structure.network, recipe, seed, output="linear", dropout=TracedDropout, max_pool=FirstMaxPooling2D
+            self.structure.network,
+            recipe,
+            seed,
+            output="linear",
+            batch_norm=FusedBatchNormalization,
+            dropout=TracedDropout,
+            max_pool=FirstMaxPooling2D,
         )
         keras.config.set_dtype_policy("float32")
         freeze_idle_biases(self.structure.network, model)
