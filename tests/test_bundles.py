@@ -42,7 +42,7 @@ def spec() -> RunSpec:
 def make(mlruns: Path, tmp_path: Path, spec: RunSpec) -> Make:
     """Make the bundle of a run of three epochs that nobody trained, 0.5 accurate; returns its folder."""
 
-    def make(spec: RunSpec = spec, *, seal: bool = True) -> Path:
+    def make(spec: RunSpec = spec, *, seal: bool = True, figure: bool = False) -> Path:
         with pytest.MonkeyPatch.context() as there:
             there.setenv("HARNESS_MLRUNS", str(tmp_path / "bundles"))
             folder = RunFolder(spec.config)
@@ -62,6 +62,8 @@ def make(mlruns: Path, tmp_path: Path, spec: RunSpec) -> Make:
                 errors = dict.fromkeys("abcdefghij", 0.5)
                 result = Result("finished", "", {"accuracy": 0.5, "training_seconds": 3.0}, "ab" * 32, errors, [])
                 folder.finish(result, history)
+                if figure:
+                    (folder.artifacts / "loss.png").write_bytes(b"theirs")
                 if seal:
                     bundle.finish(result, history, None, np.zeros(0))
             return folder.path
@@ -101,6 +103,19 @@ def test_a_bundle_becomes_a_run_with_its_own_times(
     assert states(sync(tmp_path / "bundles")) == ["imported"]
     (same,) = mlflow_runs(mlruns)
     assert (same.info.run_id, same.info.end_time) == (run.info.run_id, run.info.end_time)
+
+
+@pytest.mark.parametrize("figure", [False, True])
+def test_the_import_draws_the_figures_that_a_bundle_does_not_bring(
+    make: Make, spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: bool
+) -> None:
+    """Bundles of earlier versions bring theirs, and their seal holds them."""
+    (make(figure=figure) / "checkpoint.npz").unlink()
+    drawn: list[str] = []
+    monkeypatch.setattr("harness.commands.sync.draw", lambda folder, name, result, history: drawn.append(name))
+    assert states(sync(tmp_path / "bundles")) == ["imported"]
+    assert drawn == ([] if figure else [spec.name])
+    assert read_bundle(RunFolder(spec.config).path).result.status == "finished"
 
 
 def test_a_bundle_may_travel_without_its_checkpoint(make: Make, tmp_path: Path, unportrayed: RunSpec) -> None:
@@ -303,8 +318,12 @@ def test_a_kill_leaves_a_bundle_that_is_gone_on_with(harness: Command, mlruns: P
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
     assert len(rows) > 3
+    # Where it was trained nothing is drawn, and no outputs are kept.
+    assert [file.name for file in bundles.rglob("artifacts/*")] == ["history.json"]
     assert states(document(harness("sync", str(bundles), "--json"))) == ["imported"]
     (run,) = mlflow_runs(mlruns)
     assert run.info.start_time < rows[0]["timestamp"]
+    figures = {file.name for file in mlruns.glob("runs/*/artifacts/*.png")}
+    assert figures == {"accuracy.png", "loss.png", "confusion.png"}
     # The model came along, and classifies.
     assert run.outputs.model_outputs

@@ -47,7 +47,7 @@ def in_the_terminal(
     displays: Displays = TERMINAL,
 ) -> Execution:
     """Return an `Execution` that shows its runs in the terminal."""
-    return Execution(recorder=recorder, displays=displays, draw=_draw, probe=probe, workers=workers, slurm=slurm)
+    return Execution(recorder=recorder, displays=displays, draw=draw, probe=probe, workers=workers, slurm=slurm)
 
 
 def links(results: Sequence[RunResult], recorder: Recorder) -> dict[str, RunLink]:
@@ -61,5 +61,6 @@ def advise(engine: str) -> None:
         log.print(advice)
 
 
-def _draw(folder: RunFolder, name: str, result: Result, history: History) -> None:
+def draw(folder: RunFolder, name: str, result: Result, history: History) -> None:
+    """Write the figures of a run into its artifacts folder."""
     run_figures.draw_run(folder, name, result, history)

@@ -1,4 +1,4 @@
-"""Train one run: take its lock, open the engine, train, record the result and draw the figures."""
+"""Train one run: take its lock, open the engine, train, and record the result."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -6,24 +6,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from harness.common.errors import HarnessError
 from harness.config import RunConfig
 from harness.data import Dataset
 from harness.engine.backend import open_engine
 from harness.engine.loop import Callback, train
+from harness.execute.artifacts import Draw, make_artifacts
 from harness.execute.import_bundle import tell_mlflow
 from harness.plan import images_of
 from harness.runs.bundle import is_sealed, read_bundle
-from harness.runs.folder import History, Result, RunFolder
+from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunResult, RunSpec
 from harness.source_hash import measures_hash, source_hash
 from harness.tracking.provenance import provenance
 from harness.tracking.recorder import Recorder
-
-#: Draws the figures of a run into the run folder: (folder, name, result, history).
-Draw = Callable[[RunFolder, str, Result, History], None]
 
 
 class Watcher(Protocol):
@@ -116,7 +112,7 @@ def run_one(
         if result and _is_done(folder, recorder):
             return result
         if result and is_sealed(folder):
-            tell_mlflow(read_bundle(folder.path), folder, dataset)
+            tell_mlflow(read_bundle(folder.path), folder, dataset, execution.draw)
             return result
         # An import that was killed may have left this file. The run is now trained on this machine.
         (folder.path / "bundle.json").unlink(missing_ok=True)
@@ -129,12 +125,10 @@ def run_one(
             result = dataclasses.replace(ended.result, measured_by=measures_hash(spec.config.engine))
             ended = dataclasses.replace(ended, result=result)
             folder.finish(ended.result, ended.history)
-            with record.timed():
-                if spec.keeps_model:
-                    execution.draw(folder, spec.name, ended.result, ended.history)
-                if ended.result.status == "finished":
-                    probabilities = ended.probabilities.astype(np.float16)
-                    np.savez_compressed(folder.artifacts / "probabilities.npz", probabilities=probabilities)
-            model = engine.export(ended.state) if spec.keeps_model else None
+            model = None
+            if recorder.keeps_artifacts:
+                with record.timed():
+                    make_artifacts(folder, spec, ended, execution.draw)
+                model = engine.export(ended.state) if spec.keeps_model else None
             record.finish(ended.result, ended.history, model, split.eval_images)
         return ended.result

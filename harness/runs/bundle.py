@@ -1,6 +1,7 @@
 """A bundle: the record of a run trained without MLflow, for `harness sync` to import later.
 
-    DIR/runs/<key>/config.json, checkpoint.npz, result.json, artifacts/    as in any run folder (harness/runs)
+    DIR/runs/<key>/config.json, checkpoint.npz, result.json, artifacts/history.json
+                                       as in any run folder (harness/runs)
                   /spec.json          the run spec: its config and names
                   /environment.json   tags: versions, hardware, commit; when the run began
                   /metrics.jsonl      one line per finished epoch, with its time
