@@ -17,11 +17,11 @@ from harness.runs.folder import RunFolder
 from harness.tracking import Tracker, supersede
 
 if TYPE_CHECKING:
-    from harness.engine import network
+    from harness.engine import pixels
     from harness.engine import state as engine_state
 else:
     # Both import Keras.
-    network = lazy_import("harness.engine.network")
+    pixels = lazy_import("harness.engine.pixels")
     engine_state = lazy_import("harness.engine.state")
 
 
@@ -66,4 +66,4 @@ def _model(sealed: Sealed, dataset: Dataset) -> Any:
         return None
     import_keras(engine)
     with np.load(sealed.path / CHECKPOINT) as state:
-        return engine_state.export(config, network.pixel_statistics(images_of(config, dataset).train_images), state)
+        return engine_state.export(config, pixels.pixels_of(images_of(config, dataset)), state)

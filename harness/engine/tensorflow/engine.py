@@ -10,7 +10,8 @@ import tensorflow as tf
 from harness.common.hardware import cpu_name
 from harness.config import Network, RunConfig
 from harness.data import Split
-from harness.engine.network import PixelStatistics, pixel_statistics, training_flops
+from harness.engine.network import PixelStatistics, training_flops
+from harness.engine.pixels import pixels_of
 from harness.engine.probes import Probes, probe_images
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import Structure, export, structure_of
@@ -23,7 +24,7 @@ class TensorFlowEngine:
 
     def __init__(self, config: RunConfig, split: Split) -> None:
         self.config, self.split = config, split
-        self._pixels = pixel_statistics(split.train_images)
+        self._pixels = pixels_of(split)
         self._settings = settings_of(config, self._pixels)
         self._program = _program(structure_of(config))
         self.device = device_name()
