@@ -19,14 +19,14 @@ from harness.cli.app import main
 from harness.commands import spec_list as spec_list
 from harness.commands.execution import in_the_terminal
 from harness.commands.sync import sync
-from harness.common.errors import BadInput
+from harness.common.errors import BadInput, HarnessError
 from harness.execute import import_bundle as imported
-from harness.execute import run_one
+from harness.execute import pool, run_one
 from harness.plan import Settings
 from harness.runs.bundle import Bundle, read_bundle
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunSpec
-from harness.tracking.recorder import MlflowRecorder
+from harness.tracking.recorder import BundleRecorder, MlflowRecorder
 
 BEGUN = 1_700_000_000_000
 Make = Callable[..., Path]
@@ -290,6 +290,46 @@ def test_options_that_contradict_each_other_are_refused(
         main()
     assert exit.value.code == 2
     assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_list_goes_seed_by_seed_and_on_after_runs_that_fail_or_diverge(
+    mlruns: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms = plan.run_specs(
+        "ablate_bn", experiment.load("ablate_bn"), data.load("digits"), Settings(budget="smoke"), [0, 1]
+    )
+    trained: list[RunSpec] = []
+
+    def run(spec: RunSpec, *arguments: object) -> Result:
+        trained.append(spec)
+        if len(trained) == 2:
+            raise RuntimeError("no memory")
+        result = Result("diverged", "the loss was nan", {}, "", {}, [])
+        RunFolder(spec.config).finish(result, [])
+        return result
+
+    monkeypatch.setattr(pool, "run_one", run)
+    with pytest.raises(HarnessError, match=r"1 of 8 runs have no result:\n.*no memory") as failed:
+        pool.train_all(norms, data.load("digits"), in_the_terminal(BundleRecorder()))
+    assert trained[1].name in str(failed.value)
+    assert "no memory" in (RunFolder(trained[1].config).path / "error.txt").read_text()
+    assert [spec.config.seed for spec in trained] == [0] * 4 + [1] * 4
+    assert [spec.variant for spec in trained[:4]] == [spec.variant for spec in trained[4:]]
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_runs_that_diverge_are_results_of_a_list(
+    mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seeds: int
+) -> None:
+    digits, smoke = data.load("digits"), Settings(budget="smoke", changes={"learning_rate": 1e30, "warmup": 0.0})
+    specs = plan.run_specs("baseline", experiment.load("baseline"), digits, smoke, list(range(seeds)))
+    spec_list.write(tmp_path / "specs.json", specs)
+    words = ["run", "--specs", str(tmp_path / "specs.json"), "--offline", str(tmp_path / "bundles"), "--json"]
+    monkeypatch.setattr("sys.argv", ["harness", *words])
+    with pytest.raises(SystemExit) as exit:
+        main()
+    assert not exit.value.code
+    assert [run["status"] for run in json.loads(capsys.readouterr().out)["runs"]] == ["diverged"] * seeds
 
 
 def test_a_kill_leaves_a_bundle_that_is_gone_on_with(harness: Command, mlruns: Path, tmp_path: Path) -> None:

@@ -56,13 +56,17 @@ class TensorFlowEngine:
             variable.assign(state[name])
 
 
-@lru_cache(maxsize=4)
+#: All experiments together need 14 programs, of about 30 MB each.
+PROGRAMS = 16
+
+
+@lru_cache(maxsize=PROGRAMS)
 def _program(structure: Structure) -> Program:
     """Return the program of a structure. It is cached, because compiling is slow; runs differ only in its arguments."""
     return Program(structure)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=PROGRAMS)
 def _probes(network: Network, label_smoothing: float, pixels: PixelStatistics, split: Split) -> Probes:
     return Probes(TensorFlowPasses, network, label_smoothing, pixels, *probe_images(split))
 
