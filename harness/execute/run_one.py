@@ -41,7 +41,7 @@ class Displays:
 class Execution:
     """How runs are trained: the same for all runs of a command.
 
-    probe: measure the network's internals after every epoch. workers: number of worker processes; None means one for a
+    probe: measure the network's internals after every epoch of the runs that reports show. workers: number of worker processes; None means one for a
     few runs, and for many runs one per core if memory allows. slurm: options of Slurm jobs, if the workers are jobs.
     """
 
@@ -121,7 +121,8 @@ def run_one(
         tags = provenance() | spec.tags | {"device": engine.device}
         folder.begin(tags, dataset.source)
         with recorder.record(folder, spec, tags, dataset.source) as record:
-            ended = train(spec.config, engine, split, folder, [*callbacks, record], probe=execution.probe)
+            probe = execution.probe and spec.is_compared
+            ended = train(spec.config, engine, split, folder, [*callbacks, record], probe=probe)
             result = dataclasses.replace(ended.result, measured_by=measures_hash(spec.config.engine))
             ended = dataclasses.replace(ended, result=result)
             folder.finish(ended.result, ended.history)
