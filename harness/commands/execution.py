@@ -22,7 +22,12 @@ else:
     # matplotlib is slow to import, and training does not need it.
     run_figures = lazy_import("harness.reporting.run_figures")
 
-TERMINAL = Displays(run=RunDisplay, runs=RunsDisplay)
+
+def _say(text: str) -> None:
+    log.print(text, soft_wrap=True)
+
+
+TERMINAL = Displays(run=RunDisplay, runs=RunsDisplay, say=_say)
 
 
 def choose_recorder(offline: Path | None) -> Recorder:

@@ -31,18 +31,23 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Displays:
-    """Make the displays shown during training: `run` of one run (name, config), `runs` of many (specs, workers)."""
+    """Make the displays shown during training: `run` of one run (name, config), `runs` of many (specs, workers).
+
+    say: shows a line of text.
+    """
 
     run: Callable[[str, RunConfig], AbstractContextManager[Callback]]
     runs: Callable[[Sequence[RunSpec], int], AbstractContextManager[Watcher]]
+    say: Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """How runs are trained: the same for all runs of a command.
 
-    probe: measure the network's internals after every epoch of the runs that reports show. workers: number of worker processes; None means one for a
-    few runs, and for many runs one per core if memory allows. slurm: options of Slurm jobs, if the workers are jobs.
+    probe: measure the network's internals after every epoch of the runs that reports compare. workers: number of worker
+    processes; None means one for a few runs, and for many runs one per core if memory allows. slurm: options of Slurm
+    jobs, if the workers are jobs.
     """
 
     recorder: Recorder
@@ -73,8 +78,12 @@ def forget(spec: RunSpec, recorder: Recorder) -> None:
     """Delete what a run has done so that it starts over (`--fresh`), and mark its record as superseded."""
     folder = RunFolder(spec.config)
     with folder.locked():
-        recorder.supersede(folder)
-        folder.clear()
+        _forget(folder, recorder)
+
+
+def _forget(folder: RunFolder, recorder: Recorder) -> None:
+    recorder.supersede(folder)
+    folder.clear()
 
 
 def check(spec: RunSpec, dataset: Dataset) -> None:
@@ -102,6 +111,8 @@ def run_one(
 ) -> Result:
     """Train a run to its end, from its last checkpoint if there is one, and return its result.
 
+    If the checkpoint was made on another kind of device, the run starts over (`RunFolder.other_device`).
+
     wait: if another process is training the run, wait for it instead of raising. Raises HarnessError if the run was
     planned with other data or code (`check`), or if another process is training it.
     """
@@ -119,6 +130,13 @@ def run_one(
         split = images_of(spec.config, dataset)
         engine = open_engine(spec.config, split)
         tags = provenance() | spec.tags | {"device": engine.device}
+        if result is None and (device := folder.other_device(tags)):
+            # Nobody may be there to decide, and no result is lost.
+            execution.displays.say(
+                f"{spec.name}: its finished epochs are of another device ({device}) than the one here "
+                f"({engine.device}), which rounds differently; it starts over."
+            )
+            _forget(folder, recorder)
         folder.begin(tags, dataset.source)
         with recorder.record(folder, spec, tags, dataset.source) as record:
             probe = execution.probe and spec.is_compared
