@@ -62,11 +62,10 @@ class Bundle:
         """Do nothing: a bundle has one line per epoch."""
 
     def epoch(self, row: dict[str, float]) -> None:
-        """Append a line and flush it to the disk."""
+        """Append a line."""
+        # It is not synced to the disk: whatever is lost, `started` writes anew from the checkpoint.
         with open(self._metrics, "a") as file:
             file.write(f"{json.dumps(row)}\n")
-            file.flush()
-            os.fsync(file.fileno())
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
@@ -76,6 +75,8 @@ class Bundle:
     def finish(self, result: Result, history: History, model: Any, images: np.ndarray) -> None:
         """Write the seal. The model is not saved: its weights are in the checkpoint."""
         path = self.folder.path
+        with open(self._metrics, "rb+") as file:
+            os.fsync(file.fileno())  # the seal must not be on the disk before what it seals
         # No other files: a kill may have left an unfinished file, or the operating system a file of its own.
         artifacts = (file for file in self.folder.artifacts.rglob("*") if file.is_file() and file.suffix != UNFINISHED)
         files = {path / name for name in (*ALWAYS, CHECKPOINT) if (path / name).exists()} | set(artifacts)
