@@ -13,7 +13,7 @@
 #     ablate      every ablation, 10 seeds, tuned and retuned
 #     search      100 trials, and the best three on ten fresh seeds (needs Optuna)
 #     bench       images/s beside Keras fit on JAX and torch.compile, at batch 128 and 512 (needs PyTorch)
-#     pack        what is finished, without checkpoints, as parts of 15 MB beside DIR
+#     pack        what is finished, without checkpoints and profile, as parts of 15 MB beside DIR
 #     report      where MLflow is, when all that went before is done: import DIR, and write tables and figures to
 #                 TO=experiments/results/gpu
 #
@@ -22,15 +22,18 @@
 #
 #     cat bundles.tar.gz.* | tar xz && sh experiments/gpu.sh report
 #
-# BUDGET=smoke PRECISION=float32 SEEDS=1 TRIALS=2 IMAGES=512 tries all of it on a CPU in minutes. What a slice takes at
-# least, by the network's memory traffic on an H100 (0.063 to 0.074 s an epoch; counted, not measured): published 63 to
-# 74 s, fast 10 to 12 s and the float32 runs, epochs 4 s, fewest 8 to 9 s, ablate (730 runs of 8 epochs) 6 to 7 minutes,
-# search (100 trials of 1 to 12 epochs in all, 40 runs of 8) 30 to 110 s, bench half a second for the engine.
-# Compilation comes on top: once for each network, optimizer, precision and size of batch or data. Not run on a GPU yet.
+# BUDGET=smoke PRECISION=float32 SEEDS=1 TRIALS=2 IMAGES=512 tries all of it on a CPU in minutes. The network's memory
+# traffic on an H100 (0.063 to 0.074 s an epoch; counted, not measured) is only the floor of what a slice takes: published
+# 63 to 74 s, fast 10 to 12 s and the float32 runs, epochs 4 s, fewest 8 to 9 s, ablate (730 runs of 8 epochs) 6 to 7
+# minutes, search (100 trials of 1 to 12 epochs in all, 40 runs of 8) 30 to 110 s, bench half a second for the engine.
+# Counted by kernel launches, ablate took 1.3 to 2 hours with the framework's max-pool, and is estimated at 30 to 45
+# minutes now. Compilation comes on top: once for each network, optimizer, precision and size of batch or data. None of
+# it is measured yet.
 
 set -eu
 slice=${1:-}
 bundles=${2:-bundles}
+bundles=${bundles%/}
 budget=${BUDGET:-full}
 precision=${PRECISION:-bfloat16}
 python=${PYTHON:-python3}
@@ -79,7 +82,9 @@ case $slice in
         cat "$bundles/agreement.txt" ;;
     profile)
         # In a folder of its own, where the run is not done yet: a run that is done leaves no trace.
-        limited "$python" -c 'import sys, jax; from harness.cli.app import main
+        # JAX is imported by the harness: the trace starts the backend, which reads XLA's flags only then.
+        limited "$python" -c 'import sys; from harness.engine.backend import import_keras; import_keras("jax")
+import jax; from harness.cli.app import main
 with jax.profiler.trace(sys.argv.pop(1), create_perfetto_trace=True): main()' "$bundles/profile" \
             run baseline --set epochs=2 --no-probe --engine jax --budget "$budget" --precision "$precision" \
             --offline "$bundles/profile/$(date +%s)" ;;
@@ -102,7 +107,8 @@ with jax.profiler.trace(sys.argv.pop(1), create_perfetto_trace=True): main()' "$
                 ${IMAGES:+--images $IMAGES}
         done ;;
     pack)
-        tar c --exclude=checkpoint.npz --exclude=lock --exclude=holder "$bundles" | gzip | split -b 15M - "$bundles.tar.gz."
+        tar c --exclude=checkpoint.npz --exclude=lock --exclude=holder --exclude="$bundles/profile" "$bundles" \
+            | gzip | split -b 15M - "$bundles.tar.gz."
         ls -l "$bundles".tar.gz.* ;;
     report)
         # What is not there would be searched here.

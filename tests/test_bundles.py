@@ -19,14 +19,14 @@ from harness.cli.app import main
 from harness.commands import spec_list as spec_list
 from harness.commands.execution import in_the_terminal
 from harness.commands.sync import sync
-from harness.common.errors import BadInput
+from harness.common.errors import BadInput, HarnessError
 from harness.execute import import_bundle as imported
-from harness.execute import run_one
+from harness.execute import pool, run_one
 from harness.plan import Settings
 from harness.runs.bundle import Bundle, read_bundle
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunSpec
-from harness.tracking.recorder import MlflowRecorder
+from harness.tracking.recorder import BundleRecorder, MlflowRecorder
 
 BEGUN = 1_700_000_000_000
 Make = Callable[..., Path]
@@ -42,7 +42,7 @@ def spec() -> RunSpec:
 def make(mlruns: Path, tmp_path: Path, spec: RunSpec) -> Make:
     """Make the bundle of a run of three epochs that nobody trained, 0.5 accurate; returns its folder."""
 
-    def make(spec: RunSpec = spec, *, seal: bool = True) -> Path:
+    def make(spec: RunSpec = spec, *, seal: bool = True, figure: bool = False) -> Path:
         with pytest.MonkeyPatch.context() as there:
             there.setenv("HARNESS_MLRUNS", str(tmp_path / "bundles"))
             folder = RunFolder(spec.config)
@@ -62,6 +62,8 @@ def make(mlruns: Path, tmp_path: Path, spec: RunSpec) -> Make:
                 errors = dict.fromkeys("abcdefghij", 0.5)
                 result = Result("finished", "", {"accuracy": 0.5, "training_seconds": 3.0}, "ab" * 32, errors, [])
                 folder.finish(result, history)
+                if figure:
+                    (folder.artifacts / "loss.png").write_bytes(b"theirs")
                 if seal:
                     bundle.finish(result, history, None, np.zeros(0))
             return folder.path
@@ -101,6 +103,19 @@ def test_a_bundle_becomes_a_run_with_its_own_times(
     assert states(sync(tmp_path / "bundles")) == ["imported"]
     (same,) = mlflow_runs(mlruns)
     assert (same.info.run_id, same.info.end_time) == (run.info.run_id, run.info.end_time)
+
+
+@pytest.mark.parametrize("figure", [False, True])
+def test_the_import_draws_the_figures_that_a_bundle_does_not_bring(
+    make: Make, spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: bool
+) -> None:
+    """Bundles of earlier versions bring theirs, and their seal holds them."""
+    (make(figure=figure) / "checkpoint.npz").unlink()
+    drawn: list[str] = []
+    monkeypatch.setattr("harness.commands.sync.draw", lambda folder, name, result, history: drawn.append(name))
+    assert states(sync(tmp_path / "bundles")) == ["imported"]
+    assert drawn == ([] if figure else [spec.name])
+    assert read_bundle(RunFolder(spec.config).path).result.status == "finished"
 
 
 def test_a_bundle_may_travel_without_its_checkpoint(make: Make, tmp_path: Path, unportrayed: RunSpec) -> None:
@@ -277,6 +292,46 @@ def test_options_that_contradict_each_other_are_refused(
     assert says in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_list_goes_seed_by_seed_and_on_after_runs_that_fail_or_diverge(
+    mlruns: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms = plan.run_specs(
+        "ablate_bn", experiment.load("ablate_bn"), data.load("digits"), Settings(budget="smoke"), [0, 1]
+    )
+    trained: list[RunSpec] = []
+
+    def run(spec: RunSpec, *arguments: object) -> Result:
+        trained.append(spec)
+        if len(trained) == 2:
+            raise RuntimeError("no memory")
+        result = Result("diverged", "the loss was nan", {}, "", {}, [])
+        RunFolder(spec.config).finish(result, [])
+        return result
+
+    monkeypatch.setattr(pool, "run_one", run)
+    with pytest.raises(HarnessError, match=r"1 of 8 runs have no result:\n.*no memory") as failed:
+        pool.train_all(norms, data.load("digits"), in_the_terminal(BundleRecorder()))
+    assert trained[1].name in str(failed.value)
+    assert "no memory" in (RunFolder(trained[1].config).path / "error.txt").read_text()
+    assert [spec.config.seed for spec in trained] == [0] * 4 + [1] * 4
+    assert [spec.variant for spec in trained[:4]] == [spec.variant for spec in trained[4:]]
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_runs_that_diverge_are_results_of_a_list(
+    mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seeds: int
+) -> None:
+    digits, smoke = data.load("digits"), Settings(budget="smoke", changes={"learning_rate": 1e30, "warmup": 0.0})
+    specs = plan.run_specs("baseline", experiment.load("baseline"), digits, smoke, list(range(seeds)))
+    spec_list.write(tmp_path / "specs.json", specs)
+    words = ["run", "--specs", str(tmp_path / "specs.json"), "--offline", str(tmp_path / "bundles"), "--json"]
+    monkeypatch.setattr("sys.argv", ["harness", *words])
+    with pytest.raises(SystemExit) as exit:
+        main()
+    assert not exit.value.code
+    assert [run["status"] for run in json.loads(capsys.readouterr().out)["runs"]] == ["diverged"] * seeds
+
+
 def test_a_kill_leaves_a_bundle_that_is_gone_on_with(harness: Command, mlruns: Path, tmp_path: Path) -> None:
     bundles = tmp_path / "bundles"
     # Enough epochs to be killed between two.
@@ -303,8 +358,12 @@ def test_a_kill_leaves_a_bundle_that_is_gone_on_with(harness: Command, mlruns: P
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
     assert len(rows) > 3
+    # Where it was trained nothing is drawn, and no outputs are kept.
+    assert [file.name for file in bundles.rglob("artifacts/*")] == ["history.json"]
     assert states(document(harness("sync", str(bundles), "--json"))) == ["imported"]
     (run,) = mlflow_runs(mlruns)
     assert run.info.start_time < rows[0]["timestamp"]
+    figures = {file.name for file in mlruns.glob("runs/*/artifacts/*.png")}
+    assert figures == {"accuracy.png", "loss.png", "confusion.png"}
     # The model came along, and classifies.
     assert run.outputs.model_outputs

@@ -27,6 +27,7 @@ from harness.engine.optimizers import (  # noqa: E402  # noqa: E402
     orthogonalize_together,
     told,
 )
+from harness.engine.pixels import pixels_of  # noqa: E402
 from harness.engine.tensorflow.engine import TensorFlowEngine  # noqa: E402
 from harness.engine.tensorflow.engine import _program as programs  # noqa: E402
 from harness.engine.tensorflow.program import (  # noqa: E402
@@ -122,6 +123,14 @@ def test_pixel_statistics_are_numpys() -> None:
     mean, std = pixel_statistics(images)
     np.testing.assert_allclose(mean, images.mean(axis=(0, 1, 2)))
     np.testing.assert_allclose(std, images.std(axis=(0, 1, 2)))
+
+
+def test_the_pixels_of_a_split_are_counted_once(small_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[np.ndarray] = []
+    monkeypatch.setattr("harness.engine.pixels.pixel_statistics", lambda images: counted.append(images) or len(counted))
+    one, other = dataclasses.replace(small_split), dataclasses.replace(small_split)
+    assert [pixels_of(split) for split in (one, other, one)] == [1, 2, 1]
+    pixels_of.cache_clear()
 
 
 def test_fused_batch_normalization_is_keras_batch_normalization() -> None:

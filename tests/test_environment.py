@@ -43,6 +43,12 @@ def test_what_changes_numbers_is_told(monkeypatch) -> None:
     assert int(provenance()["threads"]) >= 1
 
 
+def test_git_is_asked_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = provenance()
+    monkeypatch.setattr("subprocess.run", lambda *arguments, **options: pytest.fail("a run of a list costs no process"))
+    assert provenance() == known
+
+
 def run(variant: str, seed: int, *environments: dict[str, str]) -> RunResult:
     """A run that was begun in the first of these environments, and went on in the others."""
     network = dataclasses.replace(small_config().network, activation="relu" if variant == "baseline" else "tanh")

@@ -4,6 +4,7 @@ What `harness run baseline` does, imports, data, database and all; in the place 
 callback that tells the bench of the steps.
 """
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -14,7 +15,6 @@ from harness.commands.bench.child import Parent, peak_memory_gb
 from harness.commands.execution import TERMINAL, choose_recorder
 from harness.commands.run import Job, RunOptions
 from harness.config import RunConfig
-from harness.execute.run_one import Displays
 from harness.runs.folder import History
 
 #: After so many steps memory has stopped growing.
@@ -64,7 +64,7 @@ def main() -> None:
     # A machine with JAX need have no MLflow: it is compared as it is used there.
     offline = Path(os.environ["HARNESS_MLRUNS"]) if engine == "jax" else None
     options = RunOptions(experiments=["baseline"], data="cifar10", engine=engine, seeds="1")
-    Job(options, choose_recorder(offline)).train(Displays(run=display, runs=TERMINAL.runs))
+    Job(options, choose_recorder(offline)).train(dataclasses.replace(TERMINAL, run=display))
 
 
 if __name__ == "__main__":

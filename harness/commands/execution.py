@@ -22,7 +22,12 @@ else:
     # matplotlib is slow to import, and training does not need it.
     run_figures = lazy_import("harness.reporting.run_figures")
 
-TERMINAL = Displays(run=RunDisplay, runs=RunsDisplay)
+
+def _say(text: str) -> None:
+    log.print(text, soft_wrap=True)
+
+
+TERMINAL = Displays(run=RunDisplay, runs=RunsDisplay, say=_say)
 
 
 def choose_recorder(offline: Path | None) -> Recorder:
@@ -47,7 +52,7 @@ def in_the_terminal(
     displays: Displays = TERMINAL,
 ) -> Execution:
     """Return an `Execution` that shows its runs in the terminal."""
-    return Execution(recorder=recorder, displays=displays, draw=_draw, probe=probe, workers=workers, slurm=slurm)
+    return Execution(recorder=recorder, displays=displays, draw=draw, probe=probe, workers=workers, slurm=slurm)
 
 
 def links(results: Sequence[RunResult], recorder: Recorder) -> dict[str, RunLink]:
@@ -61,5 +66,6 @@ def advise(engine: str) -> None:
         log.print(advice)
 
 
-def _draw(folder: RunFolder, name: str, result: Result, history: History) -> None:
+def draw(folder: RunFolder, name: str, result: Result, history: History) -> None:
+    """Write the figures of a run into its artifacts folder."""
     run_figures.draw_run(folder, name, result, history)

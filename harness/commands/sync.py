@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from harness import data, tracking
+from harness.commands.execution import draw
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
 from harness.common.lazy import lazy_import
@@ -82,7 +83,7 @@ def _import(sealed: Sealed, dataset: Dataset) -> str:
         elif is_tracked(folder) or not is_sealed(folder):
             # The bundle has been logged to MLflow already, or the run was trained on this machine.
             return "known"
-        tell_mlflow(sealed, folder, dataset)
+        tell_mlflow(sealed, folder, dataset, draw)
     return "imported"
 
 

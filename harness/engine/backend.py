@@ -60,6 +60,9 @@ def import_keras(engine: str) -> None:
     else:
         _import_jax()
     _as_shipped()
+    # Building a network collects garbage (Keras clears its session), and a collection looks at every object there is:
+    # those of the imported modules are most of them, and are never freed.
+    gc.freeze()
 
 
 def _as_shipped() -> None:

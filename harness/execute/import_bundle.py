@@ -1,4 +1,4 @@
-"""Import a bundle from another machine: copy its files into a run folder, and log it to MLflow."""
+"""Import a bundle from another machine: copy its files into a run folder, draw its figures, log it to MLflow."""
 
 import shutil
 from importlib.util import find_spec
@@ -10,17 +10,18 @@ from harness.common.files import atomic
 from harness.common.lazy import lazy_import
 from harness.data import Dataset
 from harness.engine.backend import ENGINES, import_keras
+from harness.execute.artifacts import Draw
 from harness.plan import images_of
 from harness.runs.bundle import CHECKPOINT, Sealed
 from harness.runs.folder import RunFolder
 from harness.tracking import Tracker, supersede
 
 if TYPE_CHECKING:
-    from harness.engine import network
+    from harness.engine import pixels
     from harness.engine import state as engine_state
 else:
     # Both import Keras.
-    network = lazy_import("harness.engine.network")
+    pixels = lazy_import("harness.engine.pixels")
     engine_state = lazy_import("harness.engine.state")
 
 
@@ -40,11 +41,14 @@ def take_in(sealed: Sealed, folder: RunFolder) -> None:
             shutil.copyfileobj(theirs, ours)
 
 
-def tell_mlflow(sealed: Sealed, folder: RunFolder, dataset: Dataset) -> None:
-    """Log a bundle to MLflow with its own start and end times.
+def tell_mlflow(sealed: Sealed, folder: RunFolder, dataset: Dataset, draw: Draw) -> None:
+    """Log a bundle to MLflow with its own start and end times, with its figures and its model if it keeps them.
 
     If an earlier import was killed, its MLflow run is completed.
     """
+    # Bundles of earlier versions bring their figures, and the seal names them: they are left as they are.
+    if sealed.spec.keeps_model and not any(name.endswith(".png") for name in sealed.files):
+        draw(folder, sealed.spec.name, sealed.result, sealed.history)
     images = images_of(sealed.spec.config, dataset).eval_images
     times = (sealed.begun, sealed.ended)
     with Tracker(folder, sealed.spec.name, sealed.tags, sealed.source, times) as tracker:
@@ -62,4 +66,4 @@ def _model(sealed: Sealed, dataset: Dataset) -> Any:
         return None
     import_keras(engine)
     with np.load(sealed.path / CHECKPOINT) as state:
-        return engine_state.export(config, network.pixel_statistics(images_of(config, dataset).train_images), state)
+        return engine_state.export(config, pixels.pixels_of(images_of(config, dataset)), state)

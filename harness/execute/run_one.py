@@ -1,4 +1,4 @@
-"""Train one run: take its lock, open the engine, train, record the result and draw the figures."""
+"""Train one run: take its lock, open the engine, train, and record the result."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -6,24 +6,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from harness.common.errors import HarnessError
 from harness.config import RunConfig
 from harness.data import Dataset
 from harness.engine.backend import open_engine
 from harness.engine.loop import Callback, train
+from harness.execute.artifacts import Draw, make_artifacts
 from harness.execute.import_bundle import tell_mlflow
 from harness.plan import images_of
 from harness.runs.bundle import is_sealed, read_bundle
-from harness.runs.folder import History, Result, RunFolder
+from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunResult, RunSpec
 from harness.source_hash import measures_hash, source_hash
 from harness.tracking.provenance import provenance
 from harness.tracking.recorder import Recorder
-
-#: Draws the figures of a run into the run folder: (folder, name, result, history).
-Draw = Callable[[RunFolder, str, Result, History], None]
 
 
 class Watcher(Protocol):
@@ -35,18 +31,23 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Displays:
-    """Make the displays shown during training: `run` of one run (name, config), `runs` of many (specs, workers)."""
+    """Make the displays shown during training: `run` of one run (name, config), `runs` of many (specs, workers).
+
+    say: shows a line of text.
+    """
 
     run: Callable[[str, RunConfig], AbstractContextManager[Callback]]
     runs: Callable[[Sequence[RunSpec], int], AbstractContextManager[Watcher]]
+    say: Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """How runs are trained: the same for all runs of a command.
 
-    probe: measure the network's internals after every epoch. workers: number of worker processes; None means one for a
-    few runs, and for many runs one per core if memory allows. slurm: options of Slurm jobs, if the workers are jobs.
+    probe: measure the network's internals after every epoch of the runs that reports compare. workers: number of worker
+    processes; None means one for a few runs, and for many runs one per core if memory allows. slurm: options of Slurm
+    jobs, if the workers are jobs.
     """
 
     recorder: Recorder
@@ -77,8 +78,12 @@ def forget(spec: RunSpec, recorder: Recorder) -> None:
     """Delete what a run has done so that it starts over (`--fresh`), and mark its record as superseded."""
     folder = RunFolder(spec.config)
     with folder.locked():
-        recorder.supersede(folder)
-        folder.clear()
+        _forget(folder, recorder)
+
+
+def _forget(folder: RunFolder, recorder: Recorder) -> None:
+    recorder.supersede(folder)
+    folder.clear()
 
 
 def check(spec: RunSpec, dataset: Dataset) -> None:
@@ -106,6 +111,8 @@ def run_one(
 ) -> Result:
     """Train a run to its end, from its last checkpoint if there is one, and return its result.
 
+    If the checkpoint was made on another kind of device, the run starts over (`RunFolder.other_device`).
+
     wait: if another process is training the run, wait for it instead of raising. Raises HarnessError if the run was
     planned with other data or code (`check`), or if another process is training it.
     """
@@ -116,25 +123,31 @@ def run_one(
         if result and _is_done(folder, recorder):
             return result
         if result and is_sealed(folder):
-            tell_mlflow(read_bundle(folder.path), folder, dataset)
+            tell_mlflow(read_bundle(folder.path), folder, dataset, execution.draw)
             return result
         # An import that was killed may have left this file. The run is now trained on this machine.
         (folder.path / "bundle.json").unlink(missing_ok=True)
         split = images_of(spec.config, dataset)
         engine = open_engine(spec.config, split)
         tags = provenance() | spec.tags | {"device": engine.device}
+        if result is None and (device := folder.other_device(tags)):
+            # Nobody may be there to decide, and no result is lost.
+            execution.displays.say(
+                f"{spec.name}: its finished epochs are of another device ({device}) than the one here "
+                f"({engine.device}), which rounds differently; it starts over."
+            )
+            _forget(folder, recorder)
         folder.begin(tags, dataset.source)
         with recorder.record(folder, spec, tags, dataset.source) as record:
-            ended = train(spec.config, engine, split, folder, [*callbacks, record], probe=execution.probe)
+            probe = execution.probe and spec.is_compared
+            ended = train(spec.config, engine, split, folder, [*callbacks, record], probe=probe)
             result = dataclasses.replace(ended.result, measured_by=measures_hash(spec.config.engine))
             ended = dataclasses.replace(ended, result=result)
             folder.finish(ended.result, ended.history)
-            with record.timed():
-                if spec.keeps_model:
-                    execution.draw(folder, spec.name, ended.result, ended.history)
-                if ended.result.status == "finished":
-                    probabilities = ended.probabilities.astype(np.float16)
-                    np.savez_compressed(folder.artifacts / "probabilities.npz", probabilities=probabilities)
-            model = engine.export(ended.state) if spec.keeps_model else None
+            model = None
+            if recorder.keeps_artifacts:
+                with record.timed():
+                    make_artifacts(folder, spec, ended, execution.draw)
+                model = engine.export(ended.state) if spec.keeps_model else None
             record.finish(ended.result, ended.history, model, split.eval_images)
         return ended.result

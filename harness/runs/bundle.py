@@ -1,6 +1,7 @@
 """A bundle: the record of a run trained without MLflow, for `harness sync` to import later.
 
-    DIR/runs/<key>/config.json, checkpoint.npz, result.json, artifacts/    as in any run folder (harness/runs)
+    DIR/runs/<key>/config.json, checkpoint.npz, result.json, artifacts/history.json
+                                       as in any run folder (harness/runs)
                   /spec.json          the run spec: its config and names
                   /environment.json   tags: versions, hardware, commit; when the run began
                   /metrics.jsonl      one line per finished epoch, with its time
@@ -61,11 +62,10 @@ class Bundle:
         """Do nothing: a bundle has one line per epoch."""
 
     def epoch(self, row: dict[str, float]) -> None:
-        """Append a line and flush it to the disk."""
+        """Append a line."""
+        # It is not synced to the disk: whatever is lost, `started` writes anew from the checkpoint.
         with open(self._metrics, "a") as file:
             file.write(f"{json.dumps(row)}\n")
-            file.flush()
-            os.fsync(file.fileno())
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
@@ -75,6 +75,8 @@ class Bundle:
     def finish(self, result: Result, history: History, model: Any, images: np.ndarray) -> None:
         """Write the seal. The model is not saved: its weights are in the checkpoint."""
         path = self.folder.path
+        with open(self._metrics, "rb+") as file:
+            os.fsync(file.fileno())  # the seal must not be on the disk before what it seals
         # No other files: a kill may have left an unfinished file, or the operating system a file of its own.
         artifacts = (file for file in self.folder.artifacts.rglob("*") if file.is_file() and file.suffix != UNFINISHED)
         files = {path / name for name in (*ALWAYS, CHECKPOINT) if (path / name).exists()} | set(artifacts)

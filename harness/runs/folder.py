@@ -135,6 +135,18 @@ class RunFolder:
         known = self._read_environment()
         return [decisive(tags) for tags in (*known.get("earlier", []), known["tags"])] if known else []
 
+    def other_device(self, tags: Mapping[str, str]) -> str | None:
+        """Return the device that the run's checkpoint was made on, if it is of another kind than that of these tags.
+
+        GPUs of different models are of different kinds, and so are a GPU and any CPU. CPUs are of one kind: what
+        differs between them is only recorded (`environments`).
+        """
+        known = self._read_environment().get("tags", {})
+        if not self._checkpoint.exists() or known.get("device", tags["device"]) == tags["device"]:
+            return None
+        on_cpus = known["device"] == known.get("cpu") and tags["device"] == tags["cpu"]
+        return None if on_cpus else known["device"]
+
     def _read_environment(self) -> dict[str, Any]:
         file = self.path / ENVIRONMENT
         with self._readable(file):
@@ -142,8 +154,9 @@ class RunFolder:
 
     def clear(self) -> None:
         """Delete the state and the results of the run (`--fresh`)."""
-        # The result first: after a kill half-way, the run then does not count as finished.
-        for name in ("result.json", "bundle.json", ENVIRONMENT, "mlflow.json", "checkpoint.npz"):
+        # The result first: after a kill half-way, the run then does not count as finished. The environment after the
+        # checkpoint: it says where that was made.
+        for name in ("result.json", "bundle.json", "checkpoint.npz", ENVIRONMENT, "mlflow.json"):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.artifacts, ignore_errors=True)
 

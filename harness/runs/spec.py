@@ -60,6 +60,11 @@ class RunSpec:
         return self.experiment == "baseline" or self.budget == "full"
 
     @property
+    def is_compared(self) -> bool:
+        """Whether reports compare this run with others. Runs of a tuning or a search only choose a recipe."""
+        return self.phase not in ("tuning", "search")
+
+    @property
     def cost(self) -> int:
         """The number of training images the run processes: images per epoch times epochs."""
         return self.config.train_images * self.config.recipe.epochs

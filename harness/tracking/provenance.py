@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 
@@ -24,7 +25,7 @@ SWITCHES = (
 def provenance() -> dict[str, str]:
     """Return the tags that say where a run was trained. Without git there are no tags of the commit."""
     return {
-        **{f"version_{name}": metadata.version(name) for name in PACKAGES if find_spec(name)},
+        **_versions(),
         "version_python": platform.python_version(),
         "cpu": cpu_name(),
         "threads": str(len(cores())),
@@ -39,6 +40,13 @@ def _switches() -> dict[str, str]:
     return {"switches": found} if found else {}
 
 
+@cache
+def _versions() -> dict[str, str]:
+    return {f"version_{name}": metadata.version(name) for name in PACKAGES if find_spec(name)}
+
+
+# Once a process: it goes on with the code that it has imported, whatever is checked out meanwhile.
+@cache
 def _commit() -> dict[str, str]:
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(paths.PROJECT), *arguments]

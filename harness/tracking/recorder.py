@@ -32,9 +32,14 @@ class RunRecord(Callback, Protocol):
 
 
 class Recorder(Protocol):
-    """Keeps the record of every run. `offline`: it uses no server or database, so only one process may train."""
+    """Keeps the record of every run.
+
+    offline: it uses no server or database, so only one process may train. keeps_artifacts: it keeps the figures, the
+    probabilities and the model of a run; if it does not, they are not made.
+    """
 
     offline: bool
+    keeps_artifacts: bool
 
     def record(self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str) -> RunRecord:
         """Return the record of a run that is about to be trained. data_source: where its images were found."""
@@ -50,9 +55,14 @@ class Recorder(Protocol):
 
 
 class BundleRecorder:
-    """Writes bundles, which `harness sync` imports on a machine with MLflow."""
+    """Writes bundles, which `harness sync` imports on a machine with MLflow.
+
+    A machine that is rented by the minute draws no figures: the import makes figures and model from the bundle. The
+    probabilities are not kept, as nothing reads them but people, and they are most of a bundle without its checkpoint.
+    """
 
     offline = True
+    keeps_artifacts = False
 
     def record(self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str) -> RunRecord:
         return Bundle(folder, spec, tags, data_source)
@@ -71,6 +81,7 @@ class MlflowRecorder:
     """Logs runs to MLflow: to the database in mlruns/ or to a server."""
 
     offline = False
+    keeps_artifacts = True
 
     def record(self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str) -> RunRecord:
         return Tracker(folder, spec.name, tags, data_source)

@@ -19,7 +19,8 @@ from harness.data import Split
 from harness.engine.jax.arguments import settings_of, steps_of
 from harness.engine.jax.probe_passes import JaxPasses
 from harness.engine.jax.program import EVALUATION_BATCH, Program
-from harness.engine.network import PixelStatistics, pixel_statistics, training_flops
+from harness.engine.network import PixelStatistics, training_flops
+from harness.engine.pixels import pixels_of
 from harness.engine.probes import Probes, probe_images, scaled
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import Structure, export, structure_of
@@ -36,7 +37,7 @@ class JaxEngine:
 
     def __init__(self, config: RunConfig, split: Split) -> None:
         self.config, self.split = config, split
-        self._pixels = pixel_statistics(split.train_images)
+        self._pixels = pixels_of(split)
         self._settings = settings_of(config, self._pixels)
         self._program = _program(structure_of(config, dropout_everywhere=True))
         self.device = device_name()

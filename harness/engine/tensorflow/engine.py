@@ -10,7 +10,8 @@ import tensorflow as tf
 from harness.common.hardware import cpu_name
 from harness.config import Network, RunConfig
 from harness.data import Split
-from harness.engine.network import PixelStatistics, pixel_statistics, training_flops
+from harness.engine.network import PixelStatistics, training_flops
+from harness.engine.pixels import pixels_of
 from harness.engine.probes import Probes, probe_images, scaled
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import Structure, export, structure_of
@@ -23,7 +24,7 @@ class TensorFlowEngine:
 
     def __init__(self, config: RunConfig, split: Split) -> None:
         self.config, self.split = config, split
-        self._pixels = pixel_statistics(split.train_images)
+        self._pixels = pixels_of(split)
         self._settings = settings_of(config, self._pixels)
         self._program = _program(structure_of(config))
         self.device = device_name()
@@ -55,19 +56,23 @@ class TensorFlowEngine:
             variable.assign(state[name])
 
 
-@lru_cache(maxsize=4)
+#: All experiments together need 14 programs, of about 30 MB each.
+PROGRAMS = 16
+
+
+@lru_cache(maxsize=PROGRAMS)
 def _program(structure: Structure) -> Program:
     """Return the program of a structure. It is cached, because compiling is slow; runs differ only in its arguments."""
     return Program(structure)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=PROGRAMS)
 def _probes(network: Network, label_smoothing: float, pixels: PixelStatistics, split: Split) -> Probes:
     images, labels = probe_images(split)
     return Probes(_passes(network), label_smoothing, scaled(images, network, pixels), labels)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=PROGRAMS)
 def _passes(network: Network) -> TensorFlowPasses:
     return TensorFlowPasses(network)
 
