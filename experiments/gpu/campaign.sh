@@ -41,7 +41,8 @@ stage() {
     left=$((end - from))
     shift 2
     if [ $left -lt 12 ]; then echo "-- $name: no time left"; return 75; fi
-    timeout --kill-after=8 $((limit < left ? limit : left)) "$@" >> "$log/$name.log" 2>&1
+    # The outer redirection is for what bash says of a process that had to be killed.
+    { timeout --kill-after=8 $((limit < left ? limit : left)) "$@" >> "$log/$name.log" 2>&1; } 2> /dev/null
     rc=$?
     echo "-- $name: rc $rc, $(($(date +%s) - from)) s, ends at $(($(date +%s) - begin)) s"
     [ $rc -eq 0 ] || [ $rc -eq 124 ] || [ $rc -eq 137 ] || tail -n 5 "$log/$name.log" | cut -c1-200
@@ -58,7 +59,7 @@ patient() {
 }
 runs() { [ ! -e "campaign/$1.json" ] || patient "$1" "$2" $python -m experiments.gpu.lane "campaign/$1.json" "$bundles"; }
 tune() { patient "tune-$1" 900 $python -m experiments.gpu.tune "$bundles" "$@"; }
-rate() { $python -c 'import json,sys; print(int(json.load(open(sys.argv[1]))["images_per_s"]))' "$1" 2> /dev/null || echo 0; }
+number() { $python -c 'import json,sys; print(int(json.load(open(sys.argv[1]))[sys.argv[2]]))' "$1" "$2" 2> /dev/null || echo 0; }
 
 # NVIDIA MPS lets the kernels of several processes overlap. Without it the processes take turns.
 start_mps() {
@@ -100,8 +101,8 @@ if [ "$mode" = main ]; then
     grep -A 13 'us a step' "$log/look.log" | cut -c1-90
     XLA_FLAGS=--xla_gpu_deterministic_ops=false \
         stage look-loose 70 $python -m experiments.gpu.look $batch $looked "$log/look-loose.json"
-    exact=$(rate "$log/look.json")
-    loose=$(rate "$log/look-loose.json")
+    exact=$(number "$log/look.json" images_per_s)
+    loose=$(number "$log/look-loose.json" images_per_s)
     # Results that are equal bit for bit are worth a factor of three in time, but not the campaign.
     if [ "$loose" -gt $((3 * exact)) ]; then echo --xla_gpu_deterministic_ops=false > "$scratch/flags"; fi
     if [ "$exact" -eq 0 ] && [ "$loose" -eq 0 ]; then
@@ -116,6 +117,10 @@ if [ -e "$scratch/flags" ]; then
     export XLA_FLAGS
     echo "going on with XLA_FLAGS=$XLA_FLAGS"
 fi
+
+# A run that takes longer hangs. Several processes that compile at once take their time.
+STALL=$((150 + 3 * $(number "$scratch/log-main/look.json" first_round_s)))
+export STALL
 
 lanes() {
     # What is wanted most begins first.

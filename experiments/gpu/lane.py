@@ -5,6 +5,7 @@ nothing before the end.
 """
 
 import faulthandler
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,8 +19,9 @@ from harness.common.signals import install
 from harness.data import load_named
 from harness.execute.run_one import is_done, run_one
 
-#: A run that takes longer than this many seconds hangs: the process ends, and the campaign starts it once more.
-STALL = 180
+#: A run that takes longer than this many seconds, compilation included, hangs: the process ends, and the campaign starts
+#: it once more.
+STALL = float(os.environ.get("STALL", "300"))
 #: After this many failures in a row the device is lost to this process.
 FAILURES = 3
 
