@@ -1,0 +1,159 @@
+#!/bin/bash
+# The campaign on one NVIDIA GPU, in one command, in the root of the repository (README.md beside this file):
+#
+#     bash experiments/gpu/campaign.sh [SECONDS] [MODE]
+#
+#     main     speed, the verdict on 0.86, then side by side: agreement of the engines, tuning, ablations
+#     more     tuning and ablations go on; with PUBLISHED=1 also the notebook's recipe
+#     bench    images/s beside Keras and PyTorch
+#
+# Ends after SECONDS (535), whatever is done by then. What is done is not done again. Results: the end of the output,
+# files in OUT (/tmp/out), bundles in BUNDLES (./bundles).
+
+begin=$(date +%s)
+seconds=${1:-535}
+mode=${2:-main}
+end=$((begin + seconds - 25))
+python=${PYTHON:-python3}
+bundles=${BUNDLES:-bundles}
+out=${OUT:-/tmp/out}
+scratch=${SCRATCH:-/tmp/campaign}
+log=$scratch/log-$mode
+here=experiments/gpu
+looked=${LOOK:-50000}
+batch=${BATCH:-128}
+mkdir -p "$out" "$log" "$bundles"
+
+if ls .whl/*.whl > /dev/null 2>&1; then
+    timeout 60 $python -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade \
+        --disable-pip-version-check --root-user-action ignore --target "$scratch/site" .whl/*.whl || exit
+fi
+# shellcheck disable=SC1091
+[ -e campaign/settings ] && . campaign/settings
+export BUDGET=${budget:-full} PRECISION=${precision:-bfloat16}
+export PYTHONUNBUFFERED=1 HARNESS_CACHE=${HARNESS_CACHE:-$scratch/cache}
+export PYTHONPATH="$PWD:$scratch/site${PYTHONPATH:+:$PYTHONPATH}"
+
+# NAME SECONDS COMMAND...: runs it within what is left. Its log is kept; its last lines are shown if it fails.
+stage() {
+    local name=$1 limit=$2 from rc left
+    from=$(date +%s)
+    left=$((end - from))
+    shift 2
+    if [ $left -lt 12 ]; then echo "-- $name: no time left"; return 75; fi
+    # The outer redirection is for what bash says of a process that had to be killed.
+    { timeout --kill-after=8 $((limit < left ? limit : left)) "$@" >> "$log/$name.log" 2>&1; } 2> /dev/null
+    rc=$?
+    echo "-- $name: rc $rc, $(($(date +%s) - from)) s, ends at $(($(date +%s) - begin)) s"
+    [ $rc -eq 0 ] || [ $rc -eq 124 ] || [ $rc -eq 137 ] || tail -n 5 "$log/$name.log" | cut -c1-200
+    return $rc
+}
+
+# NAME SECONDS COMMAND...: a stage that goes on from where it failed, once, and without MPS: that may be the reason.
+patient() {
+    stage "$@"
+    case $? in
+        0 | 75 | 124 | 137) ;;
+        *) (unset CUDA_MPS_PIPE_DIRECTORY CUDA_MPS_LOG_DIRECTORY; stage "$@") ;;
+    esac
+}
+runs() { [ ! -e "campaign/$1.json" ] || patient "$1" "$2" $python -m experiments.gpu.lane "campaign/$1.json" "$bundles"; }
+tune() { patient "tune-$1" 900 $python -m experiments.gpu.tune "$bundles" "$@"; }
+number() { $python -c 'import json,sys; print(int(json.load(open(sys.argv[1]))[sys.argv[2]]))' "$1" "$2" 2> /dev/null || echo 0; }
+
+# NVIDIA MPS lets the kernels of several processes overlap. Without it the processes take turns.
+start_mps() {
+    local folder control=
+    for folder in ${PATH//:/ } /usr/bin /usr/local/nvidia/bin /usr/local/cuda*/bin; do
+        [ -x "$folder/nvidia-cuda-mps-control" ] && { control=$folder/nvidia-cuda-mps-control; break; }
+    done
+    [ -n "$control" ] || { echo "MPS: off, there is no nvidia-cuda-mps-control"; return; }
+    export CUDA_MPS_PIPE_DIRECTORY=$scratch/mps CUDA_MPS_LOG_DIRECTORY=$scratch/log-$mode/mps
+    mkdir -p "$CUDA_MPS_PIPE_DIRECTORY" "$CUDA_MPS_LOG_DIRECTORY"
+    timeout 10 "$control" -d > "$log/mps.log" 2>&1 < /dev/null
+    timeout --kill-after=3 25 $python -c '
+import jax
+assert jax.devices()[0].platform != "cpu"
+matrix = jax.numpy.ones((256, 256))
+print(jax.jit(lambda x: (x @ x).sum())(matrix))' >> "$log/mps.log" 2>&1 &&
+        servers=$(echo get_server_list | timeout 5 "$control" 2>> "$log/mps.log") && [ -n "$servers" ] && {
+        mps=$control
+        echo "MPS: on (server $servers)"
+        return
+    }
+    echo quit | timeout 5 "$control" >> "$log/mps.log" 2>&1
+    unset CUDA_MPS_PIPE_DIRECTORY CUDA_MPS_LOG_DIRECTORY
+    echo "MPS: off, $(tail -n 1 "$log/mps.log" | cut -c1-150)"
+}
+
+{
+    timeout 20 nvidia-smi
+    nproc; free -g; df -h .; $python -V
+    timeout 30 $python -m pip list 2> /dev/null | grep -iE '^(jax|keras|numpy|torch|nvidia-cu|cuda)'
+    cat campaign/commit.txt campaign/settings
+    find /usr/bin /usr/local/nvidia/bin /usr/local/cuda*/bin -maxdepth 1 -name '*mps*' 2> /dev/null
+} > "$log/machine.txt" 2>&1
+grep -m1 -oE 'NVIDIA [A-Z0-9 ]+[A-Z0-9]' "$log/machine.txt"
+
+mps=
+if [ "$mode" = main ]; then
+    stage look 130 $python -m experiments.gpu.look $batch $looked "$log/look.json" trace
+    grep -A 13 'us a step' "$log/look.log" | cut -c1-90
+    XLA_FLAGS=--xla_gpu_deterministic_ops=false \
+        stage look-loose 70 $python -m experiments.gpu.look $batch $looked "$log/look-loose.json"
+    exact=$(number "$log/look.json" images_per_s)
+    loose=$(number "$log/look-loose.json" images_per_s)
+    # Results that are equal bit for bit are worth a factor of three in time, but not the campaign.
+    if [ "$loose" -gt $((3 * exact)) ]; then echo --xla_gpu_deterministic_ops=false > "$scratch/flags"; fi
+    if [ "$exact" -eq 0 ] && [ "$loose" -eq 0 ]; then
+        echo "--xla_gpu_deterministic_ops=false --xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0" \
+            > "$scratch/flags"
+        XLA_FLAGS=$(cat "$scratch/flags") \
+            stage look-plain 60 $python -m experiments.gpu.look $batch $looked "$log/look-plain.json"
+    fi
+fi
+if [ -e "$scratch/flags" ]; then
+    XLA_FLAGS=$(cat "$scratch/flags")
+    export XLA_FLAGS
+    echo "going on with XLA_FLAGS=$XLA_FLAGS"
+fi
+
+# A run that takes longer hangs. Several processes that compile at once take their time.
+STALL=$((150 + 3 * $(number "$scratch/log-main/look.json" first_round_s)))
+export STALL
+
+lanes() {
+    # What is wanted most begins first.
+    tune record record5 record4 record6 &
+    tune classic classic rates &
+    for list in campaign/a*.json; do runs "$(basename "$list" .json)" 900 & done
+}
+
+case $mode in
+    main)
+        runs fast 240
+        start_mps
+        lanes
+        KERAS_BACKEND=jax RECORDED=recorded stage agree 200 $python -m pytest -o addopts= -p no:cacheprovider -v \
+            tests/on_jax/test_agreement.py &
+        wait ;;
+    more)
+        start_mps
+        lanes
+        [ "${PUBLISHED:-0}" = 0 ] || runs published 900 &
+        wait ;;
+    bench)
+        HARNESS_MLRUNS=$log/bench stage bench 500 $python -m harness bench --engine jax --batch-size $batch \
+            ${IMAGES:+--images $IMAGES} ;;
+    *) echo "There is no mode $mode." >&2; exit 2 ;;
+esac
+[ -z "$mps" ] || echo quit | timeout 5 "$mps" > /dev/null 2>&1
+
+timeout 15 $python $here/tell.py "$bundles" "$log" > "$log/tell.txt" 2>&1
+timeout 15 $python $here/strip.py "$bundles" "$scratch/travel" &&
+    tar c -C "$scratch/travel" . | gzip | split -b 15M - "$out/bundles.tar.gz."
+tar c -C "$log" . | gzip | split -b 15M - "$out/log-$mode.tar.gz."
+ls -l "$out" | cut -c1-120
+tail -c 9000 "$log/tell.txt"
+[ ! -e "$log/agree.log" ] || echo "agree: $(tail -n 1 "$log/agree.log")"
+echo "MPS: ${mps:-off}; $(($(date +%s) - begin)) s in all"
