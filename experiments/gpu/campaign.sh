@@ -123,10 +123,14 @@ STALL=$((150 + 3 * $(number "$scratch/log-main/look.json" first_round_s)))
 export STALL
 
 lanes() {
-    # What is wanted most begins first.
-    tune record record5 record4 record6 &
+    local list last
+    last=$(ls campaign/a*.json 2> /dev/null | tail -n 1)
+    # What is wanted most begins first; the last lane has the most runs and waits for the tuning.
+    { tune record record5 record4 record6; [ -z "$last" ] || runs "$(basename "$last" .json)" 900; } &
     tune classic classic rates &
-    for list in campaign/a*.json; do runs "$(basename "$list" .json)" 900 & done
+    for list in campaign/a*.json; do
+        [ "$list" = "$last" ] || runs "$(basename "$list" .json)" 900 &
+    done
 }
 
 case $mode in
