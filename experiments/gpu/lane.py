@@ -19,8 +19,8 @@ from harness.common.signals import install
 from harness.data import load_named
 from harness.execute.run_one import is_done, run_one
 
-#: A run that takes longer than this many seconds, compilation included, hangs: the process ends, and the campaign starts
-#: it once more.
+#: A run that takes longer than this many seconds, compilation included, hangs: the process ends, and the campaign
+#: starts it once more.
 STALL = float(os.environ.get("STALL", "300"))
 #: After this many failures in a row the device is lost to this process.
 FAILURES = 3
@@ -46,8 +46,9 @@ def main() -> int:
     print(f"{len(todo)} of {len(specs)} runs to train", flush=True)
     failed = in_a_row = 0
     try:
-        dataset = load_named(specs[0].config.data)
+        dataset = load_named(todo[0].config.data) if todo else None
         for spec in todo:
+            assert dataset
             begin = time.monotonic()
             try:
                 with watched():
