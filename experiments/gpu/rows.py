@@ -1,0 +1,43 @@
+"""Write every run of some bundles to one file, a line of JSON each: `python -m experiments.gpu.rows OUT BUNDLES...`.
+
+A line has the run's key, spec, result and history, and where it was trained. OUT is compressed (.jsonl.gz).
+"""
+
+import gzip
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def row(bundle: Path) -> dict[str, Any]:
+    """Return what is kept of a bundle: everything but its weights."""
+
+    def read(name: str) -> Any:
+        return json.loads((bundle / name).read_text())
+
+    result, environment = read("result.json"), read("environment.json")
+    return {
+        "run_key": bundle.name,
+        "spec": read("spec.json"),
+        "result": result,
+        "history": read("artifacts/history.json"),
+        "begun": environment["begun"],
+        "ended": read("bundle.json")["ended"],
+        "environment": environment["tags"],
+    }
+
+
+def main() -> None:
+    """Write the lines in the order of the run keys, so that the same runs give the same file."""
+    out, folders = Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]]
+    bundles = sorted(
+        (file.parent for folder in folders for file in folder.glob("runs/*/bundle.json")), key=lambda b: b.name
+    )
+    text = "".join(f"{json.dumps(row(bundle), sort_keys=True)}\n" for bundle in bundles)
+    out.write_bytes(gzip.compress(text.encode(), mtime=0))
+    print(f"{len(bundles)} runs in {out}")
+
+
+if __name__ == "__main__":
+    main()
