@@ -35,7 +35,8 @@ FAST = Recipe(
     shift=2,
 )
 
-#: `classic`: the same training without Muon, whose steps hide how large the gradients are.
+#: `classic`: the same training without Muon, whose steps hide how large the gradients are. Rate and decay were tuned on
+#: the tune split (docs/recipes.md).
 CLASSIC = dataclasses.replace(FAST, optimizer="sgd", learning_rate=0.1, weight_decay=0.005)
 
 #: `published`: what the curve of the notebook implies. Its optimizer, batch size, rate and the order of activation and
