@@ -130,8 +130,10 @@ def _sizes(dataset: Dataset, settings: Settings) -> tuple[int, int]:
 
 
 def images_of(config: RunConfig, dataset: Dataset) -> Split:
-    """The images that a run trains on and is judged by."""
-    return _subset(dataset, config.split, config.train_images, config.eval_images)
+    """The images that a run trains on and is judged by: with fewer than all, its seed draws the training images."""
+    everything = config.train_images >= len(_whole(dataset, config.split).train_labels)
+    seed = None if everything else config.seed
+    return _subset(dataset, config.split, config.train_images, config.eval_images, seed)
 
 
 @lru_cache(maxsize=2)
@@ -140,8 +142,8 @@ def _whole(dataset: Dataset, name: str) -> Split:
 
 
 @lru_cache(maxsize=2)
-def _subset(dataset: Dataset, name: str, train_images: int, eval_images: int) -> Split:
-    return subset(_whole(dataset, name), train_images, eval_images)
+def _subset(dataset: Dataset, name: str, train_images: int, eval_images: int, seed: int | None) -> Split:
+    return subset(_whole(dataset, name), train_images, eval_images, seed)
 
 
 def stale(planned: list[RunSpec]) -> int:

@@ -106,11 +106,31 @@ def test_a_subset_is_exact_stratified_and_in_order(labels: np.ndarray, train: in
 
 
 @settings(max_examples=25, deadline=None)
-@given(many_labels, st.integers(1, 300), st.integers(0, 300))
-def test_a_larger_subset_holds_the_smaller(labels: np.ndarray, small: int, more: int) -> None:
+@given(many_labels, st.integers(1, 300), st.integers(0, 300), st.none() | st.integers(0, 10**9))
+def test_a_larger_subset_holds_the_smaller(labels: np.ndarray, small: int, more: int, seed: int | None) -> None:
     whole = split(numbered(labels), "final")
-    smaller, larger = subset(whole, small, 1), subset(whole, small + more, 1)
+    smaller, larger = subset(whole, small, 1, seed), subset(whole, small + more, 1, seed)
     assert set(numbers(smaller.train_images)) <= set(numbers(larger.train_images))
+
+
+@settings(max_examples=50, deadline=None)
+@given(many_labels, st.integers(1, 700), st.integers(0, 10**9))
+def test_a_seed_draws_training_images_of_each_class(labels: np.ndarray, train: int, seed: int) -> None:
+    whole = split(numbered(labels, test=50), "final")
+    part, again, first = subset(whole, train, 20, seed), subset(whole, train, 20, seed), subset(whole, train, 20)
+    chosen = numbers(part.train_images)
+    assert (np.diff(chosen) > 0).all()
+    np.testing.assert_array_equal(chosen, numbers(again.train_images))
+    np.testing.assert_array_equal(part.train_labels, labels[chosen])
+    # As many of each class as without a seed, and judged by the same images.
+    np.testing.assert_array_equal(np.bincount(part.train_labels), np.bincount(first.train_labels))
+    np.testing.assert_array_equal(part.eval_images, first.eval_images)
+
+
+def test_two_seeds_share_no_more_images_than_chance() -> None:
+    whole = split(numbered(np.arange(2000) % 10), "final")
+    one, other = (set(numbers(subset(whole, 200, 1, seed).train_images)) for seed in (0, 1))
+    assert len(one & other) == pytest.approx(20, abs=15)
 
 
 def test_asking_for_everything_copies_nothing() -> None:

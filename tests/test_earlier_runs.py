@@ -9,6 +9,7 @@ from conftest import small_config
 from harness.config import from_json
 from harness.runs import earlier
 from harness.runs.folder import Result, RunFolder, all_runs
+from harness.source_hash import source_hash
 
 
 def earlier_run(mlruns: Path, source: str) -> Path:
@@ -25,7 +26,8 @@ def earlier_run(mlruns: Path, source: str) -> Path:
 
 
 def test_a_run_of_the_same_numbers_gets_the_key_of_today(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(earlier, "SAME_NUMBERS", {"tensorflow": ("before", "now")})
+    monkeypatch.setattr(earlier, "SAME_NUMBERS", {"tensorflow": (("long before", "before"), "now")})
+    monkeypatch.setattr(earlier, "ALL_IMAGES", small_config().train_images)
     monkeypatch.setattr(earlier, "source_hash", lambda engine: "now")
     old = earlier_run(mlruns, "before")
     assert earlier.adopt_earlier_runs() == 1
@@ -39,7 +41,8 @@ def test_a_run_of_the_same_numbers_gets_the_key_of_today(mlruns: Path, monkeypat
 
 
 def test_a_kill_before_the_folder_is_renamed_is_made_good(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(earlier, "SAME_NUMBERS", {"tensorflow": ("before", "now")})
+    monkeypatch.setattr(earlier, "SAME_NUMBERS", {"tensorflow": (("long before", "before"), "now")})
+    monkeypatch.setattr(earlier, "ALL_IMAGES", small_config().train_images)
     monkeypatch.setattr(earlier, "source_hash", lambda engine: "now")
     earlier_run(mlruns, "before")
 
@@ -60,3 +63,19 @@ def test_a_run_of_other_numbers_and_what_is_no_run_are_left_alone(mlruns: Path) 
     (mlruns / "runs" / "broken" / "config.json").write_text("[1, 2")
     assert earlier.adopt_earlier_runs() == 0
     assert old.is_dir()
+
+
+def test_a_run_on_some_of_the_images_is_left_alone(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was trained on other images than a run of the same config would be now."""
+    monkeypatch.setattr(earlier, "SAME_NUMBERS", {"tensorflow": (("before",), "now")})
+    monkeypatch.setattr(earlier, "source_hash", lambda engine: "now")
+    monkeypatch.setattr(earlier, "ALL_IMAGES", small_config().train_images + 1)
+    old = earlier_run(mlruns, "before")
+    assert earlier.adopt_earlier_runs() == 0
+    assert old.is_dir()
+
+
+@pytest.mark.parametrize("engine", sorted(earlier.SAME_NUMBERS))
+def test_the_hash_of_today_is_that_of_this_code(engine: str) -> None:
+    """If this fails, numbers have changed: the table is then void, and goes."""
+    assert earlier.SAME_NUMBERS[engine][1] == source_hash(engine)

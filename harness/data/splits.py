@@ -13,6 +13,8 @@ model_selection = lazy_import("sklearn.model_selection")
 
 VALIDATION_SHARE = 0.1
 SPLIT_SEED = 0  # fixed, whatever the run's seed: all tuning and search uses the same validation images
+#: Separates the random numbers that draw a subset from those that a run draws from its seed.
+SUBSETS = 5000
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +53,18 @@ def split(dataset: Dataset, name: str) -> Split:
     raise BadInput(f'There is no split "{name}": choose "final" or "tune".')
 
 
-def subset(split: Split, train_images: int, eval_images: int) -> Split:
-    """Return a split of the first images of each class, in their original order; for small budgets.
+def subset(split: Split, train_images: int, eval_images: int, seed: int | None = None) -> Split:
+    """Return a split of some images of each class, in their original order; for small budgets.
 
     train_images, eval_images: total numbers of images. If a number is no multiple of the classes, the first classes
-    have one image more; if there are no more images than that, all are kept. The images are the same for every seed.
-    Raises BadInput for less than one image.
+    have one image more; if there are no more images than that, all are kept. seed: which training images; None takes
+    the first of each class. A larger subset holds the smaller ones of its seed. The evaluation images are the first of
+    each class in any case, so that all seeds are judged by the same ones. Raises BadInput for less than one image.
     """
-    train = _first_of_each_class(split.train_labels, train_images)
-    evaluate = _first_of_each_class(split.eval_labels, eval_images)
+    everything = np.arange(len(split.train_labels))
+    order = everything if seed is None else np.random.default_rng([SUBSETS, seed]).permutation(everything)
+    train = _of_each_class(split.train_labels, train_images, order)
+    evaluate = _of_each_class(split.eval_labels, eval_images, np.arange(len(split.eval_labels)))
     return replace(
         split,
         train_images=split.train_images[train],
@@ -69,15 +74,18 @@ def subset(split: Split, train_images: int, eval_images: int) -> Split:
     )
 
 
-def _first_of_each_class(labels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.intp] | slice:
-    """Return the sorted indices of `count` images: one of each class in turn, each class from its beginning."""
+def _of_each_class(
+    labels: npt.NDArray[np.int32], count: int, order: npt.NDArray[np.intp]
+) -> npt.NDArray[np.intp] | slice:
+    """Return the sorted indices of `count` images: one of each class in turn, each class in the given order."""
     if count < 1:
         raise BadInput(f"A subset of {count} images is empty: ask for at least one.")
     if count >= len(labels):
         return slice(None)  # all of them, without a copy
+    ordered = labels[order]
     rank = np.empty(len(labels), np.intp)  # how many images of the same class come before this one
     for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+        members = np.flatnonzero(ordered == label)
         rank[members] = np.arange(len(members))
-    in_turns = np.lexsort((labels, rank))
-    return np.sort(in_turns[:count])
+    in_turns = np.lexsort((ordered, rank))
+    return np.sort(order[in_turns[:count]])

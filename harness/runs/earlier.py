@@ -1,4 +1,4 @@
-"""Give runs of an earlier version of this code their new run keys, if that version computed the same numbers."""
+"""Give runs of earlier versions of this code their new run keys, if those versions computed the same numbers."""
 
 import contextlib
 import json
@@ -10,16 +10,22 @@ from harness.common.files import write_atomically
 from harness.config import from_json
 from harness.source_hash import source_hash
 
-#: Engine -> (source hash in commit 517c05f, which hashed the code in another way; source hash of the code that computes
-#: the same bits). For any other code nothing is renamed.
-SAME_NUMBERS = {"tensorflow": ("4714eddaa23c", "64ea62855d85")}
+#: Engine -> (source hashes of earlier versions, source hash of the code that computes the same bits). For any other
+#: code nothing is renamed. 4714eddaa23c is commit 517c05f, which hashed the code in another way.
+SAME_NUMBERS: dict[str, tuple[tuple[str, ...], str]] = {
+    "tensorflow": (("4714eddaa23c", "64ea62855d85"), "b44e5b5c8f2b"),
+    "jax": (("e48e6bbf747e",), "e92266de5029"),
+}
 
-#: Settings that the earlier version did not have, each with the value that it used implicitly.
+#: Training images of the smaller split of CIFAR-10. When asked for fewer, earlier versions took other images.
+ALL_IMAGES = 45_000
+
+#: Settings that some earlier version did not have, each with the value that it used implicitly.
 SINCE = {"network": {"pooling": "max"}}
 
 
 def adopt_earlier_runs() -> int:
-    """Rename the run folders of the earlier version in `mlruns/` to their new keys; return how many there were.
+    """Rename the run folders of earlier versions in `mlruns/` to their new keys; return how many there were.
 
     After a kill, a folder may still have its old name; the next call renames it.
     """
@@ -28,8 +34,10 @@ def adopt_earlier_runs() -> int:
         # Skip folders whose config this code cannot read.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, BadInput):
             values = json.loads(file.read_text())
-            before, now = SAME_NUMBERS.get(values["engine"], ("", ""))
-            if values["source"] not in (before, now) or source_hash(values["engine"]) != now:
+            before, now = SAME_NUMBERS.get(values["engine"], ((), ""))
+            if values["source"] not in (*before, now) or source_hash(values["engine"]) != now:
+                continue
+            if values["train_images"] < ALL_IMAGES:
                 continue
             values["source"] = now
             for part, settings in SINCE.items():
