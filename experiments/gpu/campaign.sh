@@ -101,6 +101,9 @@ if [ "$mode" = main ]; then
     grep -A 13 'us a step' "$log/look.log" | cut -c1-90
     XLA_FLAGS=--xla_gpu_deterministic_ops=false \
         stage look-loose 70 $python -m experiments.gpu.look $batch $looked "$log/look-loose.json"
+    # Is the vendor's library faster than generated kernels for matrix products? Only measured.
+    XLA_FLAGS=--xla_gpu_enable_triton_gemm=false \
+        stage look-cublas 70 $python -m experiments.gpu.look $batch $looked "$log/look-cublas.json"
     exact=$(number "$log/look.json" images_per_s)
     loose=$(number "$log/look-loose.json" images_per_s)
     # Results that are equal bit for bit are worth a factor of three in time, but not the campaign.

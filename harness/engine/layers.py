@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -59,16 +60,13 @@ def first_maximum(images: Any) -> tuple[Any, Any]:
     maxima = ops.max(windows, axis=(2, 4))
 
     def gradient(upstream: Any) -> Any:
-        nothing = ops.zeros_like(upstream)
-        is_free = ops.ones_like(upstream, dtype="bool")
-        rows = []
-        for i in range(2):
-            row = []
-            for j in range(2):
-                is_maximum = ops.equal(windows[:, :, i, :, j], maxima)
-                row.append(ops.where(ops.logical_and(is_maximum, is_free), upstream, nothing))
-                is_free = ops.logical_and(is_free, ops.logical_not(is_maximum))
-            rows.append(ops.stack(row, axis=3))
-        return ops.reshape(ops.stack(rows, axis=2), (-1, height, width, channels))
+        # The place of the first maximum, 0 to 3; 4, which no image element has, if the maximum is nan.
+        place: Any = 4
+        for i, j in ((1, 1), (1, 0), (0, 1), (0, 0)):
+            place = ops.where(ops.equal(windows[:, :, i, :, j], maxima), 2 * i + j, place)
+        places = np.arange(4, dtype=np.int32).reshape(1, 1, 2, 1, 2, 1)
+        chosen = ops.equal(ops.reshape(place, (-1, height // 2, 1, width // 2, 1, channels)), places)
+        spread = ops.reshape(upstream, (-1, height // 2, 1, width // 2, 1, channels))
+        return ops.reshape(ops.where(chosen, spread, ops.zeros_like(spread)), (-1, height, width, channels))
 
     return maxima, gradient
