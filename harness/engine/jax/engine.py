@@ -81,7 +81,7 @@ def _program(structure: Structure) -> Program:
     return Program(structure)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=PROGRAMS)
 def _probes(network: Network, label_smoothing: float, pixels: PixelStatistics, split: Split) -> Probes:
     images, labels = probe_images(split)
     passes = _passes(dataclasses.replace(network, input_scaling="raw"))
