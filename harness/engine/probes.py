@@ -39,7 +39,8 @@ SMALLEST_STD = 1e-3
 def probe_images(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Return the training images for the probes, uint8 [n, 32, 32, 3], and their labels, int32 [n].
 
-    They are the first `probe_size / 10` images of each class, the same for every seed and every variant.
+    They are the first `probe_size / 10` images of each class, the same for every variant. With a budget of few images
+    each seed has its own.
     """
     part = subset(split, probe_size(len(split.train_images)), 1)
     return part.train_images, part.train_labels
