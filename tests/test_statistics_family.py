@@ -54,6 +54,10 @@ def test_the_fewest_seeds() -> None:
     # "Five seeds can never give a p below 0.0625."
     assert fewest_seeds(1, 0.0625) == 6
     assert fewest_seeds(1, 0.0626) == 5
+    # Of one seed there is no spread; with two, p is at least 0.5.
+    assert [fewest_seeds(1, alpha) for alpha in (0.51, 0.5)] == [2, 3]
+    # 102 / 2**11 = 0.0498 and 103 / 2**11 = 0.0503, on either side of the default.
+    assert [fewest_seeds(size) for size in (102, 103)] == [12, 13]
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 7])
@@ -68,6 +72,50 @@ def test_one_seed_less_than_the_fewest_is_too_few(size: int) -> None:
     short = family(fewest_seeds(size) - 1).values()
     assert {(each.verdict, each.enough) for each in short} == {("inconclusive", False)}
     assert min(each.p_holm for each in short) >= 0.05
+
+
+@pytest.mark.parametrize(("size", "enough"), [(102, True), (103, False)])
+def test_the_default_alpha_of_a_family(size: int, enough: bool) -> None:
+    # As in test_the_fewest_seeds: 12 are enough for 102 comparisons, and not for one more.
+    twelve = (np.arange(12) / 1000, np.zeros(12))
+    once = {str(i): ([0.9], [0.8]) for i in range(size - 1)}
+    assert compare_family({"twelve": twelve} | once)["twelve"].enough is enough
+
+
+def test_the_default_margin_of_a_family() -> None:
+    within, at_it = np.full(10, 0.004999), np.full(10, 0.005)
+    got = compare_family({"within": (within, np.zeros(10)), "at it": (at_it, np.zeros(10))})
+    assert words(got) == ["equivalent", "better"]
+
+
+def test_a_p_of_alpha_is_not_below_it() -> None:
+    # Only all plus, and the smallest one alone turned, sum to 26 or more: with their opposites, 4 of 128.
+    ahead = {"ahead": (np.array([-1, 2, 3, 4, 5, 6, 7]) / 100, np.zeros(7))}
+    assert compare_family(ahead)["ahead"].p_holm == 4 / 128
+    assert words(compare_family(ahead, alpha=4 / 128)) == ["inconclusive"]
+    assert words(compare_family(ahead, alpha=4 / 128 + 1e-9)) == ["better"]
+
+    # The same for equivalence, at an alpha above the default.
+    noisy = {"noisy": FAMILY["inconclusive"]}
+    p = compare_family(noisy)["noisy"].equivalence_p_holm
+    assert words(compare_family(noisy, alpha=p)) == ["inconclusive"]
+    assert words(compare_family(noisy, alpha=p + 1e-9)) == ["equivalent"]
+
+
+def test_a_family_of_five_seeds_is_enough_for_a_large_alpha() -> None:
+    five = {"five": (BASELINE[:5] + 0.01 + SPREAD[:5], BASELINE[:5])}
+    assert words(compare_family(five)) == ["inconclusive"]
+    assert words(compare_family(five, alpha=0.1)) == ["better"]
+
+
+def test_too_few_seeds_get_no_verdict_next_to_longer_comparisons() -> None:
+    # Four comparisons take 8 seeds. The p of seven, the last in Holm's order, is adjusted by nothing: but had the other
+    # three come out less clearly, it could not have been significant.
+    family = {str(i): FAMILY["better"] for i in range(3)}
+    got = compare_family(family | {"seven": tuple(side[:7] for side in FAMILY["better"])})
+    assert got["seven"].p_holm == pytest.approx(2 / 128)
+    assert words(got) == ["better"] * 3 + ["inconclusive"]
+    assert not got["seven"].enough
 
 
 def test_too_few_seeds_are_not_equivalent_either() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.analysis import MARGIN, Paired, paired
+from harness.analysis.stats import one_sample
 
 Runs = tuple[list[float], list[float]]
 
@@ -36,6 +37,17 @@ def test_ties_of_accuracies_survive_floating_point() -> None:
     # |sum| >= 6 in 4 of the 8 sign patterns of 1, 2, 3 with sum 0 or 6: 6, -6; and with -1, 2, 3: 4.
     assert paired([0.8601, 0.8602, 0.8603], [0.86, 0.86, 0.86]).p == 0.25
     assert paired([0.8599, 0.8602, 0.8603], [0.86, 0.86, 0.86]).p == 0.5
+    # Times 10**12, these are whole numbers only once they are rounded (and not cut off): 77 + 92 - 169, and a sum of 0.
+    assert one_sample([0.0077, 0.0092, -0.0169, 0.0199]).p == 10 / 16
+    assert one_sample([0.2603, -0.0619, 0.0076, -0.1045, 0.1978, -0.1521, -0.1558, 0.0086]).p == 1
+
+
+def test_numbers_a_trillionth_apart_are_one_number() -> None:
+    # Both are 1e-12 to twelve decimals: not to thirteen, and to eleven they would be zero.
+    got = one_sample([0.6e-12, 1.4e-12])
+    assert (got.mean, got.sd) == (1e-12, 0)
+    # As floats, three times 0.1 is more than 0.3.
+    assert one_sample([0.1, 0.1, 0.1]).mean == 0.1
 
 
 def test_one_seed_has_a_difference_and_nothing_else() -> None:
@@ -48,7 +60,9 @@ def test_equal_runs() -> None:
     assert (same.probability_of_improvement, same.equivalence_p) == (0.5, 0)
 
 
-@pytest.mark.parametrize(("difference", "equivalence_p"), [(0.0049, 0), (0.005, 1), (-0.005, 1), (0.01, 1)])
+@pytest.mark.parametrize(
+    ("difference", "equivalence_p"), [(0.0049, 0), (0.004999, 0), (0.005, 1), (-0.005, 1), (0.01, 1)]
+)
 def test_equal_differences(difference: float, equivalence_p: float) -> None:
     baseline = np.array([0.8512, 0.8533, 0.8547, 0.8561])
     got = paired((baseline + difference).tolist(), baseline.tolist())
@@ -58,12 +72,27 @@ def test_equal_differences(difference: float, equivalence_p: float) -> None:
     assert got.equivalence_p == equivalence_p
 
 
+@pytest.mark.parametrize(("margin", "equivalence_p"), [(0.5, 1), (0.625, 0)])
+def test_equal_differences_and_a_margin_of_ones_own(margin: float, equivalence_p: float) -> None:
+    # Floats hold these exactly: a t test would divide zero by zero at the margin.
+    assert paired([1.5, 2.5], [1.0, 2.0], margin).equivalence_p == equivalence_p
+
+
 def test_complete_separation_narrows_with_seeds() -> None:
     baseline = [0.85 + i / 1000 for i in range(10)]
     above, below = (paired([b + difference for b in baseline], baseline) for difference in (0.02, -0.02))
     assert (above.probability_of_improvement, below.probability_of_improvement) == (1, 0)
     assert above.probability_of_improvement_interval == pytest.approx((0.7225, 1), abs=1e-4)
     assert below.probability_of_improvement_interval == pytest.approx((0, 0.2775), abs=1e-4)
+
+
+def test_p_is_exact_up_to_sixteen_seeds_and_drawn_above() -> None:
+    # Two of all sign patterns are as extreme as one sign throughout.
+    assert one_sample(np.arange(1, 17)).p == 2 / 2**16
+    # Of 2**16 draws and the data themselves, a whole number is as extreme. 2**16 + 1 is a prime, so no other number of
+    # draws gives such a p, nor do all 2**17 patterns.
+    extreme = one_sample(np.append(np.arange(1, 17), -60)).p * (2**16 + 1)
+    assert extreme == pytest.approx(round(extreme), abs=1e-6)
 
 
 def test_many_seeds_are_drawn_the_same_each_time() -> None:
