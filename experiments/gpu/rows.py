@@ -3,28 +3,27 @@
 A line has the run's key, spec, result and history, and where it was trained. OUT is compressed (.jsonl.gz).
 """
 
+import dataclasses
 import gzip
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from harness.runs.bundle import read_bundle
+
 
 def row(bundle: Path) -> dict[str, Any]:
-    """Return what is kept of a bundle: everything but its weights."""
-
-    def read(name: str) -> Any:
-        return json.loads((bundle / name).read_text())
-
-    result, environment = read("result.json"), read("environment.json")
+    """Return what is kept of a bundle: everything but its weights. Raises BadInput if it is damaged."""
+    sealed = read_bundle(bundle)
     return {
         "run_key": bundle.name,
-        "spec": read("spec.json"),
-        "result": result,
-        "history": read("artifacts/history.json"),
-        "begun": environment["begun"],
-        "ended": read("bundle.json")["ended"],
-        "environment": environment["tags"],
+        "spec": json.loads(sealed.spec.to_json()),
+        "result": dataclasses.asdict(sealed.result),
+        "history": sealed.history,
+        "begun": sealed.begun,
+        "ended": sealed.ended,
+        "environment": sealed.tags,
     }
 
 
