@@ -26,7 +26,7 @@
 # traffic on an H100 (0.063 to 0.074 s an epoch; counted, not measured) is only the floor of what a slice takes: published
 # 63 to 74 s, fast 10 to 12 s and the float32 runs, epochs 4 s, fewest 8 to 9 s, ablate (730 runs of 8 epochs) 6 to 7
 # minutes, search (100 trials of 1 to 12 epochs in all, 40 runs of 8) 30 to 110 s, bench half a second for the engine.
-# Compilation comes on top: once for each network, optimizer, precision and size of batch or data, about 6 s each on an
+# Compilation comes on top: once for each network, optimizer, precision and size of batch or data, 6 and 15 s on an
 # H200. There an epoch of `fast` takes 0.59 s in all: ten seeds of 8 epochs a minute, so ablate takes an hour. Five
 # processes under NVIDIA MPS train 2.4 times as much (experiments/gpu/campaign.sh). The slices are not measured yet.
 

@@ -14,7 +14,6 @@ from harness.source_hash import source_hash
 #: code nothing is renamed. 4714eddaa23c is commit 517c05f, which hashed the code in another way.
 SAME_NUMBERS: dict[str, tuple[tuple[str, ...], str]] = {
     "tensorflow": (("4714eddaa23c", "64ea62855d85"), "cf5df464d6a5"),
-    "jax": (("e48e6bbf747e",), "e072a7aa4393"),
 }
 
 #: Training images of the smaller split of CIFAR-10. When asked for fewer, earlier versions took other images.
