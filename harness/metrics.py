@@ -14,6 +14,7 @@ class Metric:
 PER_EPOCH = {
     "train_loss": Metric("nats", "cross-entropy while training: with dropout, augmentation and label smoothing"),
     "train_accuracy": Metric("", "share right while training, with dropout and augmentation"),
+    # With few training images, only the last epoch is judged on all of these (engine/loop.py).
     "test_loss": Metric("nats", "cross-entropy on the test images"),
     "test_accuracy": Metric("", "share of the test images classified right, one view each"),
     "validation_loss": Metric("nats", "cross-entropy on the 5,000 images that the tune split holds out"),
@@ -31,9 +32,14 @@ INSIDE = {
     "gradient_ratio": Metric(
         "", "gradient norm at the first convolution over that at the last: small where it vanishes"
     ),
-    "gradient_change": Metric("", "how far a layer's gradient moves when the layers below take a step, over its norm"),
+    "gradient_change": Metric(
+        "", "how far a layer's gradient moves when the layers below take the epoch's first step, over its norm"
+    ),
     "gradient_cosine": Metric("", "the cosine between the layer's gradients before and after that step"),
-    "input_drift": Metric("sd", "how far the mean of a layer's inputs moved in the epoch, averaged over the channels"),
+    "input_drift": Metric(
+        "sd",
+        "how far the distribution of a layer's inputs, standardised for each channel, moved in the epoch (Wasserstein)",
+    ),
     "activation_mean": Metric("", "mean of a layer's activations"),
     "activation_std": Metric("", "their standard deviation"),
     "dead": Metric("", "share of a layer's ReLU units or channels that are positive nowhere"),

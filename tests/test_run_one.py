@@ -44,7 +44,7 @@ class Idle:
     def evaluate(self, state: dict[str, Any], images: np.ndarray) -> np.ndarray:
         return np.full((len(images), 10), 0.1, np.float32)
 
-    def probe(self, before: dict[str, Any], after: dict[str, Any], steps: int) -> dict[str, float]:
+    def probe(self, before: dict[str, Any], after: dict[str, Any], epoch: int) -> dict[str, float]:
         self.probed += 1
         return {}
 

@@ -1,8 +1,9 @@
 """Probes: gradients, activations and drift inside a network during training, for each layer and epoch.
 
-All are measured on the same few training images in training mode (normalization with the batch's own statistics), but
-without augmentation and dropout, to remove the randomness, and in float32, to reduce rounding errors. The probed
-network is a copy that gets the weights of a state. The network that trains is never changed.
+All are measured on the same training images in training mode (normalization with the batch's own statistics), but
+without augmentation and dropout, to remove the randomness, and in float32, to reduce rounding errors. Gradients are
+those of few images, activations those of more. The probed network is a copy that gets the weights of a state. The
+network that trains is never changed.
 """
 
 import dataclasses
@@ -23,36 +24,39 @@ from harness.recipes import FAST
 #: last convolution.
 GRADIENT_RATIO_LAYERS = ("block1_conv1", "block3_conv3")
 
-#: The layers whose `gradient_change` is measured, from input to output: the first convolution of each block but the
-#: first, and the dense layer. Each costs a forward pass, and a backward pass down to this layer.
-GRADIENT_CHANGE_LAYERS = ("block2_conv1", "block3_conv1", "dense")
-
 #: The asymptotes of the activations that have two. A value is saturated if its distance to an asymptote is at most
 #: 5 % of the distance between them.
 ASYMPTOTES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 SATURATED_WITHIN = 0.05
 
-#: Lower bound on standard deviations in `input_drift`: an almost constant channel would otherwise dominate the mean.
+#: Lower bound on standard deviations in `input_drift`, for channels that are almost constant.
 SMALLEST_STD = 1e-3
+
+#: Activations are measured on 52 images of each class.
+ACTIVATION_IMAGES = 520
+
+#: Of each channel, `input_drift` compares this many values.
+DRIFT_VALUES = 1024
 
 
 def probe_images(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Return the training images for the probes, uint8 [n, 32, 32, 3], and their labels, int32 [n].
 
-    They are the first `probe_size / 10` images of each class, the same for every variant. With a budget of few images
-    each seed has its own.
+    They are the first images of each class, the same for every variant. With a budget of few images each seed has its
+    own. n is ACTIVATION_IMAGES or, with fewer than four times as many training images, a quarter of those.
     """
-    part = subset(split, probe_size(len(split.train_images)), 1)
+    part = subset(split, min(ACTIVATION_IMAGES, max(len(split.train_images) // 4, CLASSES)), 1)
     return part.train_images, part.train_labels
 
 
-def probe_size(train_images: int) -> int:
-    """Return the number of probe images: about one training image in 225, between 20 and 250, equally many per class.
+def gradient_rows(labels: np.ndarray, train_images: int) -> np.ndarray:
+    """Return the rows of the probe images whose gradients are measured: the first of each class, 10 to 80 in all.
 
-    This costs about 1 % of an epoch (docs/speed.md). Fewer than two images of a class would say little about it. More
-    than 250 images would add little: training itself uses one batch at a time.
+    labels: of the probe images. The number grows with the training images, so that measuring costs a few percent of an
+    epoch (docs/speed.md): each of the eleven layers with a kernel takes a forward and a backward pass.
     """
-    return 10 * min(max(train_images // 2250, 2), 25)
+    each = min(max(train_images // 2250, 1), 8)
+    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in np.unique(labels)]))
 
 
 def scaled(images: np.ndarray, network: Network, pixels: PixelStatistics) -> np.ndarray:
@@ -61,31 +65,20 @@ def scaled(images: np.ndarray, network: Network, pixels: PixelStatistics) -> np.
     return (images.astype(np.float32) - np.asarray(offset, np.float32)) / np.asarray(unit, np.float32)
 
 
-class Look(NamedTuple):
-    """What the passes show of a network with some weights.
-
-    gradients: the loss gradient of every kernel. described: the statistics of `ProbedNetwork.describe`. changed: for
-    each layer of GRADIENT_CHANGE_LAYERS, the gradient of its kernel after the layers below it have moved.
-    """
-
-    gradients: Sequence[Any]
-    described: Sequence[Mapping[str, Any]]
-    changed: Sequence[Any]
-
-
 class Passes(Protocol):
-    """The forward and backward passes of the probes, in float32, compiled by an engine for one network."""
+    """The forward and backward passes of the probes, in float32, compiled by an engine for one network.
+
+    weights: float32 arrays in the order of the network's trainable variables. inputs: scaled images, float32
+    [n, 32, 32, 3].
+    """
 
     network: "ProbedNetwork"
 
-    def look(
-        self, weights: Sequence[np.ndarray], moved: Sequence[np.ndarray], inputs: np.ndarray, targets: np.ndarray
-    ) -> Look:
-        """Compute what the probes need.
+    def gradients(self, weights: Sequence[Any], inputs: Any, targets: Any) -> Sequence[Any]:
+        """Return the loss gradient of every kernel. targets: probabilities, float32 [n, 10]."""
 
-        weights, moved: float32 arrays in the order of the network's trainable variables, now and one step later.
-        inputs: scaled images, float32 [n, 32, 32, 3]. targets: probabilities, float32 [n, 10].
-        """
+    def describe(self, weights: Sequence[Any], inputs: Any) -> Sequence[Mapping[str, Any]]:
+        """Return the statistics of `ProbedNetwork.describe`."""
 
 
 class ProbedNetwork:
@@ -126,7 +119,8 @@ class ProbedNetwork:
     def describe(self, tensors: Sequence[Any]) -> list[dict[str, Any]]:
         """Return, for each tensor [..., C], the mean and variance [C] of each channel.
 
-        Activations also have the fraction of dead channels (ReLU) or of saturated values (sigmoid, tanh).
+        Activations also have the fraction of dead channels (ReLU) or of saturated values (sigmoid, tanh). Inputs of
+        layers also have some values of each channel in ascending order, [m, C].
         """
         described = []
         for i, tensor in enumerate(tensors):
@@ -141,68 +135,84 @@ class ProbedNetwork:
                     far = (0.5 - SATURATED_WITHIN) * (high - low)
                     near_asymptote = ops.abs(tensor - (low + high) / 2) >= far
                     entry["saturated"] = ops.mean(ops.cast(near_asymptote, "float32"))
+            if i in self.inputs.values():
+                values = ops.reshape(tensor, (-1, tensor.shape[-1]))
+                # One row in so many: with an odd stride, from all places of the images.
+                stride = max(1, values.shape[0] // DRIFT_VALUES) | 1
+                entry["sorted"] = ops.sort(values[::stride], axis=0)
             described.append(entry)
         return described
+
+
+class Measured(NamedTuple):
+    """What is measured of one state: the gradient of each layer's kernel, and what `describe` returns."""
+
+    gradients: Mapping[str, np.ndarray]
+    described: Sequence[Mapping[str, Any]]
 
 
 class Probes:
     """Measures states of any run with the network of `passes`, whatever the run's seed and optimizer.
 
-    inputs: scaled images, float32 [n, 32, 32, 3]. labels: integers [n].
+    inputs: scaled images, float32 [n, 32, 32, 3]. labels: integers [n]. rows: of them, those for gradients.
     """
 
-    def __init__(self, passes: Passes, label_smoothing: float, inputs: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(
+        self, passes: Passes, label_smoothing: float, inputs: np.ndarray, labels: np.ndarray, rows: np.ndarray
+    ) -> None:
         self._passes, self._network, self._inputs = passes, passes.network, inputs
-        targets = np.eye(CLASSES, dtype=np.float32)[labels] * (1 - label_smoothing) + label_smoothing / CLASSES
-        self._targets = targets.astype(np.float32)
-        self._last: tuple[State, Sequence[Mapping[str, Any]]] | None = None
+        targets = np.eye(CLASSES, dtype=np.float32)[labels[rows]] * (1 - label_smoothing) + label_smoothing / CLASSES
+        self._batch = inputs[rows], targets.astype(np.float32)
+        self._last: tuple[State, Measured] | None = None
 
-    def measure(self, before: State, after: State, steps: int) -> dict[str, float]:
+    def measure(self, before: State, stepped: State, after: State) -> dict[str, float]:
         """Return the metrics of an epoch, as "metric/layer" -> value.
 
-        before, after: the states before and after the epoch; steps: its number of steps. A metric without a value is
+        before, after: the states before and after the epoch; stepped: after its first step. A metric without a value is
         nan or inf: the network has diverged, or a gradient to compare with is 0.
         """
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            new = self._weights(after)
             # An epoch begins with the state at the end of the last one, which was usually measured after that epoch.
-            if self._last is None or self._last[0] is not before:
-                old = self._weights(before)
-                self._last = (before, self._look(old, old).described)
-            described = self._last[1]
-            found = self._look(new, self._one_step_on(before, new, steps))
-            self._last = (after, found.described)
-            gradients = dict(zip(self._network.kernels, found.gradients, strict=True))
-            metrics = {
-                **_gradient_norms(gradients),
-                **self._activation_metrics(found.described),
+            old = self._last[1] if self._last and self._last[0] is before else self._measured(before)
+            new = self._measured(after)
+            self._last = (after, new)
+            return {
+                **_gradient_norms(new.gradients),
+                **self._activation_metrics(new.described),
                 **{
-                    f"input_drift/{name}": _drift(described[i], found.described[i])
+                    f"input_drift/{name}": _drift(old.described[i], new.described[i])
                     for name, i in self._network.inputs.items()
                 },
+                **self._gradient_changes(before, stepped, old.gradients),
             }
-            for layer, changed in zip(GRADIENT_CHANGE_LAYERS, found.changed, strict=True):
-                metrics |= _change(layer, gradients[layer], changed)
-            return metrics
 
-    def _look(self, weights: Sequence[np.ndarray], moved: Sequence[np.ndarray]) -> Look:
-        return self._passes.look(weights, moved, self._inputs, self._targets)
+    def _measured(self, state: State) -> Measured:
+        weights = self._weights(state)
+        return Measured(self._gradients(weights), self._passes.describe(weights, self._inputs))
 
-    def _weights(self, state: State) -> list[np.ndarray]:
-        return [np.asarray(state[name]) for name in self._network.weights]
+    def _gradients(self, weights: Sequence[Any]) -> dict[str, np.ndarray]:
+        found = self._passes.gradients(weights, *self._batch)
+        return {layer: _flat(gradient) for layer, gradient in zip(self._network.kernels, found, strict=True)}
 
-    def _one_step_on(self, before: State, weights: Sequence[np.ndarray], steps: int) -> list[np.ndarray]:
-        """Return the weights after one more step, to see how far the gradients of the layers above it change.
+    def _weights(self, state: State) -> list[Any]:
+        return [state[name] for name in self._network.weights]
 
-        Santurkar et al. 2018, "How does batch normalization help optimization?", definition 2.1: compare the gradient
-        of layer i with its gradient after the layers below have been updated. There are two differences from the paper.
-        The paper uses the optimizer's next update. Here it is the mean update of the last epoch,
-        (after - before) / steps: it exists for any optimizer and includes learning rate, momentum and weight decay. It
-        is shorter than a step, because the steps of an epoch partly cancel. And the difference here is relative to the
+    def _gradient_changes(self, before: State, stepped: State, gradients: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Compare the gradient of each layer with its gradient after the layers below it have taken a step.
+
+        This is definition 2.1 of Santurkar et al. 2018, "How does batch normalization help optimization?", with the
+        optimizer's own step on the first batch of the epoch. There is one difference: the distance is divided by the
         norm of the first gradient, because networks differ in the scale of their gradients.
         """
-        old = self._weights(before)
-        return [now + (now - earlier) / np.float32(steps) for now, earlier in zip(weights, old, strict=True)]
+        old, new = self._weights(before), self._weights(stepped)
+        metrics = {}
+        for layer, kernel in list(self._network.kernels.items())[1:]:
+            # The weights are in layer order: those before the kernel belong to the layers below.
+            one, other = gradients[layer], self._gradients([*new[:kernel], *old[kernel:]])[layer]
+            length = np.linalg.norm(one)
+            metrics[f"gradient_change/{layer}"] = float(np.linalg.norm(other - one) / length)
+            metrics[f"gradient_cosine/{layer}"] = float(one @ other / (length * np.linalg.norm(other)))
+        return metrics
 
     def _activation_metrics(self, described: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         metrics = {}
@@ -217,20 +227,11 @@ class Probes:
         return metrics
 
 
-def _gradient_norms(gradients: Mapping[str, Any]) -> dict[str, float]:
-    norms = {layer: np.linalg.norm(_flat(gradient)) for layer, gradient in gradients.items()}
+def _gradient_norms(gradients: Mapping[str, np.ndarray]) -> dict[str, float]:
+    norms = {layer: np.linalg.norm(gradient) for layer, gradient in gradients.items()}
     first, last = (norms[layer] for layer in GRADIENT_RATIO_LAYERS)
     return {f"gradient_norm/{layer}": float(norm) for layer, norm in norms.items()} | {
         "gradient_ratio": float(first / last)
-    }
-
-
-def _change(layer: str, gradient: Any, changed: Any) -> dict[str, float]:
-    one, other = _flat(gradient), _flat(changed)
-    length = np.linalg.norm(one)
-    return {
-        f"gradient_change/{layer}": float(np.linalg.norm(other - one) / length),
-        f"gradient_cosine/{layer}": float(one @ other / (length * np.linalg.norm(other))),
     }
 
 
@@ -239,11 +240,16 @@ def _flat(tensor: Any) -> np.ndarray:
 
 
 def _drift(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
-    """Return how far the channels' means have moved, in standard deviations, averaged over the channels.
+    """Return how far the distribution of each channel's standardised values has moved, averaged over the channels.
 
-    The unit is the root mean square of the standard deviations before and after (Cohen's d). A channel that was dead
-    and becomes active has moved by about 1; in units of its old standard deviation it would be infinitely far.
+    Values are standardised with the channel's own mean and standard deviation, before and after. Batch normalization
+    fixes these two, so a distance that included them would be small with it by construction. What is left is the shape
+    of the distribution. The distance is Wasserstein's (order 1), in standard deviations: the mean distance of the
+    sorted values. A channel that was dead and becomes active has moved by at most 1.
     """
-    moved = np.abs(_flat(after["mean"]) - _flat(before["mean"]))
-    variance = (_flat(before["variance"]) + _flat(after["variance"])) / 2
-    return float(np.mean(moved / np.sqrt(np.maximum(variance, SMALLEST_STD**2))))
+    return float(np.mean(np.abs(_standardised(after) - _standardised(before))))
+
+
+def _standardised(described: Mapping[str, Any]) -> np.ndarray:
+    values = np.asarray(described["sorted"], np.float64)
+    return (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), SMALLEST_STD)

@@ -47,10 +47,11 @@ class Engine(Protocol):
     def evaluate(self, state: State, images: np.ndarray) -> np.ndarray:
         """Return class probabilities float32 [N, 10] of uint8 images [N, 32, 32, 3], without dropout."""
 
-    def probe(self, before: State, after: State, steps: int) -> dict[str, float]:
-        """Return what the probes measure in an epoch of `steps` steps: see `harness.metrics.INSIDE`.
+    def probe(self, before: State, after: State, epoch: int) -> dict[str, float]:
+        """Return what the probes measure in an epoch (counted from 0): see `harness.metrics.INSIDE`.
 
-        The keys are "metric/layer", for example "gradient_norm/block1_conv1". Probing does not affect the training.
+        before, after: the states before and after the epoch. The keys are "metric/layer", for example
+        "gradient_norm/block1_conv1". Probing does not affect the training.
         """
 
     def export(self, state: State) -> Any:

@@ -21,7 +21,7 @@ from harness.engine.jax.probe_passes import JaxPasses
 from harness.engine.jax.program import EVALUATION_BATCH, Program
 from harness.engine.network import PixelStatistics, training_flops
 from harness.engine.pixels import pixels_of
-from harness.engine.probes import Probes, probe_images, scaled
+from harness.engine.probes import Probes, gradient_rows, probe_images, scaled
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import Structure, export, structure_of
 
@@ -59,10 +59,12 @@ class JaxEngine:
             batches = _eval_batches(self.split) if images is self.split.eval_images else in_batches(images)
             return self._program.predict(state, batches, self._settings)[: len(images)]
 
-    def probe(self, before: State, after: State, steps: int) -> dict[str, float]:
-        smoothing = self.config.recipe.label_smoothing
+    def probe(self, before: State, after: State, epoch: int) -> dict[str, float]:
+        steps = steps_of(self.config, epoch, len(self.split.train_images))
         with _memory_explained("a look inside the network", lambda: "give --no-probe"):
-            return _probes(self.config.network, smoothing, self._pixels, self.split).measure(before, after, steps)
+            stepped = self._program.first_step(before, _on_device(self.split), steps, self._settings)
+            probes = _probes(self.config.network, self.config.recipe.label_smoothing, self._pixels, self.split)
+            return probes.measure(before, stepped, after)
 
     def _what_fits(self, size: int) -> str:
         """Return what to do if the memory is too small for a batch of that size."""
@@ -85,7 +87,8 @@ def _program(structure: Structure) -> Program:
 def _probes(network: Network, label_smoothing: float, pixels: PixelStatistics, split: Split) -> Probes:
     images, labels = probe_images(split)
     passes = _passes(dataclasses.replace(network, input_scaling="raw"))
-    return Probes(passes, label_smoothing, scaled(images, network, pixels), labels)
+    rows = gradient_rows(labels, len(split.train_images))
+    return Probes(passes, label_smoothing, scaled(images, network, pixels), labels, rows)
 
 
 @lru_cache(maxsize=PROGRAMS)

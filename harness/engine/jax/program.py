@@ -115,6 +115,13 @@ class Program:
                 on_step(count)
         return self.write(variables, state), TrainMetrics(float(np.mean(losses)), float(np.mean(hits)))
 
+    def first_step(self, state: State, data: tuple[Any, Any], steps: Steps, settings: Settings) -> State:
+        """Return the state after the first of the steps of an epoch. The arguments are those of `train_epoch`."""
+        first = Steps(*(values[0] for values in steps))
+        with self._exactness():
+            variables, _ = self._one_step(jax.tree.map(jnp.copy, self.read(state)), data, first, settings)
+        return self.write(variables, state)
+
     def predict(self, state: State, batches: Any, settings: Settings) -> np.ndarray:
         """Return class probabilities float32 [M * B, 10] of uint8 images [M, B, 32, 32, 3]."""
         variables = self.read(state)

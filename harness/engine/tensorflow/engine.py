@@ -12,7 +12,7 @@ from harness.config import Network, RunConfig
 from harness.data import Split
 from harness.engine.network import PixelStatistics, training_flops
 from harness.engine.pixels import pixels_of
-from harness.engine.probes import Probes, probe_images, scaled
+from harness.engine.probes import Probes, gradient_rows, probe_images, scaled
 from harness.engine.protocol import State, TrainMetrics
 from harness.engine.state import Structure, export, structure_of
 from harness.engine.tensorflow.probe_passes import TensorFlowPasses
@@ -38,15 +38,17 @@ class TensorFlowEngine:
     ) -> tuple[State, TrainMetrics]:
         self._write(state)
         metrics = self._program.train_epoch(self.config, self._settings, self.split, epoch, on_step)
-        return {name: variable.numpy() for name, variable in self._program.variables.items()}, metrics
+        return self._read(), metrics
 
     def evaluate(self, state: State, images: np.ndarray) -> np.ndarray:
         self._write(state)
         return self._program.predict(images, self._settings)
 
-    def probe(self, before: State, after: State, steps: int) -> dict[str, float]:
-        smoothing = self.config.recipe.label_smoothing
-        return _probes(self.config.network, smoothing, self._pixels, self.split).measure(before, after, steps)
+    def probe(self, before: State, after: State, epoch: int) -> dict[str, float]:
+        self._write(before)
+        self._program.train_epoch(self.config, self._settings, self.split, epoch, steps=1)
+        probes = _probes(self.config.network, self.config.recipe.label_smoothing, self._pixels, self.split)
+        return probes.measure(before, self._read(), after)
 
     def export(self, state: State) -> keras.Model:
         return export(self.config, self._pixels, state)
@@ -54,6 +56,9 @@ class TensorFlowEngine:
     def _write(self, state: State) -> None:
         for name, variable in self._program.variables.items():
             variable.assign(state[name])
+
+    def _read(self) -> State:
+        return {name: variable.numpy() for name, variable in self._program.variables.items()}
 
 
 #: All experiments together need 14 programs, of about 30 MB each.
@@ -69,7 +74,8 @@ def _program(structure: Structure) -> Program:
 @lru_cache(maxsize=PROGRAMS)
 def _probes(network: Network, label_smoothing: float, pixels: PixelStatistics, split: Split) -> Probes:
     images, labels = probe_images(split)
-    return Probes(_passes(network), label_smoothing, scaled(images, network, pixels), labels)
+    rows = gradient_rows(labels, len(split.train_images))
+    return Probes(_passes(network), label_smoothing, scaled(images, network, pixels), labels, rows)
 
 
 @lru_cache(maxsize=PROGRAMS)

@@ -1,16 +1,14 @@
 """The forward and backward passes of the probes, compiled by TensorFlow."""
 
 import contextlib
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from harness.config import Network
-from harness.engine.probes import GRADIENT_CHANGE_LAYERS, Look, ProbedNetwork
+from harness.engine.probes import ProbedNetwork
 from harness.engine.tensorflow.program import FusedBatchNormalization
 
 
@@ -20,49 +18,34 @@ class TensorFlowPasses:
     def __init__(self, network: Network) -> None:
         self.network = ProbedNetwork(network, FusedBatchNormalization, keras.layers.MaxPooling2D)
         self._variables = self.network.model.trainable_variables
-        self._kernels = {layer: self._variables[i] for layer, i in self.network.kernels.items()}
+        self._kernels = [self._variables[i] for i in self.network.kernels.values()]
         # Nothing here needs AutoGraph, and tracing is faster without it.
-        self._pass = tf.function(self._gradients_and_tensors, autograph=False)
-        self._describe = tf.function(self.network.describe, autograph=False)
-        self._gradients = {
-            layer: tf.function(functools.partial(self._gradient_of, layer), autograph=False)
-            for layer in GRADIENT_CHANGE_LAYERS
-        }
+        self._gradients = tf.function(self._loss_gradients, autograph=False)
+        self._describe = tf.function(self._described, autograph=False)
 
-    def look(
-        self, weights: Sequence[np.ndarray], moved: Sequence[np.ndarray], inputs: np.ndarray, targets: np.ndarray
-    ) -> Look:
-        images, wanted = tf.constant(inputs), tf.constant(targets)
+    def gradients(self, weights: Sequence[Any], inputs: Any, targets: Any) -> Sequence[Any]:
         with _float32():
             self._write(weights)
-            gradients, tensors = self._pass(images, wanted)
-            described = self._describe(tensors)
-            changed = []
-            for layer in GRADIENT_CHANGE_LAYERS:
-                # The weights are in layer order: those before the kernel belong to the layers below. The layers are in
-                # order too, so what moved for one of them has moved for the next.
-                self._write(moved[: self.network.kernels[layer]])
-                changed.append(self._gradients[layer](images, wanted))
-            return Look(gradients, described, changed)
+            return self._gradients(tf.constant(inputs), tf.constant(targets))
 
-    def _write(self, weights: Sequence[np.ndarray]) -> None:
-        for variable, weight in zip(self._variables, weights, strict=False):
+    def describe(self, weights: Sequence[Any], inputs: Any) -> Sequence[Mapping[str, Any]]:
+        with _float32():
+            self._write(weights)
+            return self._describe(tf.constant(inputs))
+
+    def _write(self, weights: Sequence[Any]) -> None:
+        for variable, weight in zip(self._variables, weights, strict=True):
             variable.assign(weight)
 
-    def _loss(self, inputs: Any, targets: Any) -> tuple[Any, list[Any]]:
-        logits, *tensors = self.network.model(inputs, training=True)
-        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits)), tensors
-
-    def _gradients_and_tensors(self, inputs: Any, targets: Any) -> tuple[list[Any], list[Any]]:
+    def _loss_gradients(self, inputs: Any, targets: Any) -> list[Any]:
         with tf.GradientTape() as tape:
-            loss, tensors = self._loss(inputs, targets)
-        return tape.gradient(loss, list(self._kernels.values())), tensors
+            logits, *_ = self.network.model(inputs, training=True)
+            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
+        return tape.gradient(loss, self._kernels)
 
-    def _gradient_of(self, layer: str, inputs: Any, targets: Any) -> Any:
-        # The backward pass ends at this layer's kernel.
-        with tf.GradientTape() as tape:
-            loss, _ = self._loss(inputs, targets)
-        return tape.gradient(loss, self._kernels[layer])
+    def _described(self, inputs: Any) -> list[dict[str, Any]]:
+        _, *tensors = self.network.model(inputs, training=True)
+        return self.network.describe(tensors)
 
 
 @contextlib.contextmanager

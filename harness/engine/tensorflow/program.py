@@ -126,20 +126,29 @@ class Program:
         return initial_state(self.build(seed), self.optimizer)
 
     def train_epoch(
-        self, config: RunConfig, settings: Settings, split: Split, epoch: int, on_step: Callable[[int], None]
+        self,
+        config: RunConfig,
+        settings: Settings,
+        split: Split,
+        epoch: int,
+        on_step: Callable[[int], None] = lambda step: None,
+        steps: int | None = None,
     ) -> TrainMetrics:
-        """Run all steps of an epoch. Batches are full: the remaining images are not used in this epoch."""
+        """Run the first `steps` steps of an epoch, or all of them.
+
+        Batches are full: the remaining images are not used in this epoch.
+        """
         self._set_precision()
         recipe, size = config.recipe, config.recipe.batch_size
-        steps = len(split.train_images) // size
+        in_all = len(split.train_images) // size
         padded = _padded(split, recipe.shift)
         plan = augment.epoch_plan(recipe, config.seed, epoch, len(split.train_images))
-        rates = schedule.learning_rates(recipe, steps, epoch)
+        rates = schedule.learning_rates(recipe, in_all, epoch)
         # [step, layer]
-        dropout = np.outer(schedule.dropout_ramp(recipe, steps, epoch), recipe.dropout).astype(np.float32)
+        dropout = np.outer(schedule.dropout_ramp(recipe, in_all, epoch), recipe.dropout).astype(np.float32)
         labels = split.train_labels[plan.order]
         losses, hits = [], []
-        for step in range(steps):
+        for step in range(in_all if steps is None else steps):
             rows = slice(step * size, (step + 1) * size)
             images = augment.batch(padded, plan, rows, recipe.shift)
             loss, hit = self._train_step(
