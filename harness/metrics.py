@@ -50,5 +50,6 @@ INSIDE = {
 FINAL = {
     "accuracy": Metric("", "share of the evaluation images classified right by the final model"),
     "cross_entropy": Metric("nats", "mean cross-entropy of the final model"),
+    "calibration_error": Metric("", "expected calibration error: mean distance of confidence and accuracy in 15 bins"),
     "training_seconds": Metric("s", "sum of the epochs' seconds"),
 }

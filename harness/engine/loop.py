@@ -13,7 +13,7 @@ from harness.config import RunConfig
 from harness.data import Split
 from harness.engine import schedule
 from harness.engine.protocol import Engine, State
-from harness.runs.folder import History, Result, RunFolder
+from harness.runs.folder import History, Result, RunFolder, packed
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,13 @@ def _ended(state: State, history: History, split: Split, probabilities: np.ndarr
         metrics={
             "accuracy": accuracy(probabilities, split.eval_labels),
             "cross_entropy": cross_entropy(probabilities, split.eval_labels),
+            "calibration_error": calibration_error(probabilities, split.eval_labels),
             "training_seconds": sum(row["epoch_seconds"] for row in history),
         },
         weights_sha256=weights_sha256(state),
         error_per_class={name: float(e) for name, e in zip(split.class_names, errors, strict=True)},
         confusion=confusion.tolist(),
+        correct=packed(probabilities.argmax(axis=1) == split.eval_labels),
     )
     return TrainedRun(result, state, history, probabilities)
 
@@ -142,6 +144,19 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     # Keras's own lower bound: one probability that is 0 in float32 must not make the mean infinite.
     return float(-np.log(np.maximum(likelihood, 1e-7)).mean())
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+    """Return the expected calibration error: how far confidence and accuracy are apart, 0 to 1.
+
+    The images are sorted into `bins` equal intervals of the largest probability of each row [N, 10]. In each bin the
+    mean of that probability is compared with the share that is right; the mean over the images is returned. Guo et al.
+    2017, "On calibration of modern neural networks".
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    return float(np.abs(np.bincount(place, confidence - right, bins)).sum() / len(labels))
 
 
 def weights_sha256(state: State) -> str:

@@ -9,6 +9,7 @@
 The run folder is authoritative. MLflow holds a copy that can be brought up to date at any time.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -59,6 +60,8 @@ def decisive(tags: Mapping[str, str]) -> dict[str, str]:
 class Result:
     """The result of a run. A `diverged` run has a reason and no final metrics.
 
+    `correct` says of each evaluation image whether it was classified right: one bit an image, in their order, packed
+    into bytes and written in base64 (`packed`). Intervals over seeds and images need no more, and it is 1.7 KB.
     `measured_by` is the hash of the code that measured it (harness/source_hash), because the same metric of different
     code may mean different things. It is empty for runs from before this hash existed.
     """
@@ -70,6 +73,17 @@ class Result:
     error_per_class: dict[str, float]
     confusion: list[list[int]]
     measured_by: str = ""
+    correct: str = ""
+
+
+def packed(bits: np.ndarray) -> str:
+    """Return booleans [N] as text: eight to a byte, in base64."""
+    return base64.b64encode(np.packbits(bits).tobytes()).decode()
+
+
+def unpacked(text: str, count: int) -> np.ndarray:
+    """Return the `count` booleans that `packed` wrote."""
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=count).astype(bool)
 
 
 class RunFolder:
