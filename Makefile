@@ -17,11 +17,11 @@ options = $(which) $(if $(FRESH),--fresh) $(if $(WORKERS),--workers $(WORKERS)) 
           $(if $(OFFLINE),--offline $(OFFLINE))
 searched = --trials $(or $(TRIALS),50) --recipe $(or $(RECIPE),fast) --budget $(or $(BUDGET),quick) \
            $(if $(DATA),--data $(DATA)) $(engine) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM))
-ablations = ablate_bn ablate_activation ablate_scaling ablate_dropout ablate_order factorial
+ablations = ablate_bn ablate_activation ablate_linear ablate_scaling ablate_dropout ablate_order factorial
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install baseline ablate ablate-bn ablate-activation ablate-scaling ablate-dropout ablate-order factorial \
+.PHONY: help install baseline ablate ablate-bn ablate-activation ablate-linear ablate-scaling ablate-dropout ablate-order factorial ladder \
         search confirm compare sync data show ui dashboard bench test test-slow lint format lock clean
 
 help:  ## this list
@@ -50,6 +50,9 @@ ablate-bn: $(READY)  ## does batch normalization help, and why?
 ablate-activation: $(READY)  ## is one needed, and is ReLU better than sigmoid?
 	@.venv/bin/harness run ablate_activation $(options)
 
+ablate-linear: $(READY)  ## what is left when nothing in it is non-linear?
+	@.venv/bin/harness run ablate_linear $(options)
+
 ablate-scaling: $(READY)  ## must inputs be scaled?
 	@.venv/bin/harness run ablate_scaling $(options)
 
@@ -61,6 +64,9 @@ ablate-order: $(READY)  ## batch norm before or after the activation?
 
 factorial: $(READY)  ## scaling x normalization x activation
 	@.venv/bin/harness run factorial $(options)
+
+ladder: $(READY)  ## which changes make 200 epochs into 8?
+	@.venv/bin/harness run ladder $(options)
 
 ablate: $(READY)  ## all of these
 	@.venv/bin/harness run $(ablations) $(options)

@@ -8,6 +8,10 @@ Prediction, written before the run: raw inputs cost nothing where there is batch
 there is none; sigmoid without batch norm does not learn at all at this depth (at least 20 points). The largest
 interaction is normalization x activation or scaling x normalization; none of the main effects stands for itself.
 
+Under `classic`, whose steps do go by the size of the gradient, written before its runs at `quick`: sigmoid without
+batch norm stays at chance in every seed (one had been seen: 0.10), raw inputs without batch norm diverge or stay at
+chance, and batch norm is worth at least 5 points with ReLU.
+
     make factorial
     harness run factorial --budget quick --seeds 10
 """
