@@ -2,7 +2,7 @@
 
 `published` and `fast` train the same network. They differ in nine settings, and each is a rung of a ladder here. Nine
 variants are `fast` with one rung taken back to what `published` has: what the rung is worth when all others are there.
-"up to ..." is `published` with this rung and all above it as `fast` has them: the way from the one to the other. All get
+"up to ..." is `published` with this rung and all above it as `fast` has them: the way from one to the other. All get
 the epochs of the budget, so "published" is `published` stopped early, not its 200 epochs.
 
 Prediction, written before the run at `quick`: `fast` with Adam loses at least 5 points, with dropout 0.5 at least 20,
