@@ -16,7 +16,7 @@ from harness.common.paths import PROJECT
 #: The modules whose code decides a run's numbers, whichever engine trains it, and those of each engine.
 NUMERICS = (
     *("engine/augment.py", "engine/schedule.py", "data/splits.py"),
-    *("engine/network.py", "engine/layers.py", "engine/optimizers.py", "engine/state.py"),
+    *("engine/network.py", "engine/initial.py", "engine/layers.py", "engine/optimizers.py", "engine/state.py"),
 )
 ENGINE_NUMERICS = {
     "tensorflow": ("engine/tensorflow/program.py",),

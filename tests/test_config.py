@@ -17,7 +17,7 @@ from optuna.distributions import IntDistribution as Int
 
 from harness import experiment, recipes
 from harness.common.errors import BadInput
-from harness.config import Network, Recipe, change, changes_text, from_json, parse_changes, read_changes
+from harness.config import LATER, Network, Recipe, change, changes_text, from_json, parse_changes, read_changes
 from harness.experiment import Experiment
 from harness.plan import TUNING_SEED, Settings, parse_seeds
 from harness.runs.spec import RunSpec
@@ -70,6 +70,27 @@ def test_key_of_a_known_config_stays_what_it_was() -> None:
     assert small_config().key == "b798178e3e074f18"
 
 
+@pytest.mark.parametrize("part", [Network, Recipe])
+def test_a_later_setting_is_in_the_key_unless_it_is_at_its_default(part: type) -> None:
+    later = [field for field in dataclasses.fields(part) if field.name in LATER]
+    config = small_config()
+    text = config.to_json()
+    assert later
+    for field in later:
+        assert f'"{field.name}"' not in text
+        other = {str: {"random": "whitened", "off": "ema"}.get(field.default), bool: True, int: 3, float: 0.7}
+        network, recipe = change(Network(), SMALL_RECIPE, {field.name: other[type(field.default)]})
+        moved = small_config(recipe, network)
+        assert f'"{field.name}"' in moved.to_json()
+        assert moved.key != config.key
+        assert from_json(moved.to_json()) == moved
+    assert from_json(text) == config
+
+
+def test_later_settings_are_settings() -> None:
+    assert {field.name for part in (Network, Recipe) for field in dataclasses.fields(part)} >= LATER
+
+
 def test_flat_names_every_setting_once() -> None:
     config = small_config()
     parts = (Network, Recipe, type(config))
@@ -103,6 +124,16 @@ def test_change_reads_text_as_the_command_line_gives_it() -> None:
         ({"dropout": "a,b,c,d"}, "four rates"),
         ({"flip": "perhaps"}, "true or false"),
         ({"learning_rate": "-1"}, "out of range: it is above 0"),
+        ({"sgd_ratio": "-1"}, "out of range: it is 0 or more"),
+        ({"muon_iterations": "0"}, "out of range: it is 1 to 20"),
+        ({"first_layer": "white"}, "one of random, whitened"),
+        ({"dirac": "1.5"}, "out of range: it is 0 to 1"),
+        ({"alternating_flip": "yes"}, "true or false"),
+        ({"weight_averaging": "true"}, "one of off, ema, lookahead"),
+        ({"averaging_decay": "1"}, "out of range: it is 0 or more, and below 1"),
+        ({"averaging_interval": "0"}, "out of range: it is at least 1"),
+        ({"final_rate": "2"}, "out of range: it is 0 to 1"),
+        ({"decay_power": "0"}, "out of range: it is above 0"),
     ],
 )
 def test_change_explains_what_does_not_fit(changes: dict[str, str], says: str) -> None:

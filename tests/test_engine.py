@@ -212,7 +212,8 @@ def test_what_a_program_is_told_traces_nothing_anew(small_split: Split) -> None:
     programs.cache_clear()
 
     def engine_of(**changes: object) -> TensorFlowEngine:
-        network = Network(input_scaling=changes.pop("input_scaling", "standardised"))  # type: ignore[arg-type]
+        of_network = {name: changes.pop(name) for name in ("input_scaling", "first_layer", "dirac") if name in changes}
+        network = Network(**of_network)  # type: ignore[arg-type]
         seed = changes.pop("seed", 0)
         recipe = dataclasses.replace(SMALL_RECIPE, **changes)  # type: ignore[arg-type]
         return TensorFlowEngine(small_config(recipe, network, seed), small_split)  # type: ignore[arg-type]
@@ -226,6 +227,12 @@ def test_what_a_program_is_told_traces_nothing_anew(small_split: Split) -> None:
         {"weight_decay": 0.0},
         {"label_smoothing": 0.0, "flip": False, "shift": 0},
         {"momentum": 0.5},
+        {"sgd_ratio": 8.0},
+        {"flip": True, "alternating_flip": True},
+        {"final_rate": 0.5},
+        {"decay_power": 3.0},
+        {"first_layer": "whitened"},
+        {"dirac": 0.5},
     )
     ends = []
     for changes in settings:
@@ -252,7 +259,9 @@ def test_the_program_scales_pixels_as_the_network_does(small_split: Split, scali
 @pytest.mark.parametrize("optimizer", ["muon", "sgd", "adam", "adamw"])
 def test_an_optimizer_that_is_told_its_settings_does_as_one_that_has_them(optimizer: str) -> None:
     config = small_config(
-        dataclasses.replace(SMALL_RECIPE, optimizer=optimizer, momentum=0.7, weight_decay=0.02, learning_rate=0.1)
+        dataclasses.replace(
+            SMALL_RECIPE, optimizer=optimizer, momentum=0.7, weight_decay=0.02, learning_rate=0.1, sgd_ratio=3.0
+        )
     )
     settings = settings_of(config, ((0.0,) * 3, (1.0,) * 3))
     rng = np.random.default_rng(0)
@@ -269,7 +278,7 @@ def test_an_optimizer_that_is_told_its_settings_does_as_one_that_has_them(optimi
             if not is_told:
                 itself.apply(gradients, variables)
                 return
-            with told(itself, given.weight_decay, Told(given.momentum, given.momentum_complement)):
+            with told(itself, given.weight_decay, Told(given.momentum, given.momentum_complement), given.sgd_ratio):
                 itself.apply(gradients, variables)
 
         compiled = tf.function(step, autograph=False)
@@ -278,7 +287,7 @@ def test_an_optimizer_that_is_told_its_settings_does_as_one_that_has_them(optimi
         assert own == (itself.weight_decay, getattr(itself, "momentum", None), getattr(itself, "beta_1", None))
         return [np.asarray(variable) for variable in variables]
 
-    other_recipe = dataclasses.replace(config.recipe, momentum=0.5, weight_decay=1.0)
+    other_recipe = dataclasses.replace(config.recipe, momentum=0.5, weight_decay=1.0, sgd_ratio=1.0)
     ends = after_two_steps(config.recipe, False), after_two_steps(other_recipe, True)
     for one, other, origin in zip(*ends, first, strict=True):
         assert np.array_equal(one, other)
@@ -406,3 +415,96 @@ def test_weight_decay_spares_biases_and_normalization(small_split: Split) -> Non
     after, _ = engine.train_epoch(before, 0)
     np.testing.assert_allclose(after["model/dense/kernel"], before["model/dense/kernel"] / 2, rtol=1e-3)
     np.testing.assert_allclose(after["model/block1_conv1_norm/gamma"], 1, rtol=1e-3)
+
+
+def test_the_ratio_of_rates_is_for_biases_and_normalization_alone(small_split: Split) -> None:
+    def after_a_step(**changes: float) -> dict:
+        recipe = dataclasses.replace(
+            SMALL_RECIPE, batch_size=64, momentum=0.0, weight_decay=0.0, dropout=(0.0,) * 4, **changes
+        )
+        engine = open_engine(small_config(recipe), small_split)
+        before = engine.initial_state()
+        after, _ = engine.train_epoch(before, 0)
+        return {name: after[name] - before[name] for name in before if name.startswith("model/")}
+
+    still, twice, more = (after_a_step(sgd_ratio=ratio) for ratio in (0.0, 2.0, 6.0))
+    moved = {name for name in twice if np.any(twice[name])}
+    assert {"model/dense/bias", "model/output/bias", "model/block3_conv3_norm/gamma"} <= moved
+    for name in moved:
+        if name.endswith(("/kernel", "/moving_mean", "/moving_variance")):
+            assert np.array_equal(still[name], more[name])
+        else:
+            assert not np.any(still[name])
+            np.testing.assert_allclose(more[name], 3 * twice[name], rtol=1e-3, atol=1e-6)
+
+
+def test_muon_takes_the_iterations_that_are_asked_for() -> None:
+    matrix = np.diag(np.geomspace(1, 0.01, 8)).astype(np.float32)
+    for grouped in (False, True):
+        variable = keras.Variable(np.zeros((8, 8), np.float32), name="kernel")
+        optimizer = build_optimizer(dataclasses.replace(SMALL_RECIPE, muon_iterations=2), grouped=grouped)
+        optimizer.build([variable])
+        optimizer.apply([tf.constant(matrix)], [variable])
+        expected = -0.02 * np.asarray(orthogonalize(tf.constant(matrix), 2))
+        np.testing.assert_allclose(variable, expected, atol=1e-6)
+        assert not np.allclose(variable, -0.02 * np.asarray(orthogonalize(tf.constant(matrix))), atol=1e-3)
+
+
+AVERAGED = dataclasses.replace(SMALL_RECIPE, batch_size=16, averaging_interval=3, averaging_decay=0.9)
+
+
+@pytest.mark.parametrize("kind", ["ema", "lookahead"])
+def test_averaged_weights_are_evaluated_and_resumed_from(small_split: Split, kind: str) -> None:
+    config = small_config(dataclasses.replace(AVERAGED, weight_averaging=kind))
+    engine = open_engine(config, small_split)
+    states = [engine.initial_state()]
+    for epoch in range(3):
+        states.append(engine.train_epoch(states[-1], epoch)[0])
+    averages = {name.removeprefix("average/") for name in states[0] if name.startswith("average/")}
+    assert averages == {weight.path for weight in engine.export(states[0]).weights}
+    end = states[3]
+    kernel = "block2_conv1/kernel"
+    # An epoch ends with an update: Lookahead's weights are then the average.
+    assert np.array_equal(end[f"average/{kernel}"], end[f"model/{kernel}"]) == (kind == "lookahead")
+    # What is evaluated and exported is the average.
+    probabilities = engine.evaluate(end, small_split.eval_images)
+    plain = engine.export(end)
+    assert np.array_equal(plain.get_layer("block2_conv1").kernel, end[f"average/{kernel}"])
+    statistic = plain.get_layer("block2_conv1_norm").moving_mean
+    assert np.array_equal(statistic, end["average/block2_conv1_norm/moving_mean"])
+    np.testing.assert_allclose(plain(small_split.eval_images), probabilities, rtol=1e-3, atol=1e-5)
+    # Evaluation leaves no trace, and another engine goes on from the middle bit for bit.
+    other = open_engine(config, small_split)
+    arrays = {name: np.array(value) for name, value in states[1].items()}
+    for epoch in (1, 2):
+        arrays, _ = other.train_epoch(arrays, epoch)
+        other.evaluate(arrays, small_split.eval_images)
+    assert equal(arrays, end)
+    # Without averaging, EMA's weights are the same; Lookahead's are not.
+    alone = open_engine(small_config(AVERAGED), small_split)
+    state = alone.initial_state()
+    for epoch in range(3):
+        state, _ = alone.train_epoch(state, epoch)
+    assert np.array_equal(state[f"model/{kernel}"], end[f"model/{kernel}"]) == (kind == "ema")
+
+
+@pytest.mark.parametrize("interval", [1, 4])
+def test_an_average_is_what_its_schedule_makes_of_the_weights(small_split: Split, interval: int) -> None:
+    """Epochs of one step show every weight that is averaged."""
+    recipe = dataclasses.replace(AVERAGED, batch_size=64, weight_averaging="ema", averaging_interval=interval)
+    engine = open_engine(small_config(recipe), small_split)
+    state = engine.initial_state()
+    expected = state["model/dense/kernel"]
+    for epoch in range(3):
+        state, _ = engine.train_epoch(state, epoch)
+        keep = np.float32(0.9 * ((epoch + 1) / 3) ** 3)
+        expected = keep * expected + (1 - keep) * state["model/dense/kernel"]
+    np.testing.assert_allclose(state["average/dense/kernel"], expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd"])
+def test_training_without_momentum(small_split: Split, optimizer: str) -> None:
+    recipe = dataclasses.replace(SMALL_RECIPE, momentum=0.0, optimizer=optimizer)
+    engine = open_engine(small_config(recipe), small_split)
+    _, metrics = engine.train_epoch(engine.initial_state(), 0)
+    assert np.isfinite(metrics.loss)

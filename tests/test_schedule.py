@@ -1,6 +1,7 @@
 """Learning rate, dropout ramp, order and augmentation: pure functions of (seed, epoch, step)."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 from conftest import SMALL_RECIPE
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.engine import augment
-from harness.engine.schedule import dropout_ramp, learning_rates
+from harness.engine.schedule import averaging_keep, dropout_ramp, learning_rates
 
 
 def whole(function, recipe, steps):
@@ -34,6 +35,25 @@ def test_one_cycle_reaches_the_peak_at_the_end_of_the_warmup() -> None:
     rates = whole(learning_rates, recipe, 40)
     assert rates[99] == 1.0
     assert rates[-1] == np.float32(1 / 301)
+
+
+def test_one_cycle_ends_at_the_fraction_and_with_the_bend_that_are_asked_for() -> None:
+    recipe = dataclasses.replace(SMALL_RECIPE, epochs=10, warmup=0.25, learning_rate=1.0)
+    plain = whole(learning_rates, recipe, 40)
+    high = whole(learning_rates, dataclasses.replace(recipe, final_rate=0.2), 40)
+    bent = whole(learning_rates, dataclasses.replace(recipe, decay_power=2.0), 40)
+    for rates in (high, bent):
+        assert np.array_equal(rates[:100], plain[:100])
+    np.testing.assert_allclose(high[99:], 0.2 + 0.8 * plain[99:], rtol=1e-6)
+    np.testing.assert_allclose(bent[99:], plain[99:] ** 2, rtol=1e-5)
+
+
+def test_an_average_is_updated_at_its_interval_and_after_an_epoch_and_keeps_ever_more() -> None:
+    recipe = dataclasses.replace(SMALL_RECIPE, epochs=3, averaging_decay=0.8, averaging_interval=4)
+    keep = whole(averaging_keep, recipe, 10)
+    updates = np.flatnonzero(keep < 1) + 1
+    assert updates.tolist() == [4, 8, 10, 12, 16, 20, 24, 28, 30]
+    np.testing.assert_allclose(keep[updates - 1], 0.8 * (updates / 30) ** 3, rtol=1e-6)
 
 
 @given(st.integers(1, 10), st.integers(1, 30))
@@ -68,6 +88,25 @@ def test_seeds_and_epochs_differ_and_augmentations_are_independent() -> None:
     assert order(SMALL_RECIPE, 0, 0) != order(SMALL_RECIPE, 1, 0)
     still = dataclasses.replace(SMALL_RECIPE, flip=False, shift=0)
     assert order(SMALL_RECIPE, 0, 0) == order(still, 0, 0)
+
+
+def test_an_alternating_flip_is_drawn_once_for_an_image_and_then_inverted() -> None:
+    recipe = dataclasses.replace(SMALL_RECIPE, alternating_flip=True)
+
+    def by_image(seed: int, epoch: int) -> np.ndarray:
+        plan = augment.epoch_plan(recipe, seed, epoch, 1000)
+        return plan.flip[np.argsort(plan.order)]
+
+    flips = [by_image(0, epoch) for epoch in range(4)]
+    assert 0.4 < flips[0].mean() < 0.6
+    for one, next_one in itertools.pairwise(flips):
+        assert np.array_equal(one, ~next_one)
+    assert not np.array_equal(flips[0], by_image(1, 0))
+    other = augment.epoch_plan(dataclasses.replace(recipe, alternating_flip=False), 0, 1, 1000)
+    same = augment.epoch_plan(recipe, 0, 1, 1000)
+    assert np.array_equal(same.order, other.order)
+    assert np.array_equal(same.shift, other.shift)
+    assert not augment.epoch_plan(dataclasses.replace(recipe, flip=False), 0, 1, 1000).flip.any()
 
 
 @given(st.integers(0, 5), st.booleans())

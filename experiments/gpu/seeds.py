@@ -38,7 +38,7 @@ def main(seeds: int, steps: int, batch: int, out: Path) -> None:
     found: dict[str, object] = {"device": engine.device, "batch": config.recipe.batch_size, "steps": steps}
     for count in (1, seeds):
         configs = [dataclasses.replace(config, seed=seed) for seed in range(count)]
-        starts = [program.read(program.initial_state(each)) for each in configs]
+        starts = [program.read(program.initial_state(each, plan.images_of(each, dataset))) for each in configs]
         inputs = [Steps(*(v[:steps] for v in steps_of(each, 0, len(dataset.train_images)))) for each in configs]
         variables, now = (jax.tree.map(lambda *values: jnp.stack(values), *each) for each in (starts, inputs))
         train = jax.jit(jax.vmap(program._all_steps, in_axes=(0, None, 0, None)))

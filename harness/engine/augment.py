@@ -1,6 +1,7 @@
 """Order and augmentation of the images, as functions of (seed, epoch): no generator state is lost in a crash."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,15 +24,30 @@ class EpochPlan:
 
 def epoch_plan(recipe: Recipe, seed: int, epoch: int, images: int) -> EpochPlan:
     """Return the plan of one epoch (counted from 0) over `images` training images."""
-    # Independent random streams: switching one augmentation off does not change the order or the other one.
-    order, flip, shift = (
-        np.random.Generator(np.random.Philox(s)) for s in np.random.SeedSequence((seed, epoch)).spawn(3)
-    )
-    return EpochPlan(
-        order=order.permutation(images),
-        flip=flip.random(images) < 0.5 if recipe.flip else np.zeros(images, bool),
-        shift=shift.integers(0, 2 * recipe.shift, (images, 2), endpoint=True),
-    )
+    streams = _streams(seed, epoch)
+    order = streams.order.permutation(images)
+    if not recipe.flip:
+        flip = np.zeros(images, bool)
+    elif recipe.alternating_flip:
+        first = _streams(seed, 0).flip.random(images) < 0.5
+        flip = first[order] ^ bool(epoch % 2)
+    else:
+        flip = streams.flip.random(images) < 0.5
+    shift = streams.shift.integers(0, 2 * recipe.shift, (images, 2), endpoint=True)
+    return EpochPlan(order, flip, shift)
+
+
+class _Streams(NamedTuple):
+    """Independent random numbers: switching one augmentation off does not change the order or the other one."""
+
+    order: np.random.Generator
+    flip: np.random.Generator
+    shift: np.random.Generator
+
+
+def _streams(seed: int, epoch: int) -> _Streams:
+    sequences = np.random.SeedSequence((seed, epoch)).spawn(3)
+    return _Streams(*(np.random.Generator(np.random.Philox(sequence)) for sequence in sequences))
 
 
 def padded(images: np.ndarray, shift: int) -> np.ndarray:

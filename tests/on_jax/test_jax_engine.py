@@ -38,10 +38,8 @@ from harness.engine.state import structure_of  # noqa: E402
 
 
 def config_of(**changes: object) -> RunConfig:
-    network = Network(
-        input_scaling=changes.pop("input_scaling", "standardised"),  # type: ignore[arg-type]
-        activation=changes.pop("activation", "relu"),  # type: ignore[arg-type]
-    )
+    names = {field.name for field in dataclasses.fields(Network)}
+    network = Network(**{name: changes.pop(name) for name in names & changes.keys()})  # type: ignore[arg-type]
     seed = changes.pop("seed", 0)
     recipe = dataclasses.replace(SMALL_RECIPE, **changes)  # type: ignore[arg-type]
     return dataclasses.replace(small_config(recipe, network, seed), engine="jax")  # type: ignore[arg-type]
@@ -174,6 +172,12 @@ def test_what_a_program_is_told_compiles_nothing_anew(small_split: Split) -> Non
         {"input_scaling": "unit", "learning_rate": 0.001, "schedule": "constant"},
         {"weight_decay": 0.0, "label_smoothing": 0.0, "flip": False, "shift": 0},
         {"momentum": 0.5},
+        {"sgd_ratio": 8.0},
+        {"alternating_flip": True},
+        {"final_rate": 0.5},
+        {"decay_power": 3.0},
+        {"first_layer": "whitened"},
+        {"dirac": 0.5},
     )
     ends = []
     for changes in settings:
@@ -183,12 +187,12 @@ def test_what_a_program_is_told_compiles_nothing_anew(small_split: Split) -> Non
         assert np.isfinite(metrics.loss)
         ends.append(np.asarray(state["model/dense/kernel"]))
     assert first._program._one_step._cache_size() == compiled
-    assert all(not np.array_equal(ends[i], ends[j]) for i in range(6) for j in range(i))
+    assert all(not np.array_equal(ends[i], ends[j]) for i in range(len(ends)) for j in range(i))
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "sgd", "adam", "adamw"])
 def test_an_optimizer_that_is_told_its_settings_does_as_one_that_has_them(optimizer: str) -> None:
-    config = config_of(optimizer=optimizer, momentum=0.7, weight_decay=0.02, learning_rate=0.1)
+    config = config_of(optimizer=optimizer, momentum=0.7, weight_decay=0.02, learning_rate=0.1, sgd_ratio=3.0)
     program = Program(structure_of(config, dropout_everywhere=True))
     itself = build_optimizer(config.recipe)
     itself.build(program.model.trainable_variables)
@@ -205,6 +209,44 @@ def test_an_optimizer_that_is_told_its_settings_does_as_one_that_has_them(optimi
     for one, other, before in zip(told[0], own[0], trainable, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
         assert not np.allclose(one, before, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["ema", "lookahead"])
+def test_averaged_weights_are_evaluated_and_resumed_from(small_split: Split, kind: str) -> None:
+    # Epochs of one step show every weight that is averaged.
+    config = config_of(weight_averaging=kind, averaging_decay=0.9, batch_size=64)
+    engine = open_engine(config, small_split)
+    states = [engine.initial_state()]
+    for epoch in range(3):
+        states.append(engine.train_epoch(states[-1], epoch)[0])
+    averages = {name.removeprefix("average/") for name in states[0] if name.startswith("average/")}
+    assert averages == {weight.path for weight in engine.export(states[0]).weights}
+    expected = states[0]["model/dense/kernel"]
+    for epoch, state in enumerate(states[1:]):
+        keep = np.float32(0.9 * ((epoch + 1) / 3) ** 3)
+        expected = keep * expected + (1 - keep) * np.asarray(state["model/dense/kernel"])
+    end = states[3]
+    found, weights = (np.asarray(end[f"{place}/dense/kernel"]) for place in ("average", "model"))
+    if kind == "ema":
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert np.array_equal(found, weights) == (kind == "lookahead")
+    plain = engine.export(end)
+    assert np.array_equal(plain.get_layer("dense").kernel, found)
+    probabilities = engine.evaluate(end, small_split.eval_images)
+    np.testing.assert_allclose(plain(small_split.eval_images), probabilities, rtol=1e-3, atol=1e-5)
+    other = open_engine(config, small_split)
+    arrays = {name: np.array(value) for name, value in states[1].items()}
+    for epoch in (1, 2):
+        arrays, _ = other.train_epoch(arrays, epoch)
+    assert equal(arrays, end)
+
+
+def test_muon_takes_the_iterations_that_are_asked_for(small_split: Split) -> None:
+    ends = []
+    for iterations in (5, 2):
+        engine = open_engine(config_of(muon_iterations=iterations, batch_size=64), small_split)
+        ends.append(np.asarray(engine.train_epoch(engine.initial_state(), 0)[0]["model/dense/kernel"]))
+    assert not np.allclose(*ends, atol=1e-3)
 
 
 def test_a_run_without_dropout_has_no_dropout_in_its_state(small_split: Split) -> None:

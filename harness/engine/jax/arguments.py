@@ -1,6 +1,6 @@
 """The arguments of a compiled program: the settings of a run, and the inputs of each step of an epoch.
 
-Settings in which runs of one network may differ (seed, learning rate, momentum, weight decay, dropout rates, label
+Settings in which runs of one network may differ (seed, learning rates, momentum, weight decay, dropout rates, label
 smoothing, input scaling, shifts) are arguments and not constants of the program, so it is compiled only once.
 """
 
@@ -16,7 +16,8 @@ from harness.engine.network import PixelStatistics
 class Steps(NamedTuple):
     """The inputs of the steps of an epoch: arrays whose first axis is the step.
 
-    order: int32 [S, B], flip: bool [S, B], shift: int32 [S, B, 2]; rate: float32 [S]; dropout: float32 [S, 4].
+    order: int32 [S, B], flip: bool [S, B], shift: int32 [S, B, 2]; rate: float32 [S]; dropout: float32 [S, 4]; keep:
+    float32 [S], what averages of weights keep of themselves.
     """
 
     order: Any
@@ -24,6 +25,7 @@ class Steps(NamedTuple):
     shift: Any
     rate: Any
     dropout: Any
+    keep: Any
 
 
 class Settings(NamedTuple):
@@ -31,6 +33,7 @@ class Settings(NamedTuple):
 
     momentum: Any
     weight_decay: Any
+    sgd_ratio: Any
     label_smoothing: Any
     max_shift: Any
     offset: Any
@@ -48,6 +51,7 @@ def settings_of(config: RunConfig, pixels: PixelStatistics) -> Settings:
     return Settings(
         momentum=np.float32(recipe.momentum),
         weight_decay=np.float32(recipe.weight_decay),
+        sgd_ratio=np.float32(recipe.sgd_ratio),
         label_smoothing=np.float32(recipe.label_smoothing),
         max_shift=np.int32(recipe.shift),
         offset=np.asarray(offset, np.float32),
@@ -70,4 +74,5 @@ def steps_of(config: RunConfig, epoch: int, images: int) -> Steps:
         shift=by_step(plan.shift.astype(np.int32)),
         rate=schedule.learning_rates(recipe, count, epoch),
         dropout=np.outer(schedule.dropout_ramp(recipe, count, epoch), recipe.dropout).astype(np.float32),
+        keep=schedule.averaging_keep(recipe, count, epoch),
     )

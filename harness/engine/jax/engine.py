@@ -23,7 +23,7 @@ from harness.engine.network import PixelStatistics, training_flops
 from harness.engine.pixels import pixels_of
 from harness.engine.probes import Probes, gradient_rows, probe_images, scaled
 from harness.engine.protocol import State, TrainMetrics
-from harness.engine.state import Structure, export, structure_of
+from harness.engine.state import Structure, evaluated, export, structure_of
 
 #: Compiled programs that are kept: more than the networks and optimizers of all experiments together.
 PROGRAMS = 32
@@ -44,7 +44,7 @@ class JaxEngine:
         self.flops_per_image = training_flops(self._program.model)
 
     def initial_state(self) -> State:
-        return self._program.initial_state(self.config)
+        return self._program.initial_state(self.config, self.split)
 
     def train_epoch(
         self, state: State, epoch: int, on_step: Callable[[int], None] = lambda step: None
@@ -57,7 +57,7 @@ class JaxEngine:
     def evaluate(self, state: State, images: np.ndarray) -> np.ndarray:
         with _memory_explained("an evaluation", lambda: ALONE):
             batches = _eval_batches(self.split) if images is self.split.eval_images else in_batches(images)
-            return self._program.predict(state, batches, self._settings)[: len(images)]
+            return self._program.predict(evaluated(state), batches, self._settings)[: len(images)]
 
     def probe(self, before: State, after: State, epoch: int) -> dict[str, float]:
         steps = steps_of(self.config, epoch, len(self.split.train_images))

@@ -14,23 +14,28 @@ import keras
 import numpy as np
 
 from harness.config import Recipe, RunConfig
+from harness.data import Split
 from harness.engine.jax.arguments import Settings, Steps
 from harness.engine.jax.batch_norm import FusedBatchNormalization
 from harness.engine.layers import FirstMaxPooling2D, TracedDropout
 from harness.engine.network import CLASSES, build, freeze_idle_biases
 from harness.engine.optimizers import Told, build_optimizer, told
 from harness.engine.protocol import State, TrainMetrics
-from harness.engine.state import Structure, initial_state, named, named_slots
+from harness.engine.state import Structure, averaged_of, initial_state, named, named_slots
 
 EVALUATION_BATCH = 500
 
 
 class Variables(NamedTuple):
-    """All arrays that a step reads and changes: trainable and other variables of the network, and optimizer slots."""
+    """All arrays that a step reads and changes: trainable and other variables of the network, and optimizer slots.
+
+    averages: of trainable variables and then of other ones, those that the recipe averages; empty if it averages none.
+    """
 
     trainable: list[Any]
     fixed: list[Any]
     slots: list[Any]
+    averages: list[Any]
 
 
 class Program:
@@ -42,11 +47,16 @@ class Program:
         self.optimizer = build_optimizer(self.recipe, grouped=True)
         self.optimizer.build(self.model.trainable_variables)
         names = {id(variable): name for name, variable in (named(self.model) | named_slots(self.optimizer)).items()}
+        trainable, fixed = self.model.trainable_variables, self.model.non_trainable_variables
+        slots = self.optimizer.variables
         self._parts = [
             [(names[id(variable)], np.dtype(variable.dtype), variable.shape) for variable in part]
-            for part in (self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables)
+            for part in (trainable, fixed, slots)
         ]
-        fixed, slots = self.model.non_trainable_variables, self.optimizer.variables
+        averages = {id(variable): name for name, variable in averaged_of(self.model, self.recipe).items()}
+        self._averaged = [i for i, variable in enumerate((*trainable, *fixed)) if id(variable) in averages]
+        of_both = [(*trainable, *fixed)[i] for i in self._averaged]
+        self._parts.append([(averages[id(v)], np.dtype(v.dtype), v.shape) for v in of_both])
         self._dropouts = [
             next(i for i, variable in enumerate(fixed) if variable is layer.traced_rate)
             for layer in self.model.layers
@@ -59,10 +69,10 @@ class Program:
         self._all_probabilities = jax.jit(self._evaluate_all)
         self._probabilities = jax.jit(self._evaluate)
 
-    def initial_state(self, config: RunConfig) -> State:
+    def initial_state(self, config: RunConfig, split: Split) -> State:
         """Return the state before the first epoch of a run, with the names that every engine uses."""
         where = dataclasses.replace(self.recipe, dropout=config.recipe.dropout)
-        return initial_state(self._build(where, config.seed), self.optimizer)
+        return initial_state(config, split, self._build(where, config.seed), self.optimizer)
 
     def read(self, state: State) -> Variables:
         """Return a state's variables.
@@ -156,6 +166,7 @@ class Program:
             shift=shape((*several, size, 2), jnp.int32),
             rate=shape(several, jnp.float32),
             dropout=shape((*several, 4), jnp.float32),
+            keep=shape(several, jnp.float32),
         )
         with self._exactness():
             compiled = (self._one_step if on_cpu else self._scan).lower(variables, data, steps, settings).compile()
@@ -212,17 +223,28 @@ class Program:
 
         (loss, (logits, fixed)), gradients = jax.value_and_grad(loss_of, has_aux=True)(variables.trainable)
         trainable, slots = self._updated(variables.trainable, slots, gradients, settings)
+        after = self._averages(Variables(trainable, list(fixed), slots, variables.averages), now.keep)
         hits = jnp.mean(logits.argmax(axis=1) == labels[now.order])
-        return Variables(trainable, list(fixed), slots), (loss, hits)
+        return after, (loss, hits)
 
     def _updated(
         self, trainable: list[Any], slots: list[Any], gradients: list[Any], settings: Settings
     ) -> tuple[list[Any], list[Any]]:
         """Return weights and slots after the optimizer's step."""
         momentum = Told(settings.momentum) if self.recipe.momentum else None
-        with told(self.optimizer, settings.weight_decay, momentum):
+        with told(self.optimizer, settings.weight_decay, momentum, settings.sgd_ratio):
             trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
         return list(trainable), list(slots)
+
+    def _averages(self, variables: Variables, keep: Any) -> Variables:
+        """Return the variables with the averages updated; with `lookahead`, going on from them."""
+        weights, averages, is_due = [*variables.trainable, *variables.fixed], [], keep < 1
+        for i, average in zip(self._averaged, variables.averages, strict=True):
+            averages.append(jnp.where(is_due, keep * average + (1 - keep) * weights[i], average))
+            if self.recipe.weight_averaging == "lookahead":
+                weights[i] = jnp.where(is_due, averages[-1], weights[i])
+        count = len(variables.trainable)
+        return Variables(weights[:count], weights[count:], variables.slots, averages)
 
     def _evaluate_all(self, variables: Variables, batches: Any, settings: Settings) -> Any:
         return jax.lax.map(lambda batch: self._evaluate(variables, batch, settings), batches)

@@ -14,7 +14,7 @@ from harness.engine.network import PixelStatistics, training_flops
 from harness.engine.pixels import pixels_of
 from harness.engine.probes import Probes, gradient_rows, probe_images, scaled
 from harness.engine.protocol import State, TrainMetrics
-from harness.engine.state import Structure, export, structure_of
+from harness.engine.state import Structure, evaluated, export, structure_of
 from harness.engine.tensorflow.probe_passes import TensorFlowPasses
 from harness.engine.tensorflow.program import Program, settings_of
 
@@ -31,7 +31,7 @@ class TensorFlowEngine:
         self.flops_per_image = training_flops(self._program.model)
 
     def initial_state(self) -> State:
-        return self._program.initial_state(self.config.seed)
+        return self._program.initial_state(self.config, self.split)
 
     def train_epoch(
         self, state: State, epoch: int, on_step: Callable[[int], None] = lambda step: None
@@ -41,7 +41,7 @@ class TensorFlowEngine:
         return self._read(), metrics
 
     def evaluate(self, state: State, images: np.ndarray) -> np.ndarray:
-        self._write(state)
+        self._write(evaluated(state))
         return self._program.predict(images, self._settings)
 
     def probe(self, before: State, after: State, epoch: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ from harness.engine.layers import FirstMaxPooling2D, TracedDropout
 from harness.engine.network import CLASSES, PixelStatistics, build, freeze_idle_biases
 from harness.engine.optimizers import Told, build_optimizer, told
 from harness.engine.protocol import State, TrainMetrics
-from harness.engine.state import Structure, initial_state, named, named_slots
+from harness.engine.state import Structure, averaged_of, initial_state, named, named_slots
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
@@ -65,6 +65,7 @@ class Settings(NamedTuple):
     momentum: Any
     momentum_complement: Any
     weight_decay: Any
+    sgd_ratio: Any
     on: Any
     off: Any
     offset: Any
@@ -81,6 +82,7 @@ def settings_of(config: RunConfig, pixels: PixelStatistics) -> Settings:
         momentum=recipe.momentum,
         momentum_complement=1 - recipe.momentum,
         weight_decay=recipe.weight_decay,
+        sgd_ratio=recipe.sgd_ratio,
         on=np.float32(1 - smoothing) + np.float32(smoothing / CLASSES),
         off=smoothing / CLASSES,
         offset=mean,
@@ -102,10 +104,13 @@ class Program:
         self.optimizer = build_optimizer(self.recipe, grouped=on_gpu())
         self.optimizer.build(self.model.trainable_variables)
         self._dropouts = [layer for layer in self.model.layers if isinstance(layer, TracedDropout)]
-        self.variables = named(self.model) | named_slots(self.optimizer)
+        self._averaged = averaged_of(self.model, self.recipe)
+        averages = {name: keras.Variable(variable, trainable=False) for name, variable in self._averaged.items()}
+        self.variables = named(self.model) | averages | named_slots(self.optimizer)
         # Nothing here needs AutoGraph, and it would delay the first step (docs/speed.md).
         self._train_step = tf.function(self._step, autograph=False, jit_compile=on_gpu())
         self._predict_step = tf.function(self._predict, autograph=False, jit_compile=on_gpu())
+        self._average_step = tf.function(self._average, autograph=False, jit_compile=on_gpu())
 
     def build(self, seed: int) -> keras.Model:
         """Build the network with the initial weights of a seed: scaled pixels in, logits out."""
@@ -121,9 +126,9 @@ class Program:
         freeze_idle_biases(self.structure.network, model)
         return model
 
-    def initial_state(self, seed: int) -> State:
-        """Return the state before the first epoch of a run with that seed."""
-        return initial_state(self.build(seed), self.optimizer)
+    def initial_state(self, config: RunConfig, split: Split) -> State:
+        """Return the state before the first epoch of a run."""
+        return initial_state(config, split, self.build(config.seed), self.optimizer)
 
     def train_epoch(
         self,
@@ -146,6 +151,7 @@ class Program:
         rates = schedule.learning_rates(recipe, in_all, epoch)
         # [step, layer]
         dropout = np.outer(schedule.dropout_ramp(recipe, in_all, epoch), recipe.dropout).astype(np.float32)
+        keep = schedule.averaging_keep(recipe, in_all, epoch)
         labels = split.train_labels[plan.order]
         losses, hits = [], []
         for step in range(in_all if steps is None else steps):
@@ -158,6 +164,8 @@ class Program:
                 tf.constant(dropout[step]),
                 settings,
             )
+            if self._averaged and keep[step] < 1:
+                self._average_step(tf.constant(keep[step]))
             losses.append(loss)
             hits.append(hit)
             on_step(step + 1)
@@ -187,10 +195,18 @@ class Program:
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
         gradients = tape.gradient(loss, self.model.trainable_variables)
         momentum = Told(settings.momentum, settings.momentum_complement) if self.recipe.momentum else None
-        with told(self.optimizer, settings.weight_decay, momentum):
+        with told(self.optimizer, settings.weight_decay, momentum, settings.sgd_ratio):
             self.optimizer.apply(gradients, self.model.trainable_variables)
         hits = tf.cast(tf.argmax(logits, axis=1, output_type=labels.dtype) == labels, tf.float32)
         return loss, tf.reduce_mean(hits)
+
+    def _average(self, keep: Any) -> None:
+        """Update the averages; with `lookahead`, go on from them."""
+        for name, variable in self._averaged.items():
+            average = keep * self.variables[name] + (1 - keep) * variable
+            self.variables[name].assign(average)
+            if self.recipe.weight_averaging == "lookahead":
+                variable.assign(average)
 
     def _predict(self, images: Any, settings: Settings) -> Any:
         logits = self.model(scaled(images, settings), training=False)
