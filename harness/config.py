@@ -29,6 +29,7 @@ Initializer = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_unifor
 FirstLayer = Literal["random", "whitened"]
 Optimizer = Literal["muon", "sgd", "adam", "adamw"]
 Schedule = Literal["one-cycle", "constant"]
+ShiftMode = Literal["reflect", "wrap", "zero"]
 WeightAveraging = Literal["off", "ema", "lookahead"]
 SplitName = Literal["final", "tune"]
 Precision = Literal["float32", "bfloat16"]
@@ -37,7 +38,7 @@ Precision = Literal["float32", "bfloat16"]
 #: Settings that were added when there were runs already. Their defaults give the numbers of before, and are left out of
 #: the canonical JSON, so that the older runs keep their keys.
 LATER = {
-    *("first_layer", "dirac", "sgd_ratio", "muon_iterations", "alternating_flip"),
+    *("first_layer", "dirac", "sgd_ratio", "muon_iterations", "alternating_flip", "shift_mode"),
     *("weight_averaging", "averaging_decay", "averaging_interval", "final_rate", "decay_power"),
 }
 
@@ -81,7 +82,8 @@ class Recipe:
     `sgd_ratio` and `muon_iterations` are settings of Muon: the learning rate of biases and normalization parameters,
     which plain SGD trains, as a multiple of that of the kernels; and the Newton-Schulz iterations of a step.
     `alternating_flip` draws only the first flip of each image and then flips it in every other epoch (Jordan 2024,
-    "94% on CIFAR-10 in 3.29 seconds on a single GPU"). `weight_averaging` keeps a moving average of weights and
+    "94% on CIFAR-10 in 3.29 seconds on a single GPU"). `shift_mode` says what a shift brings in from beyond the edge:
+    the image reflected, its opposite edge, or black. `weight_averaging` keeps a moving average of weights and
     moving statistics, updated every `averaging_interval` steps and after an epoch, and evaluates it; `lookahead` also
     goes on from it (Zhang et al. 2019). The share that the average keeps rises to `averaging_decay` with the cube of
     the step (Jordan 2024). `final_rate` is where `one-cycle` ends, as a fraction of the peak; its fall is linear to the
@@ -105,6 +107,7 @@ class Recipe:
     sgd_ratio: float = 2.0
     muon_iterations: int = 5
     alternating_flip: bool = False
+    shift_mode: ShiftMode = "reflect"
     weight_averaging: WeightAveraging = "off"
     averaging_decay: float = 0.75
     averaging_interval: int = 5

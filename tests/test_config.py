@@ -78,7 +78,12 @@ def test_a_later_setting_is_in_the_key_unless_it_is_at_its_default(part: type) -
     assert later
     for field in later:
         assert f'"{field.name}"' not in text
-        other = {str: {"random": "whitened", "off": "ema"}.get(field.default), bool: True, int: 3, float: 0.7}
+        other = {
+            str: {"random": "whitened", "off": "ema", "reflect": "wrap"}.get(field.default),
+            bool: True,
+            int: 3,
+            float: 0.7,
+        }
         network, recipe = change(Network(), SMALL_RECIPE, {field.name: other[type(field.default)]})
         moved = small_config(recipe, network)
         assert f'"{field.name}"' in moved.to_json()
@@ -129,6 +134,7 @@ def test_change_reads_text_as_the_command_line_gives_it() -> None:
         ({"first_layer": "white"}, "one of random, whitened"),
         ({"dirac": "1.5"}, "out of range: it is 0 to 1"),
         ({"alternating_flip": "yes"}, "true or false"),
+        ({"shift_mode": "mirror"}, "one of reflect, wrap, zero"),
         ({"weight_averaging": "true"}, "one of off, ema, lookahead"),
         ({"averaging_decay": "1"}, "out of range: it is 0 or more, and below 1"),
         ({"averaging_interval": "0"}, "out of range: it is at least 1"),

@@ -508,3 +508,12 @@ def test_training_without_momentum(small_split: Split, optimizer: str) -> None:
     engine = open_engine(small_config(recipe), small_split)
     _, metrics = engine.train_epoch(engine.initial_state(), 0)
     assert np.isfinite(metrics.loss)
+
+
+def test_the_mode_of_shifts_reaches_the_images(small_split: Split) -> None:
+    ends = []
+    for mode in ("reflect", "wrap", "zero"):
+        recipe = dataclasses.replace(SMALL_RECIPE, shift=4, shift_mode=mode, batch_size=64)
+        engine = open_engine(small_config(recipe), small_split)
+        ends.append(engine.train_epoch(engine.initial_state(), 0)[1].loss)
+    assert len(set(ends)) == 3

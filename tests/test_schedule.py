@@ -8,6 +8,7 @@ from conftest import SMALL_RECIPE
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.config import ShiftMode
 from harness.engine import augment
 from harness.engine.schedule import averaging_keep, dropout_ramp, learning_rates
 
@@ -109,17 +110,18 @@ def test_an_alternating_flip_is_drawn_once_for_an_image_and_then_inverted() -> N
     assert not augment.epoch_plan(dataclasses.replace(recipe, flip=False), 0, 1, 1000).flip.any()
 
 
-@given(st.integers(0, 5), st.booleans())
-def test_a_batch_is_a_shifted_or_flipped_view_of_its_image(shift: int, flip: bool) -> None:
+@given(st.integers(0, 5), st.booleans(), st.sampled_from(["reflect", "wrap", "zero"]))
+def test_a_batch_is_a_shifted_or_flipped_view_of_its_image(shift: int, flip: bool, mode: ShiftMode) -> None:
     recipe = dataclasses.replace(SMALL_RECIPE, shift=shift, flip=flip)
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
     plan = augment.epoch_plan(recipe, 3, 1, len(images))
     rows = slice(4, 9)
-    got = augment.batch(augment.padded(images, shift), plan, rows, shift)
+    got = augment.batch(augment.padded(images, shift, mode), plan, rows, shift)
     for i, (index, flipped, (down, right)) in enumerate(
         zip(plan.order[rows], plan.flip[rows], plan.shift[rows], strict=True)
     ):
-        padded = np.pad(images[index], ((shift, shift), (shift, shift), (0, 0)), mode="reflect")
+        of_numpy = {"zero": "constant"}.get(mode, mode)
+        padded = np.pad(images[index], ((shift, shift), (shift, shift), (0, 0)), mode=of_numpy)
         want = padded[down : down + 32, right : right + 32]
         assert np.array_equal(got[i], want[:, ::-1] if flipped else want)
 

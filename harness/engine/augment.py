@@ -1,11 +1,11 @@
 """Order and augmentation of the images, as functions of (seed, epoch): no generator state is lost in a crash."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.config import Recipe
+from harness.config import Recipe, ShiftMode
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ def _streams(seed: int, epoch: int) -> _Streams:
     return _Streams(*(np.random.Generator(np.random.Philox(sequence)) for sequence in sequences))
 
 
-def padded(images: np.ndarray, shift: int) -> np.ndarray:
-    """Pad images uint8 [N, H, W, 3] by reflection, `shift` pixels on each side: [N, H + 2*shift, W + 2*shift, 3]."""
-    return np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode="reflect") if shift else images
+def padded(images: np.ndarray, shift: int, mode: ShiftMode = "reflect") -> np.ndarray:
+    """Pad images uint8 [N, H, W, 3] by `shift` pixels on each side: [N, H + 2*shift, W + 2*shift, 3]."""
+    of_numpy: Any = "constant" if mode == "zero" else mode
+    return np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode=of_numpy) if shift else images
 
 
 def batch(images: np.ndarray, plan: EpochPlan, rows: slice, shift: int) -> np.ndarray:

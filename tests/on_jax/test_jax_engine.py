@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.common.errors import HarnessError
-from harness.config import Network, RunConfig
+from harness.config import Network, RunConfig, ShiftMode
 from harness.data import Split
 from harness.engine import augment
 from harness.engine.backend import import_keras, open_engine
@@ -49,15 +49,16 @@ def equal(one, other) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
 
 
-def test_the_program_moves_images_as_numpy_does(small_split: Split) -> None:
+@pytest.mark.parametrize("mode", ["reflect", "wrap", "zero"])
+def test_the_program_moves_images_as_numpy_does(small_split: Split, mode: ShiftMode) -> None:
     config = config_of(shift=4)
     steps = steps_of(config, 1, 64)
     plan = augment.epoch_plan(config.recipe, 0, 1, 64)
-    padded = augment.padded(small_split.train_images, 4)
+    padded = augment.padded(small_split.train_images, 4, mode)
     for number in range(4):
         now = Steps(*(values[number] for values in steps))
         expected = augment.batch(padded, plan, slice(16 * number, 16 * number + 16), 4)
-        assert np.array_equal(augmented(small_split.train_images, now, 4), expected)
+        assert np.array_equal(augmented(small_split.train_images, now, 4, mode), expected)
 
 
 @pytest.mark.parametrize("scaling", ["raw", "unit", "standardised"])

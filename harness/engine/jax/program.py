@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from harness.config import Recipe, RunConfig
+from harness.config import Recipe, RunConfig, ShiftMode
 from harness.data import Split
 from harness.engine.jax.arguments import Settings, Steps
 from harness.engine.jax.batch_norm import FusedBatchNormalization
@@ -212,7 +212,7 @@ class Program:
         for place, layer in enumerate(self._dropouts):
             fixed[layer] = now.dropout[place]
         slots[self._rate] = now.rate
-        inputs = scaled(augmented(images, now, settings.max_shift), settings)
+        inputs = scaled(augmented(images, now, settings.max_shift, self.recipe.shift_mode), settings)
         targets = jax.nn.one_hot(labels[now.order], CLASSES)
         targets = targets * (1 - settings.label_smoothing) + settings.label_smoothing / CLASSES
 
@@ -260,19 +260,26 @@ def cross_entropy(logits: Any, targets: Any) -> Any:
     return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(logits), axis=1))
 
 
-def augmented(images: Any, now: Steps, max_shift: Any) -> Any:
+def augmented(images: Any, now: Steps, max_shift: Any, mode: ShiftMode = "reflect") -> Any:
     """Return the augmented batch uint8 [B, 32, 32, 3] of one step, equal to that of `harness.engine.augment.batch`."""
     size = images.shape[1]
     place = jnp.arange(size)
 
-    def reflected(offset: Any, index: Any) -> Any:
+    def unpadded(offset: Any, index: Any) -> Any:
         """Map an index in the window at an offset of the padded image to an index in the unpadded image."""
-        index = jnp.abs(offset[:, None] + index - max_shift)
-        return jnp.where(index >= size, 2 * (size - 1) - index, index)
+        index = offset[:, None] + index - max_shift
+        if mode == "reflect":
+            index = jnp.abs(index)
+            return jnp.where(index >= size, 2 * (size - 1) - index, index)
+        return index % size if mode == "wrap" else index
 
     columns = jnp.where(now.flip[:, None], size - 1 - place, place)
-    rows, columns = reflected(now.shift[:, 0], place), reflected(now.shift[:, 1], columns)
-    return images[now.order[:, None, None], rows[:, :, None], columns[:, None, :]]
+    rows, columns = unpadded(now.shift[:, 0], place), unpadded(now.shift[:, 1], columns)
+    if mode != "zero":
+        return images[now.order[:, None, None], rows[:, :, None], columns[:, None, :]]
+    rows_inside, columns_inside = ((index >= 0) & (index < size) for index in (rows, columns))
+    pixels = images[now.order[:, None, None], rows[:, :, None] % size, columns[:, None, :] % size]
+    return jnp.where((rows_inside[:, :, None] & columns_inside[:, None, :])[..., None], pixels, 0)
 
 
 def scaled(images: Any, settings: Settings) -> Any:

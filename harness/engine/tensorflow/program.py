@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from harness.config import RunConfig
+from harness.config import RunConfig, ShiftMode
 from harness.data import Split
 from harness.engine import augment, schedule
 from harness.engine.layers import FirstMaxPooling2D, TracedDropout
@@ -146,7 +146,7 @@ class Program:
         self._set_precision()
         recipe, size = config.recipe, config.recipe.batch_size
         in_all = len(split.train_images) // size
-        padded = _padded(split, recipe.shift)
+        padded = _padded(split, recipe.shift, recipe.shift_mode)
         plan = augment.epoch_plan(recipe, config.seed, epoch, len(split.train_images))
         rates = schedule.learning_rates(recipe, in_all, epoch)
         # [step, layer]
@@ -214,9 +214,9 @@ class Program:
 
 
 @lru_cache(maxsize=1)
-def _padded(split: Split, shift: int) -> np.ndarray:
+def _padded(split: Split, shift: int, mode: ShiftMode) -> np.ndarray:
     """Return the padded training images for `augment.batch`. Cached for all epochs; takes 200 MB."""
-    return augment.padded(split.train_images, shift)
+    return augment.padded(split.train_images, shift, mode)
 
 
 def scaled(images: Any, settings: Settings) -> Any:
