@@ -5,7 +5,7 @@ variants are `fast` with one rung taken back to what `published` has: what the r
 "up to ..." is `published` with this rung and all above it as `fast` has them: the way from one to the other. All get
 the epochs of the budget, so "published" is `published` stopped early, not its 200 epochs.
 
-Prediction, written before the run at `quick`: `fast` with Adam loses at least 5 points, with dropout 0.5 at least 20,
+Prediction, written before the run: at `quick`, `fast` with Adam loses at least 5 points, with dropout 0.5 at least 20,
 with a constant rate at least 2. Without flips, shifts, label smoothing or weight decay it is equivalent at this size,
 each within half a point. "published" learns nothing in eight epochs of 5,000 images: at least 40 points.
 
