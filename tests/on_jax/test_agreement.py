@@ -57,9 +57,9 @@ def test_the_gradients_of_every_layer_agree(seen) -> None:
     theirs, _, first, *_ = seen
     split = images()
     inputs = scaled(split.train_images[:16], CONFIG.network, pixel_statistics(split.train_images))
-    probes = Probes(JaxPasses(CONFIG.network), CONFIG.recipe.label_smoothing, inputs, split.train_labels[:16])
-    weights = probes._weights(first)
-    gradients = probes._look(weights, weights).gradients
+    labels = split.train_labels[:16]
+    probes = Probes(JaxPasses(CONFIG.network), CONFIG.recipe.label_smoothing, inputs, labels, np.arange(16))
+    gradients = list(probes._gradients(probes._weights(first)).values())
     assert len(gradients) == 11
     for i, gradient in enumerate(gradients):
         expected = theirs[f"gradient {i}"]

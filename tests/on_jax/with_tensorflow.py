@@ -22,9 +22,9 @@ def main(folder: Path) -> None:
         state = dict(file)
     assert state.keys() == engine.initial_state().keys()
     inputs = scaled(split.train_images[:16], CONFIG.network, pixel_statistics(split.train_images))
-    probes = Probes(TensorFlowPasses(CONFIG.network), CONFIG.recipe.label_smoothing, inputs, split.train_labels[:16])
-    weights = probes._weights(state)
-    gradients = probes._look(weights, weights).gradients
+    labels = split.train_labels[:16]
+    probes = Probes(TensorFlowPasses(CONFIG.network), CONFIG.recipe.label_smoothing, inputs, labels, np.arange(16))
+    gradients = list(probes._gradients(probes._weights(state)).values())
     losses = []
     for epoch in range(STEPS):
         if epoch == STEPS - 1:
