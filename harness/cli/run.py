@@ -42,7 +42,7 @@ def run(
     budget: Annotated[str, typer.Option(help="`smoke` (seconds), `quick` (minutes) or `full` (everything).")] = "full",
     seeds: Annotated[
         str | None,
-        typer.Option(help="How many (`10`: seeds 0-9) or which (`0,4,7`); default: what the experiment asks for."),
+        typer.Option(help="How many (`10`: seeds 0-9) or which (`0,4,7`); default: up to 10, looking after 4 and 7."),
     ] = None,
     recipe: Annotated[
         str, typer.Option(help="`fast`, `classic` (SGD instead of Muon) or `published` (200 epochs).")
@@ -227,7 +227,9 @@ def plan(
         changes=changes_of(setting),
         retune=retune,
     )
-    count = spec_list.write(out, commands_run.Job(options, choose_recorder(None)).planned())
+    job = commands_run.Job(options, choose_recorder(None))
+    job.declare()
+    count = spec_list.write(out, job.planned())
     train = shlex.join(["harness", "run", "--specs", str(out), "--offline", "DIR"])
     then = f"Train them with `{train}`." if count else "All of them are done here."
     log.print(f"{out}: {count} runs. {then}", soft_wrap=True)
