@@ -17,10 +17,10 @@ import numpy as np
 from harness.common.lazy import lazy_import
 
 if TYPE_CHECKING:
-    from scipy import optimize, stats
+    from scipy import optimize, special
 else:
     optimize = lazy_import("scipy.optimize")
-    stats = lazy_import("scipy.stats")
+    special = lazy_import("scipy.special")
 
 #: Beyond this many standard deviations, the chances at the single looks add up to that of any to ten digits.
 FAR = 7.0
@@ -42,13 +42,13 @@ class Design:
 
     def p(self, t: float, freedom: float, look: int) -> float:
         """The two-sided p value of a t statistic with so many degrees of freedom at a look (its number of seeds)."""
-        z = float(stats.norm.isf(stats.t.sf(abs(t), freedom)))
+        z = -float(special.ndtri(special.stdtr(freedom, -abs(t))))
         return _ever_outside(z * math.sqrt(look / self.looks[-1]), self.looks)
 
     def quantile(self, alpha: float, freedom: float, look: int) -> float:
         """The t statistic whose p value at this look is alpha: half the length of an interval, in standard errors."""
         z = _bound(alpha, self.looks) / math.sqrt(look / self.looks[-1])
-        return float(stats.t.isf(stats.norm.sf(z), freedom))
+        return -float(special.stdtrit(freedom, special.ndtr(-z)))
 
 
 def fixed(seeds: Sequence[int], *, exploratory: bool = False) -> Design:
@@ -60,7 +60,7 @@ def _ever_outside(x: float, looks: tuple[int, ...]) -> float:
     """The chance that Brownian motion on [0, 1] is at least x away from zero at any of the looks."""
     times = np.array(looks) / looks[-1]
     if x > FAR:
-        return min(1.0, float(2 * stats.norm.sf(x / np.sqrt(times)).sum()))
+        return min(1.0, float(2 * special.ndtr(-x / np.sqrt(times)).sum()))
     if x == 0:
         return 1.0
     nodes, weights = x * NODES, x * WEIGHTS

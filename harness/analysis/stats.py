@@ -114,7 +114,7 @@ def compare_family(
     }
     if design.exploratory:
         return {name: _unjudged(pair, design, "exploratory") for name, pair in pairs.items()}
-    found = {name: _unjudged(pair, design, "too few seeds") for name, pair in pairs.items()}
+    found: dict[str, Compared] = {}
     for look in design.looks:
         due = [name for name in variants if name not in found or found[name].goes_on]
         seeds = list(design.seeds[:look])
@@ -122,7 +122,7 @@ def compare_family(
             break
         now = {name: pairs[name][:, :look] for name in due}
         found |= _look(now, found, design, claims or {})
-    return found
+    return {name: found.get(name) or _unjudged(pair, design, "too few seeds") for name, pair in pairs.items()}
 
 
 def _look(
