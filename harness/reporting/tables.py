@@ -57,7 +57,7 @@ def tables(report: Report) -> list[Table]:
 def seeds_needed(report: Report, phase: str) -> int | None:
     """How many seeds the first look takes, where a variant of the phase has too few; else None."""
     compared = [row.against_baseline for row in report.rows(phase) if row.against_baseline]
-    return report.looks[0] if any(each.verdict == "too few seeds" for each in compared) else None
+    return max(report.looks[0], 2) if any(each.verdict == "too few seeds" for each in compared) else None
 
 
 def flat(report: Report) -> "pd.DataFrame":
@@ -98,6 +98,7 @@ def _comparison(report: Report, phase: str, members: list[VariantRow]) -> Table:
     if any(row.against_baseline for row in members):
         compared = [_compared(row) for row in members]
         columns |= {name: [each.get(name, NOTHING) for each in compared] for name in max(compared, key=len)}
+    if any(row.against_baseline and row.against_baseline.p_holm is not None for row in members):
         notes.append(
             "The interval of a difference is at Holm's level for it, 95 % or more, and holds at every declared look: "
             "it leaves out zero exactly where p is below 0.05."
