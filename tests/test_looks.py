@@ -7,6 +7,7 @@ import pytest
 
 from harness import experiment
 from harness.commands import run as commands
+from harness.commands.detect import detect, print_detect
 from harness.commands.run import Job, RunOptions
 from harness.common.errors import BadInput
 from harness.data import load
@@ -139,3 +140,30 @@ def test_a_design_that_cannot_be_read_is_named(mlruns: Path) -> None:
     file.write_text("{")
     with pytest.raises(BadInput, match="holds no design"):
         contradicts(about, [0, 1], [2])
+
+
+def test_what_an_effect_needs_by_the_runs_that_are_here(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    job(seeds="10").train()
+    ten = job(seeds="10", variants=["far", "open"])
+    (row,) = detect(ten, 0.5)["experiments"]
+    # Three quarters of a percent at the first, and by seeds that grow with the square of the effect's inverse.
+    assert row["sd"] == pytest.approx(0.003, rel=0.35)
+    (half,) = detect(ten, 0.25)["experiments"]
+    assert half["seeds_needed"] == pytest.approx(4 * row["seeds_needed"], rel=0.25)
+    assert row["needed_pflop"] == pytest.approx(row["seeds_needed"] * 3 * 5000 * 8 * 400.3e-9, rel=0.8)
+    assert row["power"] > half["power"]
+    print_detect(detect(ten, 0.5))
+    assert "to find an effect of 0.5 points" in capsys.readouterr().out
+
+
+def test_what_an_effect_needs_by_documented_runs(trained: Trained) -> None:
+    (row,) = detect(job(budget="full"), 0.5)["experiments"]
+    assert (row["sd"], row["sd_of"], row["looks"]) == (0.0028, "10 documented runs", [4, 7, 10])
+    assert row["power"] > 0.8
+    assert row["needed_hours"] is None
+
+
+@pytest.mark.parametrize(("points", "words"), [(0.5, "is not known here yet"), (0, "size of an effect in points")])
+def test_an_effect_that_cannot_be_planned_for(trained: Trained, points: float, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        detect(job(), points)

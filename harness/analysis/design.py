@@ -42,13 +42,13 @@ class Design:
 
     def p(self, t: float, freedom: float, look: int) -> float:
         """The two-sided p value of a t statistic with so many degrees of freedom at a look (its number of seeds)."""
-        z = -float(special.ndtri(special.stdtr(freedom, -abs(t))))
+        z = -float(special.ndtri(special.stdtr(freedom, -abs(float(t)))))
         return _ever_outside(z * math.sqrt(look / self.looks[-1]), self.looks)
 
     def quantile(self, alpha: float, freedom: float, look: int) -> float:
         """The t statistic whose p value at this look is alpha: half the length of an interval, in standard errors."""
         z = _bound(alpha, self.looks) / math.sqrt(look / self.looks[-1])
-        return -float(special.stdtrit(freedom, special.ndtr(-z)))
+        return -float(special.stdtrit(freedom, float(special.ndtr(-z))))
 
 
 def fixed(seeds: Sequence[int], *, exploratory: bool = False) -> Design:

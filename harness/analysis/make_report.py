@@ -4,10 +4,13 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence, Set
 
+import numpy as np
+
 from harness import published
 from harness.analysis.design import Design, fixed
 from harness.analysis.factorial import effects
 from harness.analysis.history import code_that_measured_last, mechanism, reached
+from harness.analysis.images import image_rows
 from harness.analysis.report import (
     LEVELS,
     EffectRow,
@@ -34,6 +37,7 @@ def make_report(
     results: Sequence[RunResult],
     design: Design | None = None,
     *,
+    labels: np.ndarray | None = None,
     trained: Set[str] = frozenset(),
     links: Mapping[str, RunLink] | None = None,
     missing: int = 0,
@@ -42,9 +46,9 @@ def make_report(
 ) -> Report:
     """The report of an experiment from its runs, of which there is at least one.
 
-    design: None takes the seeds that are there for those that were declared. Other seeds are left out. trained: the
-    keys of the runs that were trained just now. links: by run key, where MLflow keeps the runs. The other arguments are
-    fields of the report.
+    design: None takes the seeds that are there for those that were declared. Other seeds are left out. labels: of the
+    images that judged the runs, where they are known. trained: the keys of the runs that were trained just now. links:
+    by run key, where MLflow keeps the runs. The other arguments are fields of the report.
     """
     # Tuning runs are judged by other images: they name the report's only while there is nothing else.
     first = next((each for each in results if each.spec.phase != "tuning"), results[0]).spec
@@ -80,7 +84,12 @@ def make_report(
         missing=missing,
         stale=stale,
         command=command,
+        images=() if labels is None else tuple(image_rows(judged, _compared_seeds(rows), labels)),
     )
+
+
+def _compared_seeds(rows: Iterable[VariantRow]) -> dict[tuple[Phase, str], int]:
+    return {(row.phase, row.variant): row.against_baseline.n for row in rows if row.against_baseline}
 
 
 def grouped(results: Iterable[RunResult]) -> Groups:

@@ -94,7 +94,7 @@ def resampled(accuracies: Sequence[float], variants: int, seeds: int, effect: fl
     return draw
 
 
-def detect(effect: float, sd: float, variants: int, design: Design, simulated: int = 1000) -> Rates:
+def detect(effect: float, sd: float, variants: int, design: Design, simulated: int = 500) -> Rates:
     """What a design makes of variants that are all this much apart from the baseline.
 
     sd: of a single run, a share of accuracy. Runs that share a seed are taken as independent, which is the worst case.

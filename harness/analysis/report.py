@@ -9,6 +9,7 @@ from typing import Any
 from harness import published
 from harness.analysis.factorial import Effect
 from harness.analysis.history import Reached
+from harness.analysis.images import ImagesRow
 from harness.analysis.stats import Compared
 from harness.analysis.target import AgainstTarget, Score
 from harness.experiment import Direction
@@ -179,6 +180,7 @@ class Report:
     stale: int = 0
     command: str = ""
     selection_bias: tuple[SelectionBias, ...] = ()
+    images: tuple[ImagesRow, ...] = ()
     folder: str = ""
     url: str = ""
 
@@ -189,10 +191,10 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """As JSON has it: lists for tuples, and null for a number that is not finite.
 
-        `command`, `selection_bias`, `folder` and `url` are left out while they are empty.
+        `command`, `selection_bias`, `images`, `folder` and `url` are left out while they are empty.
         """
         document = plain(dataclasses.asdict(self))
-        optional = ("command", "selection_bias", "folder", "url")
+        optional = ("command", "selection_bias", "images", "folder", "url")
         return {name: value for name, value in document.items() if value or name not in optional}
 
 

@@ -138,6 +138,7 @@ class Job:
                     each,
                     done,
                     self.designs[name],
+                    labels=plan.images_of(planned[0].config, self.dataset).eval_labels,
                     trained=self._trained,
                     links=links(done, self.recorder),
                     missing=missing,
