@@ -1,4 +1,4 @@
-"""`harness calibrate`: an A/A test of the statistics, on real runs of one recipe that differ in nothing but the seed."""
+"""`harness calibrate`: an A/A test of the statistics, on real runs that differ in nothing but the seed."""
 
 import json
 import shlex
@@ -51,11 +51,9 @@ def calibrate(file: Path, simulated: int, to: Path) -> dict[str, Any]:
     sd = float(np.std(accuracies, ddof=1))
     single = rates(resampled(accuracies, 1, LOOKS[-1]), design, simulated)
     family = rates(resampled(accuracies, VARIANTS, LOOKS[-1]), design, simulated)
+    fewer = max(int(POWER_SHARE * simulated), 10)
     curve = {
-        effect: rates(
-            resampled(accuracies, VARIANTS, LOOKS[-1], effect * sd), design, max(int(POWER_SHARE * simulated), 10)
-        )
-        for effect in EFFECTS
+        effect: rates(resampled(accuracies, VARIANTS, LOOKS[-1], effect * sd), design, fewer) for effect in EFFECTS
     }
     document = {
         "file": file.name,

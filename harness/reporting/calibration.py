@@ -16,11 +16,11 @@ def sentences(document: dict[str, Any]) -> list[str]:
     """What was found, each with the numbers that say so."""
     single, family = document["single"], document["family"]
     return [
-        f"{document['runs']} runs of one recipe, accuracy {document['mean']:.4f}, sd {100 * document['sd']:.2f} points.",
+        f"{document['runs']} runs of one recipe: accuracy {document['mean']:.4f}, sd {document['sd']:.4f}.",
         f"Of {single['simulated']:,} single comparisons of these runs with each other, {single['different']:.2%} were "
         f"called better or worse (± {single['standard_error']:.2%}; promised: at most {ALPHA:.0%}).",
-        f"Of {family['simulated']:,} families of {document['variants']} variants, {family['families']:.2%} had at least "
-        f"one that was (± {family['standard_error']:.2%}; promised: at most {ALPHA:.0%}). "
+        f"Of {family['simulated']:,} families of {document['variants']} variants, {family['families']:.2%} had at "
+        f"least one that was (± {family['standard_error']:.2%}; promised: at most {ALPHA:.0%}). "
         f"{family['equivalent']:.1%} of these comparisons were called equivalent.",
     ]
 
