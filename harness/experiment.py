@@ -203,7 +203,7 @@ The notebook: "..."
 
 Prediction, written before the run: ... by at least ... points, because ...
 
-    harness run {name} --budget quick --seeds 10
+    harness run {name} --budget quick
 """
 
 from harness.experiment import Experiment, Prediction
