@@ -28,7 +28,7 @@ help:  ## this list
 	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@printf '%s\n' '' 'Options, after the target, as in make baseline SEEDS=10 BUDGET=quick:' \
-	  '  SEEDS=10            how many seeds, or which: SEEDS=0,4,7; else up to 10, see docs' \
+	  '  SEEDS=10            how many seeds, or which: SEEDS=0,4,7' \
 	  '  BUDGET=full         or quick (minutes), smoke (seconds); of a search: quick' \
 	  '  RECIPE=fast         or classic, published, one that a search has saved' \
 	  '  WORKERS=2           processes that train; SLURM=time=240 for Slurm jobs' \
