@@ -37,6 +37,7 @@ app.command(rich_help_panel=TOOLS)(tools.data)
 app.command(rich_help_panel=TOOLS)(tools.show)
 app.command(rich_help_panel=TOOLS)(tools.predict)
 app.command(rich_help_panel=TOOLS)(tools.bench)
+app.command(rich_help_panel=TOOLS)(tools.calibrate)
 app.command(rich_help_panel=TOOLS)(tools.ui)
 app.command(rich_help_panel=TOOLS)(tools.dashboard)
 

@@ -9,15 +9,16 @@ from matplotlib.figure import Figure
 from harness.analysis import ALPHA, MARGIN
 from harness.analysis.report import EffectRow, Report
 from harness.reporting.sentences import setting
-from harness.reporting.tables import MEANING, p_value, points, verdict
+from harness.reporting.tables import MEANING, p_value, points
 
 #: Okabe & Ito's colours, told apart by all kinds of colour vision; and shapes, for those who print in grey.
 MARKS = {
     "better": ("#0072B2", "^"),
     "worse": ("#D55E00", "v"),
     "equivalent": ("#009E73", "s"),
-    "inconclusive": ("#666666", "o"),
+    "undecided": ("#666666", "o"),
     "too few seeds": ("#666666", "o"),
+    "exploratory": ("#666666", "o"),
 }
 
 #: From this many points on, the axis is logarithmic but for the middle: else ten of them would hide half of one.
@@ -41,7 +42,7 @@ def comparisons(report: Report) -> Figure | None:
     panels: dict[str, list[Line]] = {}
     for row in report.variants:
         if compared := row.against_baseline:
-            said = verdict(compared)
+            said = compared.verdict
             line = Line(row.variant, compared.mean, compared.interval, said, f"{said}, n = {compared.n}")
             panels.setdefault(row.phase, []).append(line)
     return _forest(report, panels, "accuracy against the baseline, points")
@@ -59,7 +60,7 @@ def effects(report: Report) -> Figure | None:
 
 def _mark(effect: EffectRow) -> str:
     if effect.p_holm is None or effect.p_holm >= ALPHA:
-        return "inconclusive"
+        return "undecided"
     return "better" if effect.mean > 0 else "worse"
 
 
