@@ -51,6 +51,11 @@ class EvidenceRun:
         """The configuration of the run."""
         return self.spec.config
 
+    @property
+    def artifacts(self) -> Path:
+        """Where it is kept."""
+        return FOLDER
+
     def environments(self) -> list[dict[str, str]]:
         """Return the `decisive` tags of the environment it was trained in, as `RunFolder.environments` does."""
         return [decisive(self.tags)]
