@@ -21,7 +21,7 @@ from harness.reporting.console import log, out
 
 EXPERIMENTS = ["run", "compare", "new", "plan", "sync"]
 SEARCHES = ["search", "anytime", "worker"]
-TOOLS = ["data", "show", "predict", "bench", "ui", "dashboard"]
+TOOLS = ["data", "show", "predict", "bench", "calibrate", "ui", "dashboard"]
 COMMANDS = [*EXPERIMENTS, *SEARCHES, *TOOLS]
 
 

@@ -206,8 +206,8 @@ def _images(phase: str, members: list[ImagesRow]) -> Table:
     header = ["variant", "calibration\nerror", "difference in points\n[95 % over seeds and images]", "classes apart"]
     notes = [
         "Calibration error: mean distance of confidence and accuracy, 15 bins of equal width.",
-        "Classes: those whose own 95 % interval over seeds and images leaves out zero, without a correction for ten "
-        "classes: read as a description.",
+        "Intervals over seeds and images describe the seeds compared. They are not corrected for looks, variants or "
+        "classes; classes apart are those whose own leaves out zero.",
     ]
     return Table(f"test images, {phase}", header, cells, notes)
 
