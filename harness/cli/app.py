@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 import harness
-from harness.cli import run, search, tools
+from harness.cli import record, run, search, tools
 from harness.cli.options import ListsExperiments
 from harness.common import paths, signals
 from harness.common.errors import BadInput, HarnessError
@@ -30,6 +30,7 @@ app.command(rich_help_panel=EXPERIMENTS, cls=ListsExperiments)(run.compare)
 app.command(rich_help_panel=EXPERIMENTS)(run.new)
 app.command(rich_help_panel=EXPERIMENTS, cls=ListsExperiments)(run.plan)
 app.command(rich_help_panel=EXPERIMENTS)(run.sync)
+app.command(rich_help_panel=EXPERIMENTS)(record.record)
 app.command(rich_help_panel=SEARCHES)(search.search)
 app.command(rich_help_panel=SEARCHES)(search.anytime)
 app.command(rich_help_panel=SEARCHES)(search.worker)
