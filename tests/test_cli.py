@@ -19,7 +19,7 @@ from harness.engine.backend import default_engine
 from harness.experiment import Experiment
 from harness.reporting.console import log, out
 
-EXPERIMENTS = ["run", "compare", "new", "plan", "sync"]
+EXPERIMENTS = ["run", "compare", "new", "plan", "sync", "record"]
 SEARCHES = ["search", "anytime", "worker"]
 TOOLS = ["data", "show", "predict", "bench", "calibrate", "ui", "dashboard"]
 COMMANDS = [*EXPERIMENTS, *SEARCHES, *TOOLS]

@@ -11,6 +11,7 @@ from conftest import small_config
 
 from harness import experiment
 from harness.config import Network, Recipe, change
+from harness.data import Split
 from harness.engine.backend import import_keras
 from harness.recipes import FAST, RECIPES
 
@@ -35,6 +36,8 @@ def asked_for() -> dict[Structure, str]:
             wanted[f"{name} {variant}"] = change(Network(), FAST, changes)
     for optimizer in ("muon", "sgd", "adam", "adamw"):
         wanted[optimizer] = (Network(), dataclasses.replace(FAST, optimizer=optimizer))
+    for averaging in ("ema", "lookahead"):
+        wanted[averaging] = (Network(), dataclasses.replace(FAST, weight_averaging=averaging))
     wanted["average pooling"] = (Network(pooling="average"), FAST)
     found: dict[Structure, str] = {}
     for name, (network, recipe) in wanted.items():
@@ -62,16 +65,19 @@ def given() -> tuple:
 
 @pytest.mark.usefixtures("as_on_gpu")
 @pytest.mark.parametrize("structure", STRUCTURES, ids=list(STRUCTURES.values()))
-def test_the_step_is_one_that_xla_takes(structure: Structure) -> None:
+def test_the_step_is_one_that_xla_takes(structure: Structure, small_split: Split) -> None:
     program = Program(structure)
-    program.initial_state(0)
+    program.initial_state(small_config(structure.recipe, structure.network), small_split)
     pools = [layer for layer in program.model.layers if layer.name.endswith("_pool")]
     kind = FirstMaxPooling2D if structure.network.pooling == "max" else keras.layers.AveragePooling2D
     assert [type(layer) for layer in pools] == [kind] * 3
     tf.random.set_seed(0)
     images, *_, settings = arguments = given()
     program._set_precision()
-    for function, values in ((program._train_step, arguments), (program._predict_step, (images, settings))):
+    steps = [(program._train_step, arguments), (program._predict_step, (images, settings))]
+    if structure.recipe.weight_averaging != "off":
+        steps.append((program._average_step, (tf.constant(0.5),)))
+    for function, values in steps:
         lowered = function.experimental_get_compiler_ir(*values)(stage="hlo", platform_name="CPU")
         assert lowered.startswith("HloModule")
 
@@ -86,7 +92,9 @@ def test_keras_max_pooling_would_be_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-def test_what_is_compiled_for_a_gpu_does_as_what_is_compiled_for_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_compiled_for_a_gpu_does_as_what_is_compiled_for_a_cpu(
+    monkeypatch: pytest.MonkeyPatch, small_split: Split
+) -> None:
     """Here both run on the CPU. A smooth activation: rounding opens and closes ReLUs."""
     config = small_config(FAST, Network(activation="gelu"))
     settings = settings_of(config, PIXELS)
@@ -96,7 +104,7 @@ def test_what_is_compiled_for_a_gpu_does_as_what_is_compiled_for_a_cpu(monkeypat
     for is_gpu in (False, True):
         monkeypatch.setattr("harness.engine.tensorflow.program.on_gpu", lambda is_gpu=is_gpu: is_gpu)
         program = Program(structure_of(config))
-        first = program.initial_state(0)
+        first = program.initial_state(config, small_split)
         for name, variable in program.variables.items():
             variable.assign(first[name])
         program._set_precision()

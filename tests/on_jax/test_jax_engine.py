@@ -233,6 +233,9 @@ def test_averaged_weights_are_evaluated_and_resumed_from(small_split: Split, kin
     assert np.array_equal(found, weights) == (kind == "lookahead")
     plain = engine.export(end)
     assert np.array_equal(plain.get_layer("dense").kernel, found)
+    # The loop of the whole epoch, as on a GPU, is traced: it refuses a state whose types change from step to step.
+    program, data = engine._program, (small_split.train_images, small_split.train_labels)
+    jax.eval_shape(program._all_steps, program.read(end), data, steps_of(config, 0, 64), engine._settings)
     probabilities = engine.evaluate(end, small_split.eval_images)
     np.testing.assert_allclose(plain(small_split.eval_images), probabilities, rtol=1e-3, atol=1e-5)
     other = open_engine(config, small_split)

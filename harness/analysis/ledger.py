@@ -1,0 +1,225 @@
+"""The ledger: every try to reach the published accuracy in fewer epochs, as data, and the rules that a try must keep.
+
+    experiments/records/<name>.json    an idea and its tries; written by `harness record` alone
+
+A try is one setting on one split, with its runs. What is computed from the runs (n, mean, interval) is written beside
+them for readers, and checked when the file is read.
+"""
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from harness.analysis.target import AgainstTarget, against_target
+from harness.common.errors import BadInput
+from harness.common.files import write_atomically
+from harness.common.paths import PROJECT
+from harness.config import Network, Recipe, RunConfig, changes_text, from_json
+from harness.plan import seeds_text
+from harness.published import ACCURACY_TARGET
+from harness.recipes import RECIPES
+
+RECORDS = PROJECT / "experiments" / "records"
+
+#: Seeds that a try needs before it is kept or dropped.
+FEWEST_SEEDS = 3
+
+#: Seeds of a look at the test images: no more and no fewer, decided before any look.
+LOOK_SEEDS = 10
+
+Decision = Literal["kept", "dropped", "undecided", "look"]
+
+
+@dataclass(frozen=True)
+class TriedRun:
+    """One run of a try. accuracy: that of a guess if the run diverged. commit: as in its environment. date: UTC."""
+
+    seed: int
+    run_key: str
+    accuracy: float
+    diverged: bool
+    hardware: str
+    commit: str
+    date: str
+
+
+@dataclass(frozen=True)
+class Try:
+    """One setting on one split. config: of the runs, with seed 0. runs: sorted by seed."""
+
+    config: RunConfig
+    runs: tuple[TriedRun, ...]
+    decision: Decision
+
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """The accuracy by seed."""
+        return {run.seed: run.accuracy for run in self.runs}
+
+    @property
+    def against_target(self) -> AgainstTarget:
+        """The accuracies against the published 0.86."""
+        return against_target(list(self.accuracies.values()), ACCURACY_TARGET)
+
+    @property
+    def settings(self) -> tuple[Network, Recipe, str]:
+        """What is tried: the network, the recipe and the data."""
+        return self.config.network, self.config.recipe, self.config.data_fingerprint
+
+    @property
+    def changes(self) -> str:
+        """The settings that differ from `fast`, as `--set` takes them."""
+        return changes_text(changes_of(self.config))
+
+    @property
+    def command(self) -> str:
+        """The command that trains these runs."""
+        words = ["harness", "run", "baseline", "--seeds", seeds_text([run.seed for run in self.runs])]
+        words += [] if self.config.split == "final" else ["--split", self.config.split]
+        for name, value in changes_of(self.config).items():
+            words += ["--set", changes_text({name: value})]
+        return shlex.join([*words, "--engine", self.config.engine, "--precision", self.config.precision])
+
+    @property
+    def p(self) -> float | None:
+        """The one-sided p of a mean above the target; None with one seed, or equal ones."""
+        found = self.against_target
+        return found.p if found.p is None or found.mean > ACCURACY_TARGET else 1 - found.p
+
+    def computed(self) -> dict[str, Any]:
+        """What the accuracies give, rounded: machines may differ in the last digits."""
+        found = self.against_target
+        interval = [round(end, 6) for end in found.interval] if found.interval else None
+        return {"n": found.n, "mean": round(found.mean, 6), "interval": interval}
+
+    def written(self) -> dict[str, Any]:
+        """What the file holds of the try."""
+        return {
+            "changes": self.changes,
+            "epochs": self.config.recipe.epochs,
+            "split": self.config.split,
+            "decision": self.decision,
+            **self.computed(),
+            "command": self.command,
+            "runs": [dataclasses.asdict(run) for run in self.runs],
+            "config": json.loads(self.config.to_json()),
+        }
+
+
+@dataclass(frozen=True)
+class Idea:
+    """What was tried, in a sentence, and the tries."""
+
+    text: str
+    tries: tuple[Try, ...] = field(default=())
+
+
+def changes_of(config: RunConfig) -> dict[str, Any]:
+    """The settings of a run that differ from those of `fast`, in the order of the fields."""
+    network, recipe = RECIPES["fast"]
+    usual = vars(network) | vars(recipe)
+    tried = vars(config.network) | vars(config.recipe)
+    return {name: value for name, value in tried.items() if value != usual[name]}
+
+
+def read_ledger() -> dict[str, Idea]:
+    """Return all ideas by name. Raises BadInput for a file that `harness record` has not written."""
+    return {file.stem: _read(file) for file in sorted(RECORDS.glob("*.json"))}
+
+
+def _read(file: Path) -> Idea:
+    try:
+        document = json.loads(file.read_text())
+        tries = []
+        for each in document["tries"]:
+            runs = tuple(TriedRun(**run) for run in each["runs"])
+            tried = Try(from_json(json.dumps(each["config"])), runs, each["decision"])
+            keys = [dataclasses.replace(tried.config, seed=run.seed).key for run in runs]
+            if not (tried.computed().items() <= each.items() and keys == [run.run_key for run in runs]):
+                raise ValueError("a number in it is not what its runs give")
+            if tried.decision not in get_args(Decision):
+                raise ValueError(f"there is no decision {tried.decision!r}")
+            tries.append(tried)
+        return Idea(document["idea"], tuple(tries))
+    except (ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
+        raise BadInput(
+            f"{file} is no file of the ledger ({error}): `harness record` writes these files, and nobody else; take "
+            f"the committed one back."
+        ) from error
+
+
+def write(name: str, idea: Idea) -> Path:
+    """Write the file of an idea."""
+    file = RECORDS / f"{name}.json"
+    document = {"idea": idea.text, "tries": [each.written() for each in idea.tries]}
+    write_atomically(file, (json.dumps(document, indent=1) + "\n").encode())
+    return file
+
+
+def entered(ledger: Mapping[str, Idea], name: str, new: Try) -> dict[str, Idea]:
+    """Return the ledger with a try entered under an idea, which is there. Raises BadInput if a rule forbids it."""
+    idea = ledger[name]
+    if new.config.split == "final":
+        kept = _as_a_look(_all_tries(ledger), new)
+        tries = idea.tries if kept else (*idea.tries, new)
+    else:
+        known = next((each for each in idea.tries if each.config == new.config), None)
+        merged = _merged(known, new) if known else new
+        _check_decision(merged)
+        tries = (*(each for each in idea.tries if each is not known), merged)
+    order = sorted(tries, key=lambda each: (each.config.recipe.epochs, each.config.split, -each.against_target.mean))
+    return {**ledger, name: Idea(idea.text, tuple(order))}
+
+
+def _all_tries(ledger: Mapping[str, Idea]) -> list[Try]:
+    return [each for idea in ledger.values() for each in idea.tries]
+
+
+def _as_a_look(tries: Iterable[Try], new: Try) -> Try | None:
+    """Return the entry of this very look, if there is one. Raises BadInput if it may not be entered."""
+    alike = [each for each in tries if each.settings == new.settings]
+    for each in alike:
+        if each.config.split == "final":
+            if (each.config, each.accuracies) == (new.config, new.accuracies):
+                return each
+            raise BadInput(
+                f"The test images have been looked at with these settings already ({each.command}): the first look "
+                f"counts, and there is no second one."
+            )
+    if len(new.runs) != LOOK_SEEDS:
+        raise BadInput(
+            f"A look at the test images has {LOOK_SEEDS} seeds, and here are {len(new.runs)}: which and how many is "
+            f"decided before the first of them. Name a folder or file with the runs of the look alone."
+        )
+    chosen = any(each.decision == "kept" for each in alike)
+    if not chosen and new.settings[:2] not in RECIPES.values():
+        raise BadInput(
+            f"These settings have not been kept on the validation images ({new.changes}): record their runs of "
+            f"`--split tune` first, with `--decision kept`."
+        )
+    return None
+
+
+def _merged(known: Try, new: Try) -> Try:
+    """Return a try with the runs of both: none is ever taken out."""
+    runs = {run.seed: run for run in known.runs}
+    for run in new.runs:
+        if runs.setdefault(run.seed, run).accuracy != run.accuracy:
+            raise BadInput(
+                f"Run {run.run_key} (seed {run.seed}) has {run.accuracy} here and {runs[run.seed].accuracy} in the "
+                f"ledger: it was trained twice, and the first one counts. Leave its folder or file out."
+            )
+    decision = known.decision if new.decision == "undecided" else new.decision
+    return dataclasses.replace(known, runs=tuple(runs[seed] for seed in sorted(runs)), decision=decision)
+
+
+def _check_decision(tried: Try) -> None:
+    if tried.decision in ("kept", "dropped") and len(tried.runs) < FEWEST_SEEDS:
+        raise BadInput(
+            f"{tried.changes or 'fast'} has {len(tried.runs)} of the {FEWEST_SEEDS} seeds that a try needs before it "
+            f"is {tried.decision}: train more, or leave --decision out."
+        )
