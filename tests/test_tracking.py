@@ -211,10 +211,11 @@ def test_a_dead_process_is_found_and_a_living_one_left_alone(mlruns: Path) -> No
     experiment = client.create_experiment("e")
     alive = liveness.signs_of_life()
     mine, me = alive["machine"], alive["process"]
+    start = me.partition("@")[2]
     cases = {
         "mine": ({"machine": mine, "process": me}, "RUNNING"),
-        "gone": ({"machine": mine, "process": "999999@1.00"}, "KILLED"),
-        "number used again": ({"machine": mine, "process": f"{os.getpid()}@1.00"}, "KILLED"),
+        "gone": ({"machine": mine, "process": f"999999@{start}"}, "KILLED"),
+        "number used again": ({"machine": mine, "process": f"{os.getpid()}@1@{start.partition('@')[2]}"}, "KILLED"),
         "elsewhere, heard of": ({"machine": "other", "process": "1@1.00", "heartbeat": "9999999999"}, "RUNNING"),
         "elsewhere, silent": ({"machine": "other", "process": "1@1.00", "heartbeat": "1"}, "KILLED"),
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness import tracking
 from harness.common.errors import HarnessError
 from harness.common.lazy import lazy_import
+from harness.common.redact import public_url
 from harness.reporting.console import log
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ else:
 def serve(port: int) -> None:
     """Replace this process by an MLflow server on 127.0.0.1. If `$MLFLOW_TRACKING_URI` is a server, only print that."""
     if tracking.is_server():
-        log.print(f"The runs are on your own server: {tracking.tracking_uri()}")
+        log.print(f"The runs are on your own server: {public_url(tracking.tracking_uri())}")
         return
     _see_that_it_is_free(port, "ui")
     with tracking.explained():
