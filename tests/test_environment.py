@@ -2,17 +2,23 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+import types
+from importlib import metadata
 from pathlib import Path
 
 import pytest
-from conftest import small_config
+from conftest import Command, small_config
 
 from harness.analysis.make_report import make_report
+from harness.common import paths
 from harness.experiment import Experiment
 from harness.reporting.sentences import reservations
 from harness.runs.folder import ENVIRONMENT, Result, RunFolder
 from harness.runs.spec import RunResult, RunSpec
-from harness.tracking.provenance import provenance
+from harness.tracking.provenance import _commit, provenance, version
 
 HERE = {"cpu": "an abacus, 2 cores", "threads": "2", "version_numpy": "2.0", "git_commit": "abc"}
 ELSEWHERE = HERE | {"cpu": "another one, 2 cores"}
@@ -47,6 +53,55 @@ def test_git_is_asked_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     known = provenance()
     monkeypatch.setattr("subprocess.run", lambda *arguments, **options: pytest.fail("a run of a list costs no process"))
     assert provenance() == known
+
+
+def test_a_module_from_a_distribution_of_another_name_has_its_own_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    monkeypatch.setitem(sys.modules, "tensorflow", types.SimpleNamespace(__version__="2.21.0+cpu"))
+    monkeypatch.delitem(sys.modules, "jax", raising=False)
+    assert version("tensorflow") == "2.21.0+cpu"
+    assert "version_jax" not in provenance()
+
+
+def test_the_commit_of_a_repository_around_the_project_is_not_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True)
+
+    project = tmp_path / "unpacked"
+    (project / "harness").mkdir(parents=True)
+    (project / "pyproject.toml").touch()
+    (project / "harness" / "__init__.py").touch()
+    git("init")
+    git("commit", "--allow-empty", "-m", "theirs")
+    monkeypatch.setattr(paths, "PROJECT", project)
+    assert _commit.__wrapped__() == {}
+    git("add", ".")
+    git("commit", "-m", "ours now")
+    # What a hook of git says of another repository does not count.
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    assert _commit.__wrapped__()["git_dirty"] == "false"
+
+
+def test_a_user_without_a_home_gets_one_in_mlruns(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    paths.ensure_home()
+    assert os.environ["HOME"] == "/home/me"
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
+    paths.ensure_home()
+    assert Path.home() == mlruns / "home"
+
+
+def test_a_terminal_that_lacks_a_sign_shows_another(harness: Command) -> None:
+    shown = harness("data", "--data", "digits", PYTHONIOENCODING="ascii", LC_ALL="C", PYTHONUTF8="0")
+    assert shown.returncode == 0, shown.stderr
+    assert "digits ? bundled" in shown.stdout
 
 
 def run(variant: str, seed: int, *environments: dict[str, str]) -> RunResult:

@@ -1,7 +1,10 @@
 """The `harness` command. Each sub-command is a few lines over the part that does the work."""
 
+import io
 import os
 import sys
+import traceback
+from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -12,6 +15,7 @@ from harness.cli import run, search, tools
 from harness.cli.options import ListsExperiments
 from harness.common import paths, signals
 from harness.common.errors import BadInput, HarnessError
+from harness.common.redact import redacted
 from harness.engine.backend import ENGINES
 from harness.reporting.console import log
 
@@ -59,6 +63,12 @@ def options(
 def main() -> None:
     """The console script. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     signals.install()
+    paths.ensure_home()
+    sys.excepthook = _show_redacted
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a character shows another one: a finished training must not end in an error for that.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     # Keras has more backends than there are engines here, and the variable may be set for another program.
     if os.environ.get("KERAS_BACKEND") not in ENGINES:
         os.environ.pop("KERAS_BACKEND", None)
@@ -69,12 +79,17 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         # A full disk does not say which file it had no room for.
-        what = f"{error.strerror or error} ({error.filename or paths.mlruns()})"
+        what = f"{redacted(str(error.strerror or error))} ({error.filename or paths.mlruns()})"
         way_out = "What is finished is kept: mend that and give the same command again, which goes on from there."
         _print_error("Failed", f"{what}. {way_out}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _show_redacted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback as Python does, without the passwords that may be in the error."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _print_error(kind: str, message: str) -> None:

@@ -9,7 +9,6 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from importlib import metadata
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +20,7 @@ from harness.common.signals import deferred
 from harness.metrics import FINAL, INSIDE, PER_EPOCH
 from harness.runs.folder import History, Result, RunFolder
 from harness.tracking.mlflow_store import choose_experiment, explained, import_mlflow, is_ours, open_mlflow, owner
+from harness.tracking.provenance import version
 from harness.tracking.told import remember, run_id
 
 keras = lazy_import("keras")
@@ -175,7 +175,10 @@ class Tracker:
             model,
             name="model",
             signature=self.mlflow.models.infer_signature(pixels, np.asarray(model(pixels))),
-            pip_requirements=[f"{name}=={metadata.version(name)}" for name in (keras.backend.backend(), "keras")],
+            pip_requirements=[
+                f"{name}=={version(name)}" for name in (keras.backend.backend(), "keras") if version(name)
+            ],
+            tags=_source(self.tags),
         )
 
 
