@@ -5,6 +5,7 @@ is harmless. If a process is killed, the next one therefore logs the whole histo
 """
 
 import contextlib
+import getpass
 import json
 import threading
 import time
@@ -19,7 +20,15 @@ from harness.common.process import is_alive, signs_of_life
 from harness.common.signals import deferred
 from harness.metrics import FINAL, INSIDE, PER_EPOCH
 from harness.runs.folder import History, Result, RunFolder
-from harness.tracking.mlflow_store import choose_experiment, explained, import_mlflow, is_ours, open_mlflow, owner
+from harness.tracking.mlflow_store import (
+    choose_experiment,
+    create_run,
+    explained,
+    import_mlflow,
+    is_ours,
+    open_mlflow,
+    owner,
+)
 from harness.tracking.provenance import version
 from harness.tracking.told import remember, run_id
 
@@ -154,7 +163,7 @@ class Tracker:
                 client.delete_tag(self.run_id, "reason")
         else:
             begun = self._times[0] if self._times else None
-            self.run_id = client.create_run(self.experiment_id, begun, tags | _source(tags), self.name).info.run_id
+            self.run_id = create_run(client, self.experiment_id, self.name, tags | _source(tags), begun)
         self.mlflow.start_run(self.run_id, tags=tags, log_system_metrics=not self._times)
         remember(self.folder, self.run_id, self.experiment_id, complete=False)
         self.mlflow.log_params({name: _readable(value) for name, value in config.flat().items()})
@@ -207,9 +216,14 @@ def _runs_of(client: Any, experiment_id: str, folder: RunFolder) -> list[Any]:
 
 
 def _source(tags: dict[str, str]) -> dict[str, str]:
-    """Return the tags that the columns "Source" and "Version" of MLflow's table of runs show."""
-    commit = {"mlflow.source.git.commit": tags["git_commit"]} if "git_commit" in tags else {}
-    return {"mlflow.source.name": "harness", "mlflow.source.type": "LOCAL"} | commit
+    """Return the tags that the columns "Created by", "Source" and "Version" of MLflow's table of runs show."""
+    found = {"mlflow.source.name": "harness", "mlflow.source.type": "LOCAL"}
+    if "git_commit" in tags:
+        found["mlflow.source.git.commit"] = tags["git_commit"]
+    # A container may run as a user without a name.
+    with contextlib.suppress(OSError, KeyError):
+        found["mlflow.user"] = getpass.getuser()
+    return found
 
 
 def _readable(value: Any) -> str:

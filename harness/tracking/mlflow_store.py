@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import logging
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -132,6 +133,19 @@ def choose_experiment(mlflow: Any, data: str) -> str:
     return experiment_id
 
 
+def create_run(client: Any, experiment_id: str, name: str, tags: Mapping[str, str], begun: int | None = None) -> str:
+    """Create an MLflow run, once, and return its id. begun: ms since 1970; None is now.
+
+    If the answer of a server is lost, MLflow's client asks again: the server then has two runs.
+    """
+    creation = {"creation": uuid.uuid4().hex}
+    created = client.create_run(experiment_id, begun, dict(tags) | creation, name).info.run_id
+    for run in client.search_runs([experiment_id], f"tags.creation = '{creation['creation']}'"):
+        if run.info.run_id != created:
+            client.delete_run(run.info.run_id)
+    return created
+
+
 def _import_published(mlflow: Any, experiment_id: str) -> None:
     client = mlflow.MlflowClient()
     known = client.search_runs([experiment_id], "tags.variant = 'published'")
@@ -139,7 +153,7 @@ def _import_published(mlflow: Any, experiment_id: str) -> None:
         return
     tags = {"variant": "published", "source": "read off the notebook's figures: ±0.002 accuracy, ±0.01 loss"}
     # Continue an import that was killed: MLflow drops metrics with the same time and value.
-    run = known[0] if known else client.create_run(experiment_id, run_name="published", tags=tags)
+    run_id = known[0].info.run_id if known else create_run(client, experiment_id, "published", tags)
     metrics = [
         entities.Metric(str(name), float(value), 0, int(row["epoch"]))
         for _, row in published.curve().iterrows()
@@ -149,5 +163,5 @@ def _import_published(mlflow: Any, experiment_id: str) -> None:
     for name, value in {"accuracy": "test_accuracy", "cross_entropy": "test_loss"}.items():
         metrics.append(entities.Metric(name, published.final()[value], 0, 0))
     for start in range(0, len(metrics), 1000):  # as many as one request may carry
-        client.log_batch(run.info.run_id, metrics=metrics[start : start + 1000])
-    client.set_terminated(run.info.run_id)
+        client.log_batch(run_id, metrics=metrics[start : start + 1000])
+    client.set_terminated(run_id)
