@@ -9,11 +9,14 @@ import types
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Command, small_config
 
 from harness.analysis.make_report import make_report
 from harness.common import paths
+from harness.common.errors import BadInput
+from harness.engine import devices
 from harness.experiment import Experiment
 from harness.reporting.sentences import reservations
 from harness.runs.folder import ENVIRONMENT, Result, RunFolder
@@ -43,10 +46,30 @@ def test_a_run_that_goes_on_elsewhere_has_both_and_its_first_beginning(mlruns: P
 
 
 def test_what_changes_numbers_is_told(monkeypatch) -> None:
-    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    assert "TF_ENABLE_ONEDNN_OPTS=0" in provenance()["switches"]
+    assert "TF_NUM_INTRAOP_THREADS=1" in provenance()["switches"]
     assert int(provenance()["threads"]) >= 1
+
+
+def test_what_would_change_numbers_or_precision_under_a_key_is_not_read() -> None:
+    """On a processor with bfloat16, TF_ENABLE_ONEDNN_OPTS=0 alone would make a bfloat16 run a float32 one."""
+    code = "from harness.engine import devices\n"
+    code += "precision = devices.resolve_precision('auto', 'tensorflow')\n"
+    code += "devices.check_precision(precision, 'tensorflow')\nprint(precision)\n"
+    switches = {"TF_ENABLE_ONEDNN_OPTS": "0", "ONEDNN_MAX_CPU_ISA": "AVX2", "JAX_ENABLE_X64": "1"}
+    command = [sys.executable, "-c", code + "import os; print(*os.environ)"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | switches).stdout
+    precision, variables = said.splitlines()
+    assert precision == "float32" or not switches.keys() & set(variables.split())
+
+
+def test_a_precision_that_is_not_computed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "sees_gpu", lambda engine: False)
+    monkeypatch.setattr(devices, "_convolution", lambda images, kernel: np.full((1, 1, 1, 1), 72.07, np.float32))
+    with pytest.raises(BadInput, match="--precision float32"):
+        devices.check_precision.__wrapped__("bfloat16", "tensorflow")
+    devices.check_precision.__wrapped__("float32", "tensorflow")
 
 
 def test_git_is_asked_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:

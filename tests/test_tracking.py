@@ -356,7 +356,7 @@ def test_a_dead_process_is_found_and_a_living_one_left_alone(mlruns: Path) -> No
     assert {name: client.get_run(i).info.status for name, i in ids.items()} == {n: s for n, (_, s) in cases.items()}
 
 
-def test_a_locked_database_is_explained(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_database_is_explained(mlruns: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(HarnessError, match=r"mlflow\.db.*safe in"), tracker() as run:
         lock = sqlite3.connect(mlruns / "mlflow.db", isolation_level=None)
         lock.execute("BEGIN EXCLUSIVE")
@@ -366,6 +366,7 @@ def test_a_locked_database_is_explained(mlruns: Path, monkeypatch: pytest.Monkey
         finally:
             released.cancel()
             lock.close()
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 def test_a_server_that_is_not_there_is_explained(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:

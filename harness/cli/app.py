@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import threading
 import traceback
 from types import TracebackType
 from typing import Annotated
@@ -14,7 +15,7 @@ import harness
 from harness.cli import run, search, tools
 from harness.cli.options import ListsExperiments
 from harness.common import paths, signals
-from harness.common.errors import BadInput, HarnessError
+from harness.common.errors import BadInput, HarnessError, first_line
 from harness.common.redact import redacted
 from harness.engine.backend import ENGINES
 from harness.reporting.console import log
@@ -64,7 +65,7 @@ def main() -> None:
     """The console script. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     signals.install()
     paths.ensure_home()
-    sys.excepthook = _show_redacted
+    sys.excepthook, threading.excepthook = _show_redacted, _show_in_a_line
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a character shows another one: a finished training must not end in an error for that.
         if isinstance(stream, io.TextIOWrapper):
@@ -90,6 +91,12 @@ def main() -> None:
 def _show_redacted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print a traceback as Python does, without the passwords that may be in the error."""
     sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _show_in_a_line(failed: threading.ExceptHookArgs) -> None:
+    """Say that a thread has failed, such as Optuna's heartbeat or MLflow's metrics of the system: the work goes on."""
+    if failed.exc_value is not None and failed.thread is not None:
+        log.print(f"{failed.thread.name} ended: {first_line(failed.exc_value)}", soft_wrap=True)
 
 
 def _print_error(kind: str, message: str) -> None:

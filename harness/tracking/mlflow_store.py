@@ -74,7 +74,8 @@ def import_mlflow() -> Any:
         # MLflow would import this later, when the database is opened.
         importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        # Their errors come as exceptions too, and are explained: a traceback before that explains nothing.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return mlflow
 
 

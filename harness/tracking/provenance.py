@@ -14,11 +14,11 @@ from harness.common.hardware import cores, cpu_name
 PACKAGES = ("jax", "keras", "mlflow", "numpy", "tensorflow")
 
 
-#: Environment variables that change the numbers that a framework computes, or their last bits.
+#: Environment variables that may change the last bits of what a framework computes. Those that change more than that
+#: are not read (harness/engine/backend.py).
 SWITCHES = (
-    "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS", "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA",
-    "TF_CUDNN_DETERMINISTIC", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS",
-    "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "TF_XLA_FLAGS", "XLA_FLAGS",
+    "OMP_NUM_THREADS", "TF_CUDNN_DETERMINISTIC", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_XLA_FLAGS",
+    "XLA_FLAGS",
 )  # fmt: skip
 
 
