@@ -17,7 +17,7 @@ from harness.cli.options import ListsExperiments
 from harness.common import paths, signals
 from harness.common.errors import BadInput, HarnessError, first_line
 from harness.common.redact import redacted
-from harness.engine.backend import ENGINES
+from harness.engine.backend import CHANGE_NUMBERS, ENGINES
 from harness.reporting.console import log
 
 app = typer.Typer(
@@ -70,6 +70,8 @@ def main() -> None:
         # A terminal that lacks a character shows another one: a finished training must not end in an error for that.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    for name in CHANGE_NUMBERS:
+        os.environ.pop(name, None)
     # Keras has more backends than there are engines here, and the variable may be set for another program.
     if os.environ.get("KERAS_BACKEND") not in ENGINES:
         os.environ.pop("KERAS_BACKEND", None)

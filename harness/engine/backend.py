@@ -33,11 +33,13 @@ NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
 
 
 #: Variables of the environment that would change the numbers of a run, or compute it in another precision than the one
-#: in its key. Some people export them for other programs, TF_ENABLE_ONEDNN_OPTS to silence a message of TensorFlow.
+#: in its key. Some people export them for other programs, TF_ENABLE_ONEDNN_OPTS to silence a message of TensorFlow. The
+#: commands remove them.
 CHANGE_NUMBERS = (
-    "JAX_DEFAULT_DTYPE_BITS", "JAX_DEFAULT_MATMUL_PRECISION", "JAX_DEFAULT_PRNG_IMPL", "JAX_DISABLE_JIT",
-    "JAX_ENABLE_X64", "JAX_NUMPY_DTYPE_PROMOTION", "JAX_THREEFRY_PARTITIONABLE", "NVIDIA_TF32_OVERRIDE",
-    "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS", "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS",
+    "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA", "JAX_DEFAULT_DTYPE_BITS", "JAX_DEFAULT_MATMUL_PRECISION",
+    "JAX_DEFAULT_PRNG_IMPL", "JAX_DISABLE_JIT", "JAX_ENABLE_X64", "JAX_NUMPY_DTYPE_PROMOTION",
+    "JAX_THREEFRY_PARTITIONABLE", "NVIDIA_TF32_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA",
+    "TF_ENABLE_ONEDNN_OPTS", "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS",
 )  # fmt: skip
 
 
@@ -64,8 +66,6 @@ def import_keras(engine: str) -> None:
             )
         return
     os.environ["KERAS_BACKEND"] = engine
-    for name in CHANGE_NUMBERS:
-        os.environ.pop(name, None)
     if engine == "tensorflow":
         _import_tensorflow()
     else:
