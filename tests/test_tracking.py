@@ -356,7 +356,10 @@ def test_a_dead_process_is_found_and_a_living_one_left_alone(mlruns: Path) -> No
     assert {name: client.get_run(i).info.status for name, i in ids.items()} == {n: s for n, (_, s) in cases.items()}
 
 
-def test_a_locked_database_is_explained(mlruns: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_locked_database_is_explained(
+    mlruns: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(database, "PATIENCE", 1)
     with pytest.raises(HarnessError, match=r"mlflow\.db.*safe in"), tracker() as run:
         lock = sqlite3.connect(mlruns / "mlflow.db", isolation_level=None)
         lock.execute("BEGIN EXCLUSIVE")
