@@ -22,7 +22,7 @@ from harness.common import signals as interrupts
 from harness.common.errors import HarnessError
 from harness.metrics import FINAL, PER_EPOCH
 from harness.runs.folder import Result, RunFolder
-from harness.tracking import Tracker, is_tracked, mark_dead_runs, open_mlflow, supersede, told
+from harness.tracking import Tracker, database, is_tracked, mark_dead_runs, open_mlflow, supersede, told
 from harness.tracking import mlflow_store as store
 
 ROWS = [
