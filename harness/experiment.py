@@ -228,7 +228,7 @@ def write_skeleton(name: str) -> Path:
         raise BadInput(f"{name} is no Python name: letters, digits and underscores will do, as in ablate_initializer.")
     question = f"What does {name.removeprefix('ablate_').replace('_', ' ')} do"
     try:
-        with file.open("x") as skeleton:
+        with file.open("x", encoding="utf-8") as skeleton:
             skeleton.write(SKELETON.format(question=question, name=name))
     except FileExistsError:
         raise BadInput(f"{file} is there already; choose another name, or edit it.") from None

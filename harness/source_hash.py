@@ -41,7 +41,7 @@ def measures_hash(engine: str) -> str:
 
 def hash_of(files: Iterable[Path]) -> str:
     """12 hex digits over the definitions of some modules, whichever of them each stands in."""
-    definitions = [text for file in files for text in canonical_definitions(file.read_text())]
+    definitions = [text for file in files for text in canonical_definitions(file.read_text(encoding="utf-8"))]
     return hashlib.sha256("\n".join(sorted(definitions)).encode()).hexdigest()[:12]
 
 

@@ -2,17 +2,26 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+import types
+from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import small_config
+from conftest import Command, small_config
 
 from harness.analysis.make_report import make_report
+from harness.common import paths
+from harness.common.errors import BadInput
+from harness.engine import devices
 from harness.experiment import Experiment
 from harness.reporting.sentences import reservations
 from harness.runs.folder import ENVIRONMENT, Result, RunFolder
 from harness.runs.spec import RunResult, RunSpec
-from harness.tracking.provenance import provenance
+from harness.tracking.provenance import _commit, provenance, version
 
 HERE = {"cpu": "an abacus, 2 cores", "threads": "2", "version_numpy": "2.0", "git_commit": "abc"}
 ELSEWHERE = HERE | {"cpu": "another one, 2 cores"}
@@ -37,16 +46,84 @@ def test_a_run_that_goes_on_elsewhere_has_both_and_its_first_beginning(mlruns: P
 
 
 def test_what_changes_numbers_is_told(monkeypatch) -> None:
-    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    assert "TF_ENABLE_ONEDNN_OPTS=0" in provenance()["switches"]
+    assert "TF_NUM_INTRAOP_THREADS=1" in provenance()["switches"]
     assert int(provenance()["threads"]) >= 1
+
+
+def test_a_command_does_not_read_what_would_change_numbers_or_precision_under_a_key() -> None:
+    """On a processor with bfloat16, TF_ENABLE_ONEDNN_OPTS=0 alone would make a bfloat16 run a float32 one."""
+    switches = {"TF_ENABLE_ONEDNN_OPTS": "0", "ONEDNN_MAX_CPU_ISA": "AVX2", "JAX_ENABLE_X64": "1"}
+    code = "import os, sys\nfrom harness.cli.app import main\nsys.argv = ['harness', '--version']\n"
+    code += "try: main()\nexcept SystemExit: print(*os.environ)"
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | switches).stdout
+    assert "PATH" in said.split()
+    assert not switches.keys() & set(said.split())
+
+
+def test_a_precision_that_is_not_computed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "sees_gpu", lambda engine: False)
+    monkeypatch.setattr(devices, "_convolution", lambda images, kernel: np.full((1, 1, 1, 1), 72.07, np.float32))
+    with pytest.raises(BadInput, match="--precision float32"):
+        devices.check_precision.__wrapped__("bfloat16", "tensorflow")
+    devices.check_precision.__wrapped__("float32", "tensorflow")
 
 
 def test_git_is_asked_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     known = provenance()
     monkeypatch.setattr("subprocess.run", lambda *arguments, **options: pytest.fail("a run of a list costs no process"))
     assert provenance() == known
+
+
+def test_a_module_from_a_distribution_of_another_name_has_its_own_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    monkeypatch.setitem(sys.modules, "tensorflow", types.SimpleNamespace(__version__="2.21.0+cpu"))
+    monkeypatch.delitem(sys.modules, "jax", raising=False)
+    assert version("tensorflow") == "2.21.0+cpu"
+    assert "version_jax" not in provenance()
+
+
+def test_the_commit_of_a_repository_around_the_project_is_not_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True)
+
+    project = tmp_path / "unpacked"
+    (project / "harness").mkdir(parents=True)
+    (project / "pyproject.toml").touch()
+    (project / "harness" / "__init__.py").touch()
+    git("init")
+    git("commit", "--allow-empty", "-m", "theirs")
+    monkeypatch.setattr(paths, "PROJECT", project)
+    assert _commit.__wrapped__() == {}
+    git("add", ".")
+    git("commit", "-m", "ours now")
+    # What a hook of git says of another repository does not count.
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    assert _commit.__wrapped__()["git_dirty"] == "false"
+
+
+def test_a_user_without_a_home_gets_one_in_mlruns(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    paths.ensure_home()
+    assert os.environ["HOME"] == "/home/me"
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
+    paths.ensure_home()
+    assert Path.home() == mlruns / "home"
+
+
+def test_a_terminal_that_lacks_a_sign_shows_another(harness: Command) -> None:
+    shown = harness("data", "--data", "digits", PYTHONIOENCODING="ascii", LC_ALL="C", PYTHONUTF8="0")
+    assert shown.returncode == 0, shown.stderr
+    assert "digits ? bundled" in shown.stdout
 
 
 def run(variant: str, seed: int, *environments: dict[str, str]) -> RunResult:

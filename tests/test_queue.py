@@ -8,6 +8,9 @@ import pytest
 from conftest import small_config
 from optuna.trial import TrialState
 
+from harness.commands.worker import work
+from harness.common.errors import BadInput
+from harness.common.process import identity
 from harness.execute import work_queue as queue
 from harness.runs.spec import RunSpec
 
@@ -124,3 +127,38 @@ def test_a_damaged_queue_is_explained(mlruns: Path) -> None:
     (mlruns / "optuna.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(HarnessError, match="may be deleted"):
         queue.open_study("s")
+
+
+@pytest.mark.parametrize(
+    "storage", ["journal.log", "redis://127.0.0.1:9", "sqlite://", "http://host", "postgresql://me:p@ss@host/optuna"]
+)
+def test_a_storage_that_is_no_database_is_refused(mlruns: Path, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
+    monkeypatch.setenv("OPTUNA_STORAGE", storage)
+    with pytest.raises(BadInput, match="is not the URL of a database") as refused:
+        queue.open_study("s")
+    assert "ss@" not in str(refused.value)
+
+
+def test_the_database_of_another_application_is_left_as_it_is(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (mlruns / "mlflow.db").read_bytes()
+    monkeypatch.setenv("OPTUNA_STORAGE", f"sqlite:///{mlruns}/mlflow.db")
+    with pytest.raises(BadInput, match="of another application"):
+        queue.open_study("s")
+    assert (mlruns / "mlflow.db").read_bytes() == before
+
+
+def test_a_worker_whose_command_is_dead_ends_after_its_run(mlruns: Path) -> None:
+    study = queue.open_study("s")
+    queue.enqueue(study, [spec(seed) for seed in range(3)])
+    trained: list[RunSpec] = []
+    queue.work([study], lambda c: trained.append(c) or 0.5, is_wanted=lambda: not trained)
+    assert len(trained) == 1
+    assert len(states(study)[TrialState.WAITING]) == 2
+
+
+def test_a_worker_knows_whether_its_command_is_dead(mlruns: Path) -> None:
+    study = queue.open_study("s")
+    queue.enqueue(study, [spec(0)])
+    scope = identity()["process"].split("@")[2]
+    work(["s"], probe=False, parent=f"999999@1@{scope}")
+    assert len(states(study)[TrialState.WAITING]) == 1

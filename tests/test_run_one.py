@@ -137,3 +137,21 @@ def killed_at(epoch: int, train: Callable[..., Any]) -> Callable[..., Any]:
         return train(state, number, on_step)
 
     return train_epoch
+
+
+def test_a_run_that_goes_on_with_other_threads_says_so(
+    spec: RunSpec, digits: Dataset, engine: Idle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def with_threads(number: str) -> None:
+        monkeypatch.setattr(run_one, "provenance", lambda: {"cpu": CPU, "threads": number})
+
+    with_threads("2")
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(engine, "train_epoch", killed_at(1, engine.train_epoch))
+        run_one.run_one(spec, digits, in_the_terminal(BundleRecorder()))
+    assert "another environment" not in capsys.readouterr().err
+    with_threads("1")
+    run_one.run_one(spec, digits, in_the_terminal(BundleRecorder()))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "goes on in another environment than it was begun in (threads 2 -> 1)" in said
+    assert [each["threads"] for each in RunFolder(spec.config).environments()] == ["2", "1"]

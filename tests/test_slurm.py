@@ -1,5 +1,6 @@
 """Workers as Slurm jobs: what a user gives is passed on, and what is missing is said."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,17 @@ def test_without_submitit_or_slurm_it_is_said_what_is_missing(tmp_path: Path, mo
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(HarnessError, match="pip install submitit"):
         slurm.work_through(["true"], 1, "", tmp_path, lambda: None)
+
+
+def test_the_settings_of_the_job_around_do_not_reach_the_jobs_within(monkeypatch: pytest.MonkeyPatch) -> None:
+    outer = {"SLURM_JOB_ID": "5", "SLURM_CPU_BIND": "mask_cpu:0x1", "SLURM_MEM_PER_NODE": "4000", "SRUN_DEBUG": "3"}
+    own = {"SLURM_CONF": "/etc/elsewhere/slurm.conf", "SBATCH_PARTITION": "gpu"}
+    for name, value in (outer | own).items():
+        monkeypatch.setenv(name, value)
+    with slurm._outside_of_a_job():
+        assert not outer.keys() & os.environ.keys()
+        assert own.items() <= os.environ.items()
+    assert (outer | own).items() <= os.environ.items()
 
 
 @pytest.mark.slow

@@ -1,7 +1,9 @@
 """MLflow is a view of the run on disk: complete, without doubles, with no run left running."""
 
+import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -9,6 +11,7 @@ import sys
 import threading
 from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ from harness.common import signals as interrupts
 from harness.common.errors import HarnessError
 from harness.metrics import FINAL, PER_EPOCH
 from harness.runs.folder import Result, RunFolder
-from harness.tracking import Tracker, is_tracked, mark_dead_runs, open_mlflow, supersede
+from harness.tracking import Tracker, database, is_tracked, mark_dead_runs, open_mlflow, supersede, told
 from harness.tracking import mlflow_store as store
 
 ROWS = [
@@ -193,6 +196,129 @@ def test_what_mlflow_has_lost_it_is_told_again(mlruns: Path, lost: str) -> None:
     assert (run.info.status, run.data.metrics["train_loss"]) == ("FINISHED", ROWS[-1]["train_loss"])
 
 
+def test_a_run_that_mlflow_collected_is_told_again_and_one_deleted_on_purpose_is_not(mlruns: Path) -> None:
+    folder = RunFolder(small_config())
+    folder.artifacts.mkdir(parents=True)
+    tracked_whole()
+    (run,) = mlflow_runs(mlruns)
+    client = open_mlflow().MlflowClient()
+    client.delete_run(run.info.run_id)
+    assert is_tracked(folder)
+    # What `mlflow gc` does, and what is left of a database that was restored from an older copy.
+    client._tracking_client.store._hard_delete_run(run.info.run_id)
+    assert not is_tracked(folder)
+    tracked_whole()
+    assert is_tracked(folder)
+    assert len(mlflow_runs(mlruns)) == 1
+
+
+def test_a_database_that_was_emptied_is_made_anew(mlruns: Path) -> None:
+    (mlruns / "mlflow.db").write_bytes(b"")
+    RunFolder(small_config()).artifacts.mkdir(parents=True)
+    tracked_whole()
+    assert is_tracked(RunFolder(small_config()))
+
+
+def test_a_run_is_its_own_whatever_run_the_environment_names(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = open_mlflow().MlflowClient()
+    experiment = client.create_experiment("somebody's")
+    theirs = client.create_run(experiment).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", theirs)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+    RunFolder(small_config()).artifacts.mkdir(parents=True)
+    tracked_whole()
+    assert client.get_run(theirs).info.status == "RUNNING"
+    assert client.get_run(theirs).data.tags.keys() == {"mlflow.runName"}
+    assert len(mlflow_runs(mlruns)) == 2
+
+
+def test_two_machines_have_a_run_each_of_one_key(mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a server, here the database of the one under another name; the folders may be at the same path."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{mlruns}/../mlruns/mlflow.db")
+    ids = []
+    for machine in ("m1", "m2", "m1"):
+        monkeypatch.setattr("socket.gethostname", lambda machine=machine: machine)
+        shutil.rmtree(mlruns / "runs", ignore_errors=True)  # also mlflow.json, as if a kill had come before it
+        with tracker() as run:
+            run.epoch(ROWS[0])
+        ids.append(run.run_id)
+    assert ids[0] == ids[2] != ids[1]
+    # A clone of a machine that has another mlruns/ is another one too.
+    (mlruns / "id").unlink()
+    shutil.rmtree(mlruns / "runs")
+    with tracker() as run:
+        run.epoch(ROWS[0])
+    assert run.run_id not in ids
+
+
+def test_a_creation_whose_answer_is_lost_leaves_one_run(mlruns: Path) -> None:
+    client = open_mlflow().MlflowClient()
+    ask = client._tracking_client.store.create_run
+
+    def ask_twice(*arguments: Any, **settings: Any) -> Any:
+        ask(*arguments, **settings)
+        return ask(*arguments, **settings)
+
+    with pytest.MonkeyPatch.context() as lossy:
+        lossy.setattr(type(client._tracking_client.store), "create_run", lambda self, *a, **s: ask_twice(*a, **s))
+        with tracker() as run:
+            run.epoch(ROWS[0])
+    (found,) = mlflow_runs(mlruns)
+    assert found.info.run_id == run.run_id
+
+
+def test_a_moved_folder_takes_its_records_along(mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RunFolder(small_config()).artifacts.mkdir(parents=True)
+    # In a process of its own: MLflow remembers where the artifacts of a run are.
+    first = multiprocessing.get_context("spawn").Process(target=tracked_whole)
+    first.start()
+    first.join(300)
+    mlruns.rename(tmp_path / "moved #1")
+    monkeypatch.setenv("HARNESS_MLRUNS", str(tmp_path / "moved #1"))
+    assert is_tracked(RunFolder(small_config()))
+    mlflow = open_mlflow()
+    (run,) = mlflow_runs(tmp_path / "moved #1")
+    assert Path(run.info.artifact_uri).is_relative_to(tmp_path / "moved #1")
+    assert (Path(run.info.artifact_uri) / "config.json").is_file()
+    # The artifacts of somebody's own experiment stay where they are.
+    (tmp_path / "artifacts" / "own").mkdir(parents=True)
+    mlflow.create_experiment("own", artifact_location=str(tmp_path / "artifacts" / "own"))
+    open_mlflow()
+    assert mlflow.get_experiment_by_name("own").artifact_location == str(tmp_path / "artifacts" / "own")
+    with tracker() as again:
+        again.epoch(ROWS[0])
+    assert again.run_id == run.info.run_id
+    assert not mlruns.exists()
+
+
+def test_a_run_that_was_taken_for_dead_ends_as_it_did(mlruns: Path) -> None:
+    RunFolder(small_config()).artifacts.mkdir(parents=True)
+    with tracker() as run:
+        run.started(ROWS)
+        run.epoch(ROWS[2])
+        client = run.mlflow.MlflowClient()
+        client.set_tag(run.run_id, "reason", "its process died")
+        client.set_terminated(run.run_id, "KILLED")
+        run.finish(RESULT, ROWS, None, np.zeros((1, 32, 32, 3), np.uint8))
+    (found,) = mlflow_runs(mlruns)
+    assert found.info.status == "FINISHED"
+    assert "reason" not in found.data.tags
+
+
+def test_mlflow_json_has_neither_a_place_nor_a_password(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(small_config())
+    folder.path.mkdir(parents=True)
+    # As earlier versions wrote it.
+    file = folder.path / "mlflow.json"
+    entry = {"run_id": "a", "experiment_id": "1", "complete": True, "seconds": 1.0}
+    file.write_text(json.dumps({"sqlite:////old/place/mlruns/mlflow.db": entry, "http://me:secret@host": entry}))
+    assert told.run_id(folder) == "a"
+    told.remember(folder, "b", "1", complete=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:another@host")
+    assert told.run_url(folder) == "http://host/#/experiments/1/runs/a"
+    assert json.loads(file.read_text()).keys() == {"mlruns/mlflow.db", "http://host"}
+
+
 def test_fresh_leaves_the_old_record_and_begins_another(mlruns: Path) -> None:
     with tracker() as first:
         first.started(ROWS)
@@ -211,10 +337,11 @@ def test_a_dead_process_is_found_and_a_living_one_left_alone(mlruns: Path) -> No
     experiment = client.create_experiment("e")
     alive = liveness.signs_of_life()
     mine, me = alive["machine"], alive["process"]
+    start = me.partition("@")[2]
     cases = {
         "mine": ({"machine": mine, "process": me}, "RUNNING"),
-        "gone": ({"machine": mine, "process": "999999@1.00"}, "KILLED"),
-        "number used again": ({"machine": mine, "process": f"{os.getpid()}@1.00"}, "KILLED"),
+        "gone": ({"machine": mine, "process": f"999999@{start}"}, "KILLED"),
+        "number used again": ({"machine": mine, "process": f"{os.getpid()}@1@{start.partition('@')[2]}"}, "KILLED"),
         "elsewhere, heard of": ({"machine": "other", "process": "1@1.00", "heartbeat": "9999999999"}, "RUNNING"),
         "elsewhere, silent": ({"machine": "other", "process": "1@1.00", "heartbeat": "1"}, "KILLED"),
     }
@@ -229,7 +356,10 @@ def test_a_dead_process_is_found_and_a_living_one_left_alone(mlruns: Path) -> No
     assert {name: client.get_run(i).info.status for name, i in ids.items()} == {n: s for n, (_, s) in cases.items()}
 
 
-def test_a_locked_database_is_explained(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_database_is_explained(
+    mlruns: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(database, "PATIENCE", 1)
     with pytest.raises(HarnessError, match=r"mlflow\.db.*safe in"), tracker() as run:
         lock = sqlite3.connect(mlruns / "mlflow.db", isolation_level=None)
         lock.execute("BEGIN EXCLUSIVE")
@@ -239,6 +369,7 @@ def test_a_locked_database_is_explained(mlruns: Path, monkeypatch: pytest.Monkey
         finally:
             released.cancel()
             lock.close()
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 def test_a_server_that_is_not_there_is_explained(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:

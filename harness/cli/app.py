@@ -1,7 +1,11 @@
 """The `harness` command. Each sub-command is a few lines over the part that does the work."""
 
+import io
 import os
 import sys
+import threading
+import traceback
+from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -11,8 +15,9 @@ import harness
 from harness.cli import evidence, record, run, search, tools
 from harness.cli.options import ListsExperiments
 from harness.common import paths, signals
-from harness.common.errors import BadInput, HarnessError
-from harness.engine.backend import ENGINES
+from harness.common.errors import BadInput, HarnessError, first_line
+from harness.common.redact import redacted
+from harness.engine.backend import CHANGE_NUMBERS, ENGINES
 from harness.reporting.console import log
 
 app = typer.Typer(
@@ -62,6 +67,14 @@ def options(
 def main() -> None:
     """The console script. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     signals.install()
+    paths.ensure_home()
+    sys.excepthook, threading.excepthook = _show_redacted, _show_in_a_line
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a character shows another one: a finished training must not end in an error for that.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    for name in CHANGE_NUMBERS:
+        os.environ.pop(name, None)
     # Keras has more backends than there are engines here, and the variable may be set for another program.
     if os.environ.get("KERAS_BACKEND") not in ENGINES:
         os.environ.pop("KERAS_BACKEND", None)
@@ -72,12 +85,23 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         # A full disk does not say which file it had no room for.
-        what = f"{error.strerror or error} ({error.filename or paths.mlruns()})"
+        what = f"{redacted(str(error.strerror or error))} ({error.filename or paths.mlruns()})"
         way_out = "What is finished is kept: mend that and give the same command again, which goes on from there."
         _print_error("Failed", f"{what}. {way_out}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _show_redacted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback as Python does, without the passwords that may be in the error."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _show_in_a_line(failed: threading.ExceptHookArgs) -> None:
+    """Say that a thread has failed, such as Optuna's heartbeat or MLflow's metrics of the system: the work goes on."""
+    if failed.exc_value is not None and failed.thread is not None:
+        log.print(f"{failed.thread.name} ended: {first_line(failed.exc_value)}", soft_wrap=True)
 
 
 def _print_error(kind: str, message: str) -> None:

@@ -120,6 +120,7 @@ def anytime(
 def worker(
     studies: Annotated[list[str], typer.Argument(help="Studies of the queue, by name.")],
     probe: Annotated[bool, typer.Option(help="Look inside the network after every epoch.")] = True,
+    parent: Annotated[str, typer.Option(hidden=True, help="The process that started this worker, by its name.")] = "",
 ) -> None:
     """Train what waits in the queue: runs of experiments, trials of searches. Ends when nothing waits.
 
@@ -132,4 +133,4 @@ def worker(
         harness worker "search fast quick cifar10"
     ```
     """
-    commands_worker.work(studies, probe=probe)
+    commands_worker.work(studies, probe=probe, parent=parent)

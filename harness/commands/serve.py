@@ -3,24 +3,28 @@
 import os
 import socket
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import tracking
+from harness.commands.local_only import serve_here
 from harness.common.errors import HarnessError
 from harness.common.lazy import lazy_import
+from harness.common.redact import public_url
 from harness.reporting.console import log
 
 if TYPE_CHECKING:
+    import optuna_dashboard
+
     from harness.execute import work_queue
 else:
+    optuna_dashboard = lazy_import("optuna_dashboard")
     work_queue = lazy_import("harness.execute.work_queue")
 
 
 def serve(port: int) -> None:
     """Replace this process by an MLflow server on 127.0.0.1. If `$MLFLOW_TRACKING_URI` is a server, only print that."""
     if tracking.is_server():
-        log.print(f"The runs are on your own server: {tracking.tracking_uri()}")
+        log.print(f"The runs are on your own server: {public_url(tracking.tracking_uri())}")
         return
     _see_that_it_is_free(port, "ui")
     with tracking.explained():
@@ -28,22 +32,25 @@ def serve(port: int) -> None:
     log.print(f"MLflow UI at http://127.0.0.1:{port} (Ctrl-C ends it)")
     # One worker and no job runner: by default MLflow starts 15 processes, which take 2.5 GB of memory.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking.tracking_uri()]
+    # In the environment: a command line is seen by everybody on this machine, and the URI may have a password.
+    environment |= {"MLFLOW_BACKEND_STORE_URI": tracking.tracking_uri()}
+    command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # Replace this process, so that signals reach the server.
     os.execve(sys.executable, command, environment)
 
 
 def serve_dashboard(port: int) -> None:
-    """Replace this process by the Optuna dashboard on 127.0.0.1."""
+    """Serve the Optuna dashboard on 127.0.0.1 until a signal comes.
+
+    In this process: the command line of another one would show the password of the database to everybody here.
+    """
 
     _see_that_it_is_free(port, "dashboard")
     # This creates the tables if there are none: the dashboard fails with an empty database.
     work_queue.known_studies()
     log.print(f"Optuna dashboard at http://127.0.0.1:{port} (Ctrl-C ends it)")
-    command = [str(Path(sys.executable).with_name("optuna-dashboard")), work_queue.storage_url()]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    os.execve(command[0], command, dict(os.environ))
+    serve_here(optuna_dashboard.wsgi(work_queue.storage_url()), port)
 
 
 def _see_that_it_is_free(port: int, target: str) -> None:

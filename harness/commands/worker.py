@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import optuna
 
 from harness.commands.execution import in_the_terminal
+from harness.common.process import is_alive
 from harness.data import Dataset, load_named
 from harness.execute import work_queue
 from harness.execute.pool import accuracy_of, run_shown
@@ -17,10 +18,12 @@ from harness.tracking.mlflow_report import tell_trial
 from harness.tracking.recorder import MlflowRecorder
 
 
-def work(names: Sequence[str], *, probe: bool) -> None:
+def work(names: Sequence[str], *, probe: bool, parent: str) -> None:
     """Process the waiting trials of the named studies.
 
-    Raises BadInput if a search was begun with other code or data than this machine has.
+    parent: the name of the process that started this worker, or empty if a user did. When that process is dead, nobody
+    waits for the work any more: the worker ends after the run it is at, and the next command goes on. Raises BadInput
+    if a search was begun with other code or data than this machine has.
     """
     execution = in_the_terminal(MlflowRecorder(), probe=probe)
     datasets: dict[str, Dataset] = {}
@@ -30,7 +33,13 @@ def work(names: Sequence[str], *, probe: bool) -> None:
             datasets[name] = load_named(name)
         return datasets[name]
 
+    def is_wanted() -> bool:
+        return not parent or is_alive({"process": parent})
+
     def run(spec: RunSpec) -> Result:
+        if not is_wanted():
+            # Between two runs of one trial. The trial is cut off, and queued again by the next command.
+            raise KeyboardInterrupt
         return run_shown(spec, data(spec.config.data), execution)
 
     searches: dict[str, Callable[[optuna.Trial], float]] = {}
@@ -41,5 +50,8 @@ def work(names: Sequence[str], *, probe: bool) -> None:
             if config := recorded_config(study):
                 searches[study.study_name] = join_search(study, config, data(config.data), run, tell_trial)
         work_queue.work(
-            studies, lambda spec: accuracy_of(run(spec)), lambda trial: searches[trial.study.study_name](trial)
+            studies,
+            lambda spec: accuracy_of(run(spec)),
+            lambda trial: searches[trial.study.study_name](trial),
+            is_wanted=is_wanted,
         )

@@ -1,10 +1,18 @@
 """The errors that a user can act on, each with the exit code of the program."""
 
+from harness.common.redact import redacted
+
 
 class HarnessError(Exception):
-    """Something failed for a known reason. The message is one paragraph that says what to do next. Exit code 1."""
+    """Something failed for a known reason. The message is one paragraph that says what to do next. Exit code 1.
+
+    The message holds no password or token, whatever it was made of.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
 
 
 class BadInput(HarnessError):
@@ -14,5 +22,9 @@ class BadInput(HarnessError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, at most 200 characters, or its class name if it has no message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    """Return the first line of an error's message, at most 200 characters, or its class name if it has no message.
+
+    Without the secrets in it.
+    """
+    # Before it is cut: half of a URL no longer looks like one.
+    return (redacted(str(error)).strip() or type(error).__name__).splitlines()[0][:200]

@@ -19,3 +19,14 @@ def cache() -> Path:
     It is `$HARNESS_CACHE`, or the user's cache folder: `~/.cache/cnn-harness` on Linux.
     """
     return Path(os.environ.get("HARNESS_CACHE") or platformdirs.user_cache_dir("cnn-harness"))
+
+
+def ensure_home() -> None:
+    """Set `$HOME` to a folder in `mlruns/` for a user who has none: no such variable and no entry in /etc/passwd.
+
+    Keras, matplotlib and others would create a folder called `~` where the command was given.
+    """
+    if not os.path.isabs(os.path.expanduser("~")):
+        home = mlruns() / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ["HOME"] = str(home)

@@ -32,6 +32,17 @@ ENGINES = ("tensorflow", "jax")
 NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
 
 
+#: Variables of the environment that would change the numbers of a run, or compute it in another precision than the one
+#: in its key. Some people export them for other programs, TF_ENABLE_ONEDNN_OPTS to silence a message of TensorFlow. The
+#: commands remove them.
+CHANGE_NUMBERS = (
+    "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA", "JAX_DEFAULT_DTYPE_BITS", "JAX_DEFAULT_MATMUL_PRECISION",
+    "JAX_DEFAULT_PRNG_IMPL", "JAX_DISABLE_JIT", "JAX_ENABLE_X64", "JAX_NUMPY_DTYPE_PROMOTION",
+    "JAX_THREEFRY_PARTITIONABLE", "NVIDIA_TF32_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA",
+    "TF_ENABLE_ONEDNN_OPTS", "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS",
+)  # fmt: skip
+
+
 def default_engine() -> str:
     """Return `$KERAS_BACKEND` if it names an engine, else `tensorflow`."""
     named = os.environ.get("KERAS_BACKEND")

@@ -1,5 +1,6 @@
 """The device and the precision that an engine uses on this machine."""
 
+from functools import cache
 from typing import TYPE_CHECKING, cast, get_args
 
 from harness.common.errors import BadInput
@@ -32,6 +33,37 @@ def resolve_precision(asked: str, engine: str) -> Precision:
 
 def _multiplies_bfloat16(engine: str) -> bool:
     return sees_gpu(engine) or (engine == "tensorflow" and bool({"avx512_bf16", "amx_bf16"} & cpu_flags()))
+
+
+@cache
+def check_precision(precision: Precision, engine: str) -> None:
+    """Raise BadInput if this machine would compute a bfloat16 run in float32, under a label that is not true.
+
+    TensorFlow on a CPU leaves out the conversion, without a word, where its build or the processor cannot do it.
+    """
+    if precision == "float32" or engine != "tensorflow" or sees_gpu(engine):
+        return
+    import_keras(engine)
+    option = "auto_mixed_precision_onednn_bfloat16"
+    set_before = tf.config.optimizer.get_experimental_options().get(option, False)
+    tf.config.optimizer.set_experimental_options({option: True})
+    try:
+        # bfloat16 keeps 8 bits: it rounds 1 + 2**-10 to 1.
+        images, kernel = tf.fill((1, 8, 8, 8), 1 + 2**-10), tf.ones((3, 3, 8, 8))
+        is_rounded = float(_convolution(images, kernel)[0, 0, 0, 0]) == 72
+    except tf.errors.OpError:
+        is_rounded = False
+    finally:
+        tf.config.optimizer.set_experimental_options({option: set_before})
+    if not is_rounded:
+        raise BadInput(
+            "--precision bfloat16 is not computed by TensorFlow on this processor: give --precision float32."
+        )
+
+
+def _convolution(images: "tf.Tensor", kernel: "tf.Tensor") -> "tf.Tensor":
+    # The conversion is made in compiled functions only.
+    return tf.function(lambda x, y: tf.nn.conv2d(x, y, 1, "VALID"))(images, kernel)
 
 
 def sees_gpu(engine: str) -> bool:

@@ -1,7 +1,7 @@
 """Train one run: take its lock, open the engine, train, and record the result."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,16 +10,29 @@ from harness.common.errors import HarnessError
 from harness.config import RunConfig
 from harness.data import Dataset
 from harness.engine.backend import open_engine
+from harness.engine.devices import check_precision
 from harness.engine.loop import Callback, train
 from harness.execute.artifacts import Draw, make_artifacts
 from harness.execute.import_bundle import tell_mlflow
 from harness.plan import images_of
-from harness.runs.bundle import is_sealed, read_bundle
-from harness.runs.folder import Result, RunFolder
+from harness.runs.bundle import CHECKPOINT, is_sealed, read_bundle
+from harness.runs.folder import Result, RunFolder, decisive
 from harness.runs.spec import RunResult, RunSpec
 from harness.source_hash import measures_hash, source_hash
 from harness.tracking.provenance import provenance
 from harness.tracking.recorder import Recorder
+
+
+def _changes_of_environment(folder: RunFolder, tags: Mapping[str, str]) -> str:
+    """Return what differs from the environment of the run's finished epochs, as text; empty if nothing does."""
+    known, now = folder.environments(), decisive(tags)
+    if not known or not (folder.path / CHECKPOINT).exists():
+        return ""
+    return ", ".join(
+        f"{name} {known[-1].get(name, 'none')} -> {now.get(name, 'none')}"
+        for name in dict.fromkeys([*known[-1], *now])
+        if known[-1].get(name) != now.get(name)
+    )
 
 
 class Watcher(Protocol):
@@ -129,6 +142,7 @@ def run_one(
         (folder.path / "bundle.json").unlink(missing_ok=True)
         split = images_of(spec.config, dataset)
         engine = open_engine(spec.config, split)
+        check_precision(spec.config.precision, spec.config.engine)
         tags = provenance() | spec.tags | {"device": engine.device}
         if result is None and (device := folder.other_device(tags)):
             # Nobody may be there to decide, and no result is lost.
@@ -137,6 +151,11 @@ def run_one(
                 f"({engine.device}), which rounds differently; it starts over."
             )
             _forget(folder, recorder)
+        elif result is None and (changes := _changes_of_environment(folder, tags)):
+            execution.displays.say(
+                f"{spec.name} goes on in another environment than it was begun in ({changes}): its last bits are those "
+                f"of neither. environment.json keeps both, and reports say so."
+            )
         folder.begin(tags, dataset.source)
         with recorder.record(folder, spec, tags, dataset.source) as record:
             probe = execution.probe and spec.is_compared

@@ -1,9 +1,10 @@
 """Workers as Slurm jobs, submitted through submitit (the `slurm` extra)."""
 
 import contextlib
+import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ def work_through(command: Sequence[str], count: int, options: str, folder: Path,
         try:
             executor = submitit.SlurmExecutor(folder=folder)
             executor.update_parameters(job_name="harness", **_parse(options))
-            for _ in range(count):
-                jobs.append(executor.submit(submitit.helpers.CommandFunction(list(command))))
+            with _outside_of_a_job():
+                for _ in range(count):
+                    jobs.append(executor.submit(submitit.helpers.CommandFunction(list(command))))
         except ValueError as error:
             raise BadInput(f"Invalid value --slurm {options}: {error}") from error
         except (RuntimeError, submitit.core.utils.FailedJobError) as error:
@@ -43,6 +45,20 @@ def work_through(command: Sequence[str], count: int, options: str, folder: Path,
             with contextlib.suppress(subprocess.CalledProcessError):
                 job.cancel()
         raise
+
+
+@contextlib.contextmanager
+def _outside_of_a_job() -> Iterator[None]:
+    """Hide the settings of the Slurm job that this process is in, if any: sbatch would take them for its own options.
+
+    SLURM_CONF stays, which says where Slurm's configuration is, and SBATCH_*, the user's own defaults.
+    """
+    mine = [name for name in os.environ if name.startswith(("SLURM_", "SLURMD_", "SRUN_")) and name != "SLURM_CONF"]
+    hidden = {name: os.environ.pop(name) for name in mine} if "SLURM_JOB_ID" in os.environ else {}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _parse(options: str) -> dict[str, str | int]:

@@ -9,6 +9,7 @@ run is done, so losing the database loses no result of an experiment. The result
 import contextlib
 import datetime
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +18,13 @@ from typing import Any
 import filelock
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Connection, create_engine, event, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.common import paths
-from harness.common.errors import HarnessError, first_line
+from harness.common.errors import BadInput, HarnessError, first_line
 from harness.common.process import identity, is_alive
+from harness.common.redact import is_ambiguous, public_url, redacted
 from harness.common.signals import allowed, deferred
 from harness.runs.spec import RunSpec, run_spec_from_json
 
@@ -55,16 +57,26 @@ class CannotGoOn(BaseException):
 def storage_url() -> str:
     """Return the URL of the queue's database: `$OPTUNA_STORAGE`, or `mlruns/optuna.db`.
 
-    Not MLflow's database: MLflow and Optuna both keep a table called `alembic_version`.
+    Not MLflow's database: MLflow and Optuna both keep a table called `alembic_version`. Raises BadInput if it is no URL
+    of a database.
     """
-    chosen = os.environ.get("OPTUNA_STORAGE") or f"sqlite:///{paths.mlruns() / 'optuna.db'}"
-    # SQLAlchemy's default PostgreSQL driver is not installed here.
-    return chosen.replace("postgresql://", "postgresql+psycopg://", 1)
-
-
-def shown_url() -> str:
-    """Return `storage_url` without the password."""
-    return make_url(storage_url()).render_as_string(hide_password=True)
+    chosen = os.environ.get("OPTUNA_STORAGE", "").strip() or f"sqlite:///{paths.mlruns() / 'optuna.db'}"
+    try:
+        url = make_url(chosen)
+        known = not is_ambiguous(chosen) and url.get_backend_name() in ("sqlite", "postgresql", "postgres", "mysql")
+        # Workers are processes of their own, and would not see a database in memory.
+        known = known and url.database not in (None, "", ":memory:")
+    except (SQLAlchemyError, ValueError):
+        known = False
+    if not known:
+        raise BadInput(
+            f"OPTUNA_STORAGE={public_url(chosen)} is not the URL of a database: write it as "
+            f"postgresql://user:password@host/database (with %40 for an @ in the password) or as "
+            f"sqlite:////path/to/file.db. Files with a journal and Redis will not do: workers that die are only found "
+            f"in a database."
+        )
+    # SQLAlchemy's default PostgreSQL driver is not installed here, and it no longer knows the shorter name.
+    return re.sub("^postgres(ql)?://", "postgresql+psycopg://", chosen)
 
 
 def open_study(name: str) -> optuna.Study:
@@ -92,6 +104,7 @@ def _opening() -> Iterator[optuna.storages.RDBStorage]:
     try:
         # One process at a time: creating the tables from several processes at once fails.
         with filelock.FileLock(paths.mlruns() / "optuna.lock"):
+            _see_that_it_is_optunas()
             storage = optuna.storages.RDBStorage(
                 storage_url(),
                 # Many workers wait for each other on one sqlite file, for longer than its default timeout allows.
@@ -106,12 +119,28 @@ def _opening() -> Iterator[optuna.storages.RDBStorage]:
             if storage_url().startswith("sqlite"):
                 _one_at_a_time(storage)
             yield storage
+    except BadInput:
+        raise
     except Exception as error:
         raise HarnessError(
-            f"The queue at {shown_url()} did not open ({first_line(error)}). Finished runs are safe in "
+            f"The queue at {public_url(storage_url())} did not open ({first_line(error)}). Finished runs are safe in "
             f"{paths.mlruns() / 'runs'}. See that the database answers; a damaged mlruns/optuna.db may be deleted, the "
             f"same command then queues again what is not done (a search begins anew)."
         ) from error
+
+
+def _see_that_it_is_optunas() -> None:
+    """Raise BadInput if the database is another application's. Optuna would write its tables between those."""
+    engine = create_engine(storage_url())
+    try:
+        tables = inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+    if tables and "studies" not in tables:
+        raise BadInput(
+            f"OPTUNA_STORAGE={public_url(storage_url())} is the database of another application (it has a table "
+            f"{tables[0]!r}), which is left as it is: name a database of its own for Optuna."
+        )
 
 
 def _one_at_a_time(storage: optuna.storages.RDBStorage) -> None:
@@ -150,6 +179,8 @@ def work(
     studies: Sequence[optuna.Study],
     train: Callable[[RunSpec], float],
     search: Callable[[optuna.Trial], float] | None = None,
+    *,
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> None:
     """Take trials from the studies until none is waiting and none is running, here or in another worker.
 
@@ -157,7 +188,8 @@ def work(
 
     train: trains a run and returns its accuracy; an exception is recorded as the reason of the failure and does not
     stop the other runs. search: the same for a trial of a search. Signals are deferred during database access, so both
-    functions must use `harness.common.signals.allowed` where a signal may interrupt them. Raises CannotGoOn.
+    functions must use `harness.common.signals.allowed` where a signal may interrupt them. is_wanted: asked before each
+    trial; it ends the work. Raises CannotGoOn.
     """
 
     failed_in_a_row = 0
@@ -190,11 +222,11 @@ def work(
             if isinstance(error, DATABASE_ERRORS) or (text is None and ours and isinstance(error, Exception)):
                 raise CannotGoOn from error
             stopped = isinstance(error, KeyboardInterrupt)
-            trial.set_user_attr("reason", STOPPED if stopped else str(error) or type(error).__name__)
+            trial.set_user_attr("reason", STOPPED if stopped else redacted(str(error)) or type(error).__name__)
             raise
 
     with deferred():
-        while True:
+        while is_wanted():
             waiting = next((study for study in studies if _trials(study, TrialState.WAITING)), None)
             if waiting is not None:
                 with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
@@ -285,6 +317,6 @@ def explained() -> Iterator[None]:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise HarnessError(
-            f"The queue at {shown_url()} did not answer ({first_line(cause)}). Every finished "
+            f"The queue at {public_url(storage_url())} did not answer ({first_line(cause)}). Every finished "
             f"epoch is safe in {paths.mlruns() / 'runs'}: give the same command again."
         ) from error

@@ -13,6 +13,7 @@ import psutil
 from harness.common import paths
 from harness.common.errors import HarnessError
 from harness.common.hardware import cores, gpus, has_gpu
+from harness.common.process import identity
 from harness.execute.slurm import work_through
 
 #: Memory of one worker, in bytes, with room to spare (docs/speed.md has the measured peak).
@@ -38,11 +39,13 @@ def start_workers(
 ) -> None:
     """Start `count` workers on the named studies and wait for them. Each has its share of the cores, or one GPU.
 
-    watch: called twice a second. slurm: options of Slurm jobs; if given, the workers are Slurm jobs. Raises
-    HarnessError with the last line of a worker's log if all workers failed.
+    They end after the run they are at if this process is killed. watch: called twice a second. slurm: options of Slurm
+    jobs; if given, the workers are Slurm jobs. Raises HarnessError with the last line of a worker's log if all workers
+    failed.
     """
     folder = paths.mlruns() / "workers"
     command = [sys.executable, "-m", "harness", "worker", *names, *([] if probe else ["--no-probe"])]
+    command += ["--parent", identity()["process"]]
     if slurm is not None:
         work_through(command, count, slurm, folder, watch)
         return

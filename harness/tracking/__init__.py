@@ -1,16 +1,8 @@
 """MLflow tracking: a copy of the runs on disk, brought up to date after every epoch."""
 
 from harness.tracking.mlflow_run import Tracker, mark_dead_runs, supersede
-from harness.tracking.mlflow_store import (
-    explained,
-    is_server,
-    is_tracked,
-    open_mlflow,
-    run_id,
-    run_url,
-    seconds,
-    tracking_uri,
-)
+from harness.tracking.mlflow_store import explained, is_server, open_mlflow, tracking_uri
+from harness.tracking.told import is_tracked, run_id, run_url, seconds
 
 __all__ = [
     "Tracker",

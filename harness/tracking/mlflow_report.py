@@ -11,8 +11,9 @@ import optuna
 from harness.common import paths
 from harness.common.lazy import lazy_import
 from harness.runs.folder import RunFolder
-from harness.tracking.mlflow_store import choose_experiment, explained, open_mlflow, run_id, run_url, ui_url
+from harness.tracking.mlflow_store import choose_experiment, create_run, explained, is_ours, open_mlflow, owner
 from harness.tracking.provenance import provenance
+from harness.tracking.told import run_id, run_url, ui_url
 
 optuna_dashboard = lazy_import("optuna_dashboard")
 
@@ -39,7 +40,7 @@ def log_report(
         with filelock.FileLock(paths.mlruns() / "reports.lock"):
             run_id = _find(client, experiment_id, identity)
             if run_id is None:
-                run_id = client.create_run(experiment_id, tags=dict(identity), run_name=name).info.run_id
+                run_id = create_run(client, experiment_id, name, owner() | dict(identity))
                 # At once, so that a kill cannot leave the run RUNNING. A client may write to a terminated run.
                 client.set_terminated(run_id)
         now = int(time.time() * 1000)
@@ -55,7 +56,8 @@ def log_report(
 
 def _find(client: Any, experiment_id: str, identity: Mapping[str, str]) -> str | None:
     for run in client.search_runs([experiment_id], f"tags.kind = '{identity['kind']}'"):
-        if all(run.data.tags.get(name, "") == value for name, value in identity.items()):
+        tags = run.data.tags
+        if is_ours(tags) and all(tags.get(name, "") == value for name, value in identity.items()):
             return run.info.run_id
     return None
 

@@ -5,11 +5,11 @@ is harmless. If a process is killed, the next one therefore logs the whole histo
 """
 
 import contextlib
+import getpass
 import json
 import threading
 import time
 from collections.abc import Iterator
-from importlib import metadata
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +20,17 @@ from harness.common.process import is_alive, signs_of_life
 from harness.common.signals import deferred
 from harness.metrics import FINAL, INSIDE, PER_EPOCH
 from harness.runs.folder import History, Result, RunFolder
-from harness.tracking.mlflow_store import choose_experiment, explained, import_mlflow, open_mlflow, remember
+from harness.tracking.mlflow_store import (
+    choose_experiment,
+    create_run,
+    explained,
+    import_mlflow,
+    is_ours,
+    open_mlflow,
+    owner,
+)
+from harness.tracking.provenance import version
+from harness.tracking.told import remember, run_id
 
 keras = lazy_import("keras")
 
@@ -100,6 +110,9 @@ class Tracker:
         ended = {"outcome": result.status, "weights_sha256": result.weights_sha256, "reason": result.reason}
         with explained():
             self.mlflow.set_tags({k: v for k, v in ended.items() if v} | {"tracking_seconds": f"{self.seconds:.1f}"})
+            # Somebody may have taken this process for dead: a server's clock, or a machine that was suspended.
+            if not result.reason and "reason" in self.mlflow.get_run(self.run_id).data.tags:
+                self.mlflow.delete_tag("reason")
         self._status = "FINISHED" if result.status == "finished" else "FAILED"
         self._complete = True
 
@@ -138,23 +151,20 @@ class Tracker:
 
     def _start_run(self) -> None:
         config = self.folder.config
-        tags = self.tags | signs_of_life()
-        tags |= {"run_key": config.key, "run_folder": str(self.folder.path)}
+        tags = self.tags | signs_of_life() | owner() | {"run_key": config.key}
         client = self.mlflow.MlflowClient()
-        # Search by run key, not by mlflow.json: a process may die after creating the MLflow run and before writing it.
-        mine = [run for run in _runs_of(client, self.experiment_id, self.folder) if "superseded" not in run.data.tags]
+        mine = _runs_of(client, self.experiment_id, self.folder)
         if mine:
             self.run_id = mine[0].info.run_id
             # Before the run is RUNNING again: while it has a dead process's tags, another process would end it.
             for name, value in signs_of_life().items():
                 client.set_tag(self.run_id, name, value)
-            self.mlflow.start_run(self.run_id, tags=tags, log_system_metrics=not self._times)
             if "reason" in mine[0].data.tags:
-                self.mlflow.delete_tag("reason")
+                client.delete_tag(self.run_id, "reason")
         else:
-            begun = self._times and client.create_run(self.experiment_id, self._times[0], tags, self.name).info.run_id
-            run = self.mlflow.start_run(begun, run_name=self.name, tags=tags, log_system_metrics=not self._times)
-            self.run_id = run.info.run_id
+            begun = self._times[0] if self._times else None
+            self.run_id = create_run(client, self.experiment_id, self.name, tags | _source(tags), begun)
+        self.mlflow.start_run(self.run_id, tags=tags, log_system_metrics=not self._times)
         remember(self.folder, self.run_id, self.experiment_id, complete=False)
         self.mlflow.log_params({name: _readable(value) for name, value in config.flat().items()})
         self.mlflow.log_dict(json.loads(config.to_json()), "config.json")
@@ -174,7 +184,10 @@ class Tracker:
             model,
             name="model",
             signature=self.mlflow.models.infer_signature(pixels, np.asarray(model(pixels))),
-            pip_requirements=[f"{name}=={metadata.version(name)}" for name in (keras.backend.backend(), "keras")],
+            pip_requirements=[
+                f"{name}=={version(name)}" for name in (keras.backend.backend(), "keras") if version(name)
+            ],
+            tags=_source(self.tags),
         )
 
 
@@ -189,9 +202,28 @@ def supersede(folder: RunFolder) -> None:
 
 
 def _runs_of(client: Any, experiment_id: str, folder: RunFolder) -> list[Any]:
-    # Compare the folder too: two machines that share a server may both train the same key, each in its own folder.
+    """Return the MLflow runs of a run folder that are neither superseded nor deleted, that of mlflow.json first.
+
+    A process may die after it has created the MLflow run and before it has written mlflow.json: then the run is found
+    by its key. On a server other machines have runs of the same key, and their folders may be at the same path.
+    """
+    known = run_id(folder)
     runs = client.search_runs([experiment_id], f"tags.run_key = '{folder.config.key}'")
-    return [run for run in runs if run.data.tags["run_folder"] == str(folder.path)]
+    mine = [run for run in runs if run.info.run_id == known or is_ours(run.data.tags)]
+    return sorted(
+        (run for run in mine if "superseded" not in run.data.tags), key=lambda run: bool(run.info.run_id != known)
+    )
+
+
+def _source(tags: dict[str, str]) -> dict[str, str]:
+    """Return the tags that the columns "Created by", "Source" and "Version" of MLflow's table of runs show."""
+    found = {"mlflow.source.name": "harness", "mlflow.source.type": "LOCAL"}
+    if "git_commit" in tags:
+        found["mlflow.source.git.commit"] = tags["git_commit"]
+    # A container may run as a user without a name.
+    with contextlib.suppress(OSError, KeyError):
+        found["mlflow.user"] = getpass.getuser()
+    return found
 
 
 def _readable(value: Any) -> str:

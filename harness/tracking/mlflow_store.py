@@ -2,34 +2,44 @@
 
 import contextlib
 import importlib
-import json
 import logging
 import os
-from collections.abc import Iterator
-from pathlib import Path
+import uuid
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import filelock
 
 from harness import published
 from harness.common import paths
-from harness.common.errors import HarnessError, first_line
-from harness.common.files import write_atomically
+from harness.common.errors import BadInput, HarnessError, first_line
 from harness.common.lazy import lazy_import
+from harness.common.process import identity, mlruns_id
+from harness.common.redact import is_ambiguous, public_url
 from harness.common.signals import deferred
-from harness.runs.folder import RunFolder
+from harness.tracking import database
 
 entities = lazy_import("mlflow.entities")
-sqlalchemy_store = lazy_import("mlflow.store.tracking.sqlalchemy_store")
+exceptions = lazy_import("mlflow.exceptions")
 
-
-def _database() -> Path:
-    return paths.mlruns() / "mlflow.db"
+#: Another program that starts this one may name a run of its own for us to write into. No run of ours is to be that.
+OF_OTHERS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ACTIVE_MODEL_ID")
 
 
 def tracking_uri() -> str:
-    """Return `$MLFLOW_TRACKING_URI`, or the URI of the database in `mlruns/`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database()}"
+    """Return `$MLFLOW_TRACKING_URI`, or the URI of the database in `mlruns/`. Raises BadInput for a misleading URL."""
+    chosen = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if is_ambiguous(chosen):
+        raise BadInput(
+            "MLFLOW_TRACKING_URI is no URL that can be opened: user and password may not hold any of / ? # @ as they "
+            "are (write %2F, %3F, %23, %40), and a port is a number."
+        )
+    return chosen or f"sqlite:///{database.database()}"
+
+
+def is_own_database(uri: str | None = None) -> bool:
+    """Whether a tracking URI, by default the current one, is the database in `mlruns/`."""
+    return (uri or tracking_uri()) == f"sqlite:///{database.database()}"
 
 
 def is_server() -> bool:
@@ -37,8 +47,20 @@ def is_server() -> bool:
     return tracking_uri().startswith("http")
 
 
+def owner() -> dict[str, str]:
+    """Return the tags of what this `mlruns/` logs on this machine. Others may log the like to the same server."""
+    return {"mlruns": mlruns_id(), "machine": identity()["machine"]}
+
+
+def is_ours(tags: Mapping[str, str]) -> bool:
+    """Whether an MLflow run with these tags is of this `mlruns/` on this machine. Its own database has no others."""
+    return is_own_database() or owner().items() <= tags.items()
+
+
 def import_mlflow() -> Any:
     """Import and return mlflow, with the submodule that the database needs. The first import is slow."""
+    for name in OF_OTHERS:
+        os.environ.pop(name, None)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # With a server, MLflow would print the run's URL to stdout, which is reserved for the report.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -52,42 +74,20 @@ def import_mlflow() -> Any:
         # MLflow would import this later, when the database is opened.
         importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        # Their errors come as exceptions too, and are explained: a traceback before that explains nothing.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return mlflow
 
 
 def open_mlflow() -> Any:
-    """Return mlflow with the tracking URI set. Create the database in `mlruns/` first if it does not exist."""
+    """Return mlflow with the tracking URI set. The database in `mlruns/` is created first if it does not exist."""
     mlflow = import_mlflow()
-    if has_no_database():
-        _create_database(_database())
+    if is_own_database():
+        if database.is_missing():
+            database.create()
+        database.follow_the_folder()
     mlflow.set_tracking_uri(tracking_uri())
     return mlflow
-
-
-def has_no_database() -> bool:
-    """Whether MLflow uses the database in `mlruns/` and it does not exist, e.g. because it was deleted."""
-    return tracking_uri() == f"sqlite:///{_database()}" and not _database().exists()
-
-
-def _create_database(path: Path) -> None:
-    """Create the database under a lock and atomically: processes that open a missing one at the same time all fail."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path.with_suffix(".lock")):
-        if not path.exists():
-            new = path.with_suffix(".new")
-            new.unlink(missing_ok=True)
-            sqlalchemy_store.SqlAlchemyStore(f"sqlite:///{new}", str(path.parent / "artifacts"))
-            # A new database has none of the runs that an earlier one had, so forget that they were logged.
-            for memory in path.parent.glob("runs/*/mlflow.json"):
-                memory.unlink()
-            os.replace(new, path)
-
-
-def ui_url(experiment_id: str, run_id: str) -> str:
-    """Return the URL of a run in the MLflow UI: on the server, or on the port where `make ui` serves the database."""
-    server = tracking_uri() if is_server() else "http://127.0.0.1:5000"
-    return f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 @contextlib.contextmanager
@@ -100,10 +100,10 @@ def explained() -> Iterator[None]:
         raise
     except Exception as error:
         raise HarnessError(
-            f"MLflow at {tracking_uri()} did not answer as it should ({first_line(error)}). Every finished epoch is "
-            f"safe in {paths.mlruns() / 'runs'}; see that nothing else holds the database, that its disk has room, or "
-            f"that the server answers, and give the same command again (without --fresh): MLflow is then brought up "
-            f"to date. A database in mlruns/ that is damaged may be deleted; the same command makes another."
+            f"MLflow at {public_url(tracking_uri())} did not answer as it should ({first_line(error)}). Every finished "
+            f"epoch is safe in {paths.mlruns() / 'runs'}; see that nothing else holds the database, that its disk has "
+            f"room, or that the server answers, and give the same command again (without --fresh): MLflow is then "
+            f"brought up to date. A database in mlruns/ that is damaged may be deleted; the same command makes another."
         ) from error
 
 
@@ -119,17 +119,32 @@ def choose_experiment(mlflow: Any, data: str) -> str:
         if known is None:
             # A server has its own location. Without a server, MLflow would use the current working directory.
             location = None if is_server() else str(paths.mlruns() / "artifacts" / data)
-            mlflow.create_experiment(data, artifact_location=location)
+            # Another machine may just have created it; or its creation was asked for twice, as the answer was lost.
+            with contextlib.suppress(exceptions.RestException):
+                mlflow.create_experiment(data, artifact_location=location)
         elif known.lifecycle_stage == "deleted":
             raise HarnessError(
                 f"The MLflow experiment {data} was deleted. Bring it back with `mlflow experiments restore "
                 f"--experiment-id {known.experiment_id}`, or make it go with `mlflow gc` (MLFLOW_TRACKING_URI="
-                f"{tracking_uri()})."
+                f"{public_url(tracking_uri())})."
             )
         experiment_id = mlflow.set_experiment(data).experiment_id
         if published.comparable(data):
             _import_published(mlflow, experiment_id)
     return experiment_id
+
+
+def create_run(client: Any, experiment_id: str, name: str, tags: Mapping[str, str], begun: int | None = None) -> str:
+    """Create an MLflow run, once, and return its id. begun: ms since 1970; None is now.
+
+    If the answer of a server is lost, MLflow's client asks again: the server then has two runs.
+    """
+    creation = {"creation": uuid.uuid4().hex}
+    created = client.create_run(experiment_id, begun, dict(tags) | creation, name).info.run_id
+    for run in client.search_runs([experiment_id], f"tags.creation = '{creation['creation']}'"):
+        if run.info.run_id != created:
+            client.delete_run(run.info.run_id)
+    return created
 
 
 def _import_published(mlflow: Any, experiment_id: str) -> None:
@@ -139,7 +154,7 @@ def _import_published(mlflow: Any, experiment_id: str) -> None:
         return
     tags = {"variant": "published", "source": "read off the notebook's figures: ±0.002 accuracy, ±0.01 loss"}
     # Continue an import that was killed: MLflow drops metrics with the same time and value.
-    run = known[0] if known else client.create_run(experiment_id, run_name="published", tags=tags)
+    run_id = known[0].info.run_id if known else create_run(client, experiment_id, "published", tags)
     metrics = [
         entities.Metric(str(name), float(value), 0, int(row["epoch"]))
         for _, row in published.curve().iterrows()
@@ -149,48 +164,5 @@ def _import_published(mlflow: Any, experiment_id: str) -> None:
     for name, value in {"accuracy": "test_accuracy", "cross_entropy": "test_loss"}.items():
         metrics.append(entities.Metric(name, published.final()[value], 0, 0))
     for start in range(0, len(metrics), 1000):  # as many as one request may carry
-        client.log_batch(run.info.run_id, metrics=metrics[start : start + 1000])
-    client.set_terminated(run.info.run_id)
-
-
-def _read(folder: RunFolder) -> dict[str, Any]:
-    try:
-        known = json.loads((folder.path / "mlflow.json").read_text())
-    # The tracker then searches MLflow for the run by its key.
-    except (FileNotFoundError, ValueError):
-        return {}
-    if has_no_database():
-        known.pop(tracking_uri(), None)
-    return known
-
-
-def remember(
-    folder: RunFolder, run_id: str, experiment_id: str, *, complete: bool, seconds: float | None = None
-) -> None:
-    """Write to mlflow.json which MLflow run belongs to a run folder at the current tracking URI.
-
-    complete: whether the run's end is logged too. seconds: the tracking time, or None while it is not known.
-    """
-    here = {"run_id": run_id, "experiment_id": experiment_id, "complete": complete, "seconds": seconds}
-    write_atomically(folder.path / "mlflow.json", json.dumps(_read(folder) | {tracking_uri(): here}).encode())
-
-
-def run_id(folder: RunFolder) -> str:
-    """Return the MLflow run id of a run folder at the current tracking URI, or "" if there is none yet."""
-    return _read(folder).get(tracking_uri(), {}).get("run_id", "")
-
-
-def seconds(folder: RunFolder) -> float | None:
-    """Return the tracking time in the process that finished the run, in seconds; None if it has not finished."""
-    return _read(folder).get(tracking_uri(), {}).get("seconds")
-
-
-def run_url(folder: RunFolder) -> str:
-    """Return the URL of the run in the MLflow UI, or "" if MLflow has no run of it yet."""
-    known = _read(folder).get(tracking_uri(), {})
-    return ui_url(known["experiment_id"], known["run_id"]) if known else ""
-
-
-def is_tracked(folder: RunFolder) -> bool:
-    """Whether all of a run, its end included, has been logged to MLflow at the current tracking URI."""
-    return _read(folder).get(tracking_uri(), {}).get("complete", False)
+        client.log_batch(run_id, metrics=metrics[start : start + 1000])
+    client.set_terminated(run_id)

@@ -3,9 +3,9 @@
 import os
 import platform
 import subprocess
+import sys
 from functools import cache
 from importlib import metadata
-from importlib.util import find_spec
 
 from harness.common import paths
 from harness.common.hardware import cores, cpu_name
@@ -14,11 +14,11 @@ from harness.common.hardware import cores, cpu_name
 PACKAGES = ("jax", "keras", "mlflow", "numpy", "tensorflow")
 
 
-#: Environment variables that change the numbers that a framework computes, or their last bits.
+#: Environment variables that may change the last bits of what a framework computes. Those that change more than that
+#: are not read (harness/engine/backend.py).
 SWITCHES = (
-    "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS", "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA",
-    "TF_CUDNN_DETERMINISTIC", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS",
-    "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "TF_XLA_FLAGS", "XLA_FLAGS",
+    "OMP_NUM_THREADS", "TF_CUDNN_DETERMINISTIC", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_XLA_FLAGS",
+    "XLA_FLAGS",
 )  # fmt: skip
 
 
@@ -40,20 +40,36 @@ def _switches() -> dict[str, str]:
     return {"switches": found} if found else {}
 
 
-@cache
 def _versions() -> dict[str, str]:
-    return {f"version_{name}": metadata.version(name) for name in PACKAGES if find_spec(name)}
+    found = {f"version_{name}": version(name) for name in PACKAGES}
+    return {name: each for name, each in found.items() if each}
+
+
+def version(module: str) -> str:
+    """Return the version of an installed module, "" if it is not installed or has none."""
+    try:
+        return metadata.version(module)
+    except metadata.PackageNotFoundError:
+        # Installed under another name, as TensorFlow is by tensorflow-cpu or by the maker of a machine.
+        return str(getattr(sys.modules.get(module), "__version__", ""))
 
 
 # Once a process: it goes on with the code that it has imported, whatever is checked out meanwhile.
 @cache
 def _commit() -> dict[str, str]:
+    # A hook of git, which may have started this process, names another repository in these.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(paths.PROJECT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=True, env=environment
+        ).stdout.strip()
 
     try:
-        dirty = "true" if git("status", "--porcelain") else "false"
+        # A copy without .git may lie inside another repository, which does not track it.
+        git("ls-files", "--error-unmatch", "pyproject.toml", "harness/__init__.py")
+        dirty = "true" if git("status", "--porcelain", "--", ".") else "false"
         return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": dirty}
     except (OSError, subprocess.CalledProcessError):
         return {}

@@ -11,7 +11,7 @@ from harness.runs.bundle import Bundle, is_sealed
 from harness.runs.folder import History, Result, RunFolder
 from harness.runs.spec import RunSpec
 from harness.tracking.mlflow_run import Tracker, supersede
-from harness.tracking.mlflow_store import is_tracked, run_id, run_url, seconds
+from harness.tracking.told import is_tracked, run_id, run_url, seconds
 
 
 class RunRecord(Callback, Protocol):

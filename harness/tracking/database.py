@@ -1,0 +1,105 @@
+"""The MLflow database in `mlruns/`: created once, moved with its folder, and asked without importing MLflow."""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from urllib.request import pathname2url
+
+import filelock
+
+from harness.common import paths
+from harness.common.lazy import lazy_import
+
+sqlalchemy_store = lazy_import("mlflow.store.tracking.sqlalchemy_store")
+
+#: Seconds to wait for another process that holds the database.
+PATIENCE = 20
+
+
+def database() -> Path:
+    """Return the path of the database."""
+    return paths.mlruns() / "mlflow.db"
+
+
+def is_missing() -> bool:
+    """Whether there is no database, or an empty file in its place."""
+    try:
+        return database().stat().st_size == 0
+    except FileNotFoundError:
+        return True
+
+
+def create() -> None:
+    """Create the database under a lock and atomically: processes that open a missing one at the same time all fail."""
+    path = database()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(path.with_suffix(".lock")):
+        if is_missing():
+            new = path.with_suffix(".new")
+            new.unlink(missing_ok=True)
+            sqlalchemy_store.SqlAlchemyStore(f"sqlite:///{new}", str(path.parent / "artifacts"))
+            # The journal of a lost database would be taken for one of the new database.
+            path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
+            os.replace(new, path)
+
+
+def status_of(run_id: str) -> str | None:
+    """Return the status of a run, "deleted" if it was deleted, or None if the database has no such run.
+
+    Raises sqlite3.Error if the database is damaged, or locked for too long.
+    """
+    if is_missing():
+        return None
+    with _connected("ro") as connection:
+        found = connection.execute("SELECT status, lifecycle_stage FROM runs WHERE run_uuid = ?", [run_id]).fetchone()
+    return found and ("deleted" if found[1] == "deleted" else found[0])
+
+
+def follow_the_folder() -> None:
+    """Rewrite the places of artifacts, which MLflow stores as absolute paths, if `mlruns/` was moved or copied.
+
+    Only those of the experiments of this harness: others may have chosen a place outside. One transaction.
+    """
+    with _connected("ro") as connection:
+        if not _moved(connection):
+            return
+    with _connected("rw") as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for experiment, old, new in _moved(connection):
+            connection.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", [new, experiment]
+            )
+            for table, column in (("runs", "artifact_uri"), ("logged_models", "artifact_location")):
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE experiment_id = ? AND substr({column}, 1, ?) = ?",
+                    [new, len(old) + 1, experiment, len(old) + 1, f"{old}/"],
+                )
+        connection.execute("COMMIT")
+
+
+def _moved(connection: sqlite3.Connection) -> list[tuple[int, str, str]]:
+    """Return the experiments whose artifacts are no longer where the database says: (id, old place, new place)."""
+    ours = (
+        "SELECT experiment_id, artifact_location FROM experiments e WHERE experiment_id = 0 OR EXISTS (SELECT 1 FROM "
+        "runs r JOIN tags t ON t.run_uuid = r.run_uuid WHERE r.experiment_id = e.experiment_id "
+        "AND t.key IN ('run_key', 'kind', 'variant'))"
+    )
+    moved = []
+    for experiment, old in connection.execute(ours).fetchall():
+        place = Path(unquote(urlsplit(old).path)) if old.startswith("file:") else Path(old)
+        new = paths.mlruns() / "artifacts" / place.name
+        elsewhere = place.is_absolute() and place.parent.name == "artifacts" and place != new
+        if elsewhere and (new.exists() or not place.exists()):
+            moved.append((experiment, old, str(new)))
+    return moved
+
+
+@contextlib.contextmanager
+def _connected(mode: str) -> Iterator[sqlite3.Connection]:
+    address = f"file:{pathname2url(str(database()))}?mode={mode}"
+    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=PATIENCE, isolation_level=None)) as connection:
+        yield connection

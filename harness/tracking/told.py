@@ -1,0 +1,102 @@
+"""What MLflow has been told of each run: `mlflow.json` in the run folder, and a look whether MLflow still has it."""
+
+import json
+from typing import Any
+
+from harness.common.files import write_atomically
+from harness.common.lazy import lazy_import
+from harness.common.redact import public_url
+from harness.runs.folder import RunFolder
+from harness.tracking import database
+from harness.tracking.mlflow_store import explained, is_own_database, is_server, open_mlflow, tracking_uri
+
+exceptions = lazy_import("mlflow.exceptions")
+
+#: The name of the database in `mlruns/`, wherever that folder is.
+OWN = "mlruns/mlflow.db"
+
+#: Runs that a server was seen to have. It is asked once for each.
+_seen: set[tuple[str, str]] = set()
+
+
+def remember(
+    folder: RunFolder, run_id: str, experiment_id: str, *, complete: bool, seconds: float | None = None
+) -> None:
+    """Write to mlflow.json which MLflow run belongs to a run folder at the current tracking URI.
+
+    complete: whether the run's end is logged too. seconds: the tracking time, or None while it is not known.
+    """
+    here = {"run_id": run_id, "experiment_id": experiment_id, "complete": complete, "seconds": seconds}
+    write_atomically(folder.path / "mlflow.json", json.dumps(_read(folder) | {_place(tracking_uri()): here}).encode())
+
+
+def run_id(folder: RunFolder) -> str:
+    """Return the MLflow run id of a run folder at the current tracking URI, or "" if there is none yet."""
+    return _here(folder).get("run_id", "")
+
+
+def seconds(folder: RunFolder) -> float | None:
+    """Return the tracking time in the process that finished the run, in seconds; None if it has not finished."""
+    return _here(folder).get("seconds")
+
+
+def run_url(folder: RunFolder) -> str:
+    """Return the URL of the run in the MLflow UI, or "" if MLflow has no run of it yet."""
+    known = _here(folder)
+    return ui_url(known["experiment_id"], known["run_id"]) if known else ""
+
+
+def ui_url(experiment_id: str, run_id: str) -> str:
+    """Return the URL of a run in the MLflow UI: on the server, or on the port where `make ui` serves the database."""
+    server = public_url(tracking_uri()).partition("?")[0].rstrip("/") if is_server() else "http://127.0.0.1:5000"
+    return f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def is_tracked(folder: RunFolder) -> bool:
+    """Whether all of a run, its end included, has been logged to MLflow at the current tracking URI, and is there.
+
+    A run that was deleted in the UI counts as there: somebody wanted it so. One that MLflow does not know at all, after
+    `mlflow gc` or a loss of its database, does not.
+    """
+    return _here(folder).get("complete", False) and _has(run_id(folder))
+
+
+def _has(run_id: str) -> bool:
+    """Whether MLflow has a run that has ended. A server that does not answer is taken to have it."""
+    if is_own_database():
+        with explained():
+            return database.status_of(run_id) not in (None, "RUNNING")
+    asked = (tracking_uri(), run_id)
+    # After a failure the server is not asked again: each attempt may take a minute.
+    if asked not in _seen and (tracking_uri(), "") not in _seen:
+        try:
+            with explained():
+                client = open_mlflow().MlflowClient()
+            if client.get_run(run_id).info.status == "RUNNING":
+                return False
+            _seen.add(asked)
+        except exceptions.MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            _seen.add((tracking_uri(), ""))
+    return True
+
+
+def _here(folder: RunFolder) -> dict[str, Any]:
+    return _read(folder).get(_place(tracking_uri()), {})
+
+
+def _read(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    try:
+        known = json.loads((folder.path / "mlflow.json").read_text())
+    # The tracker then searches MLflow for the run by its key.
+    except (FileNotFoundError, ValueError):
+        return {}
+    # Earlier versions wrote the path of the database, and the password of a server.
+    return {_place(uri): each for uri, each in known.items()} if isinstance(known, dict) else {}
+
+
+def _place(uri: str) -> str:
+    """Return the name of a tracking URI in mlflow.json, without secrets and without the place of `mlruns/`."""
+    own = uri == OWN or is_own_database(uri) or (uri.startswith("sqlite:") and uri.endswith(OWN))
+    return OWN if own else public_url(uri)
