@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from harness.analysis.design import fixed
 from harness.analysis.target import AgainstTarget, against_target
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
@@ -30,6 +31,9 @@ FEWEST_SEEDS = 3
 
 #: Seeds of a look at the test images: no more and no fewer, decided before any look.
 LOOK_SEEDS = 10
+
+#: One-sided level of a record.
+RECORD_ALPHA = 0.01
 
 Decision = Literal["kept", "dropped", "undecided", "look"]
 
@@ -63,7 +67,7 @@ class Try:
     @property
     def against_target(self) -> AgainstTarget:
         """The accuracies against the published 0.86."""
-        return against_target(list(self.accuracies.values()), ACCURACY_TARGET)
+        return against_target(list(self.accuracies.values()), ACCURACY_TARGET, fixed(list(self.accuracies)))
 
     @property
     def settings(self) -> tuple[Network, Recipe, str]:
@@ -88,7 +92,12 @@ class Try:
     def p(self) -> float | None:
         """The one-sided p of a mean above the target; None with one seed, or equal ones."""
         found = self.against_target
-        return found.p if found.p is None or found.mean > ACCURACY_TARGET else 1 - found.p
+        return found.p and (found.p / 2 if found.mean > ACCURACY_TARGET else 1 - found.p / 2)
+
+    @property
+    def is_record(self) -> bool:
+        """Whether the mean is above the target by the rules of records."""
+        return self.p is not None and self.p < RECORD_ALPHA
 
     def computed(self) -> dict[str, Any]:
         """What the accuracies give, rounded: machines may differ in the last digits."""

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from harness.analysis import ledger
 from harness.analysis.ledger import Decision, Idea, TriedRun, Try
-from harness.analysis.report import CHANCE
+from harness.analysis.stats import CHANCE
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically

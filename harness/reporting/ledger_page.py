@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from harness.analysis.ledger import FEWEST_SEEDS, LOOK_SEEDS, Idea, Try, changes_of
+from harness.analysis.design import fixed
+from harness.analysis.ledger import FEWEST_SEEDS, LOOK_SEEDS, RECORD_ALPHA, Idea, Try, changes_of
 from harness.analysis.stats import one_sample
-from harness.analysis.target import TARGET_ALPHA
 from harness.config import changes_text
 from harness.published import ACCURACY_TARGET
 from harness.reporting.tables import NOTHING
@@ -21,7 +21,7 @@ images of CIFAR-10 are used. Settings are said as changes against `fast`.
 2. A try is kept or dropped after {FEWEST_SEEDS} seeds or more. `fast` is tried with as many epochs and as many seeds.
 3. Then there is **one** look at the 10,000 test images, without test-time augmentation, by one command with
    {LOOK_SEEDS} seeds, none of them chosen by its result. No seed is added afterwards.
-4. A record has a mean above {ACCURACY_TARGET:g} with p < {TARGET_ALPHA:g} (one-sided t test).
+4. A record has a mean above {ACCURACY_TARGET:g} with p < {RECORD_ALPHA:g} (one-sided t test).
 5. A try that failed stays. A run that diverged counts as 0.1.
 
 `harness record` refuses a second look with the same settings, a look with another number of seeds or with settings that
@@ -53,7 +53,7 @@ def ledger_page(ledger: Mapping[str, Idea]) -> str:
 
 
 def _looks(looks: Sequence[Try]) -> Iterator[str]:
-    records = [each for each in looks if each.against_target.verdict == "exceeds"]
+    records = [each for each in looks if each.is_record]
     if not records:
         yield "There is no record yet."
     else:
@@ -65,7 +65,16 @@ def _looks(looks: Sequence[Try]) -> Iterator[str]:
         found = each.against_target
         p = NOTHING if each.p is None else f"{each.p:.2g}"
         seeds = ", ".join(str(run.seed) for run in each.runs)
-        rows.append((each.config.recipe.epochs, _mean(each), p, seeds, found.verdict, _changes(each)))
+        rows.append(
+            (
+                each.config.recipe.epochs,
+                _mean(each),
+                p,
+                seeds,
+                "exceeds" if each.is_record else "no record",
+                _changes(each),
+            )
+        )
     yield _table(header, rows)
     for each in looks:
         yield f"    {each.command}\n\n{_made([each])}"
@@ -101,7 +110,9 @@ def _gain(tried: Try, tries: Iterable[Try]) -> str:
         alike = _is_control(other) and _surroundings(other) == _surroundings(tried)
         shared = sorted(tried.accuracies.keys() & other.accuracies.keys())
         if alike and shared:
-            points = one_sample([100 * (tried.accuracies[seed] - other.accuracies[seed]) for seed in shared])
+            points = one_sample(
+                [100 * (tried.accuracies[seed] - other.accuracies[seed]) for seed in shared], fixed(shared)
+            )
             interval = f" [{points.interval[0]:+.2f}, {points.interval[1]:+.2f}]" if points.interval else ""
             return f"{points.mean:+.2f}{interval}"
     return NOTHING
