@@ -11,12 +11,13 @@ from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
 from harness.common.lazy import lazy_import
 from harness.data import Dataset
-from harness.execute.import_bundle import take_in, tell_mlflow
+from harness.execute.ended import record_ended, take_in, trained_model
 from harness.execute.run_one import check
 from harness.reporting.console import log, out
 from harness.runs.bundle import Sealed, is_sealed, read_bundle
 from harness.runs.folder import RunFolder
 from harness.tracking import is_tracked
+from harness.tracking.recorder import MlflowRecorder
 
 if TYPE_CHECKING:
     from harness.search import import_search
@@ -58,10 +59,14 @@ def sync(directory: Path) -> dict[str, Any]:
                 if which not in datasets:
                     datasets[which] = data.load_named(which)
                 check(sealed.spec, datasets[which])
+                model = trained_model(path, sealed.spec, sealed.result, datasets[which])
             except HarnessError as error:
                 row["status"], row["reason"] = "refused", str(error)
             else:
-                row["status"] = _import(sealed, datasets[which])
+                try:
+                    row["status"] = _import(sealed, datasets[which], model)
+                except BadInput as error:
+                    row["status"], row["reason"] = "refused", str(error)
         log.print(f"{number:>4}/{len(found)}  {row['name'] or path.name}: {row['status']}", soft_wrap=True)
         rows.append(row)
     searches = [row for database in sorted(directory.resolve().rglob("optuna.db")) for row in _searches_in(database)]
@@ -75,15 +80,15 @@ def _searches_in(database: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _import(sealed: Sealed, dataset: Dataset) -> str:
+def _import(sealed: Sealed, dataset: Dataset, model: Any) -> str:
     folder = RunFolder(sealed.spec.config)
     with folder.locked(wait=True):
-        if folder.result() is None:
-            take_in(sealed, folder)
+        if folder.damage() or folder.result() is None:
+            take_in(sealed, folder, draw)
         elif is_tracked(folder) or not is_sealed(folder):
             # The bundle has been logged to MLflow already, or the run was trained on this machine.
             return "known"
-        tell_mlflow(sealed, folder, dataset, draw)
+        record_ended(folder, sealed.spec, MlflowRecorder(), dataset, draw, model)
     return "imported"
 
 

@@ -12,9 +12,9 @@ from harness.data import Dataset
 from harness.engine.backend import open_engine
 from harness.engine.loop import Callback, train
 from harness.execute.artifacts import Draw, make_artifacts
-from harness.execute.import_bundle import tell_mlflow
+from harness.execute.ended import record_ended, trained_model
+from harness.execute.mend import mend, set_aside_a_damaged_checkpoint
 from harness.plan import images_of
-from harness.runs.bundle import is_sealed, read_bundle
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunResult, RunSpec
 from harness.source_hash import measures_hash, source_hash
@@ -64,7 +64,7 @@ def is_done(spec: RunSpec, recorder: Recorder) -> bool:
 
 
 def _is_done(folder: RunFolder, recorder: Recorder) -> bool:
-    return folder.result() is not None and recorder.is_complete(folder)
+    return not folder.damage() and folder.result() is not None and recorder.is_complete(folder)
 
 
 def result_of(spec: RunSpec) -> RunResult | None:
@@ -119,18 +119,21 @@ def run_one(
     check(spec, dataset)
     folder, recorder = RunFolder(spec.config), execution.recorder
     with folder.locked(wait=wait):
+        mend(folder, spec, recorder, execution.displays.say)
         result = folder.result()
         if result and _is_done(folder, recorder):
             return result
-        if result and is_sealed(folder):
-            tell_mlflow(read_bundle(folder.path), folder, dataset, execution.draw)
+        set_aside_a_damaged_checkpoint(folder, spec, execution.displays.say)
+        if result:
+            model = trained_model(folder.path, spec, result, dataset) if recorder.keeps_artifacts else None
+            record_ended(folder, spec, recorder, dataset, execution.draw, model)
             return result
         # An import that was killed may have left this file. The run is now trained on this machine.
         (folder.path / "bundle.json").unlink(missing_ok=True)
         split = images_of(spec.config, dataset)
         engine = open_engine(spec.config, split)
         tags = provenance() | spec.tags | {"device": engine.device}
-        if result is None and (device := folder.other_device(tags)):
+        if device := folder.other_device(tags):
             # Nobody may be there to decide, and no result is lost.
             execution.displays.say(
                 f"{spec.name}: its finished epochs are of another device ({device}) than the one here "
@@ -143,11 +146,11 @@ def run_one(
             ended = train(spec.config, engine, split, folder, [*callbacks, record], probe=probe)
             result = dataclasses.replace(ended.result, measured_by=measures_hash(spec.config.engine))
             ended = dataclasses.replace(ended, result=result)
-            folder.finish(ended.result, ended.history)
-            model = None
             if recorder.keeps_artifacts:
                 with record.timed():
                     make_artifacts(folder, spec, ended, execution.draw)
-                model = engine.export(ended.state) if spec.keeps_model else None
+            folder.finish(ended.result, ended.history)
+            kept = spec.keeps_model and recorder.keeps_artifacts
+            model = engine.export(ended.state) if kept and result.status == "finished" else None
             record.finish(ended.result, ended.history, model, split.eval_images)
         return ended.result

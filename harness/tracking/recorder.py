@@ -13,6 +13,9 @@ from harness.runs.spec import RunSpec
 from harness.tracking.mlflow_run import Tracker, supersede
 from harness.tracking.mlflow_store import is_tracked, run_id, run_url, seconds
 
+#: When a run that was made elsewhere began and ended, in ms since 1970; None for one made now.
+Times = tuple[int, int] | None
+
 
 class RunRecord(Callback, Protocol):
     """The record of one run during its training. A context manager that closes the record however the block ends."""
@@ -41,8 +44,10 @@ class Recorder(Protocol):
     offline: bool
     keeps_artifacts: bool
 
-    def record(self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str) -> RunRecord:
-        """Return the record of a run that is about to be trained. data_source: where its images were found."""
+    def record(
+        self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str, times: Times = None
+    ) -> RunRecord:
+        """Return the record of a run that is about to be trained, or has ended. data_source: where its images were."""
 
     def is_complete(self, folder: RunFolder) -> bool:
         """Whether a run is completely recorded, its end included."""
@@ -64,7 +69,9 @@ class BundleRecorder:
     offline = True
     keeps_artifacts = False
 
-    def record(self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str) -> RunRecord:
+    def record(
+        self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str, times: Times = None
+    ) -> RunRecord:
         return Bundle(folder, spec, tags, data_source)
 
     def is_complete(self, folder: RunFolder) -> bool:
@@ -83,8 +90,10 @@ class MlflowRecorder:
     offline = False
     keeps_artifacts = True
 
-    def record(self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str) -> RunRecord:
-        return Tracker(folder, spec.name, tags, data_source)
+    def record(
+        self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str, times: Times = None
+    ) -> RunRecord:
+        return Tracker(folder, spec.name, tags, data_source, times)
 
     def is_complete(self, folder: RunFolder) -> bool:
         return is_tracked(folder)
