@@ -75,8 +75,15 @@ def test_the_import_draws_the_figures_that_a_bundle_does_not_bring(
 
 
 def test_a_bundle_may_travel_without_its_checkpoint(make: Make, tmp_path: Path, unportrayed: RunSpec) -> None:
-    (make(unportrayed) / "checkpoint.npz").unlink()
+    """It may follow: the run then has what its model is made from."""
+    path, folder = make(unportrayed), RunFolder(unportrayed.config)
+    later = (path / "checkpoint.npz").rename(tmp_path / "later.npz")
     assert states(sync(tmp_path / "bundles")) == ["imported"]
+    assert folder.load() is None
+    shutil.copy(later, path / "checkpoint.npz")
+    sync(tmp_path / "bundles")
+    assert folder.load() is not None
+    assert states(sync(tmp_path / "bundles")) == ["known"]
 
 
 def test_what_is_damaged_or_foreign_is_refused_by_name_and_the_others_go_in(

@@ -1,5 +1,6 @@
 """`harness predict`: classify image files with a trained run."""
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,11 +8,12 @@ import numpy as np
 from rich.table import Table
 
 from harness import tracking
-from harness.common.errors import BadInput
+from harness.common.errors import BadInput, first_line
 from harness.common.lazy import lazy_import
 from harness.engine.backend import default_engine, import_keras
 from harness.reporting.console import out
 from harness.runs.folder import Result, RunFolder, all_runs
+from harness.tracking.model import find_model
 
 if TYPE_CHECKING:
     from PIL import Image, ImageOps
@@ -31,16 +33,17 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
     import_keras(default_engine())
     with tracking.explained():
         mlflow = tracking.open_mlflow()
+        client = mlflow.MlflowClient()
         # The models of small runs are not kept, because there are too many of them.
-        kept = (pair for pair in candidates if mlflow.get_run(tracking.run_id(pair[0])).outputs.model_outputs)
+        kept = ((*pair, model) for pair in candidates if (model := find_model(client, tracking.run_id(pair[0]))))
         chosen = next(kept, None)
         if chosen is None:
             raise BadInput(
                 f"There is no model of {f'run {run}' if run else 'any run'}: those of `baseline` and of the full "
-                f"budget are kept. `make baseline` trains one."
+                f"budget are kept. `make baseline` trains one, or makes it from the checkpoint of a run that has ended."
             )
-        folder, result = chosen
-        model = mlflow.keras.load_model(f"runs:/{tracking.run_id(folder)}/model")
+        folder, result, model_id = chosen
+        model = _load(mlflow, folder, model_id)
     probabilities = np.asarray(model(pixels))
     names = list(result.error_per_class)
     return {
@@ -55,6 +58,17 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
             for path, row in zip(images, probabilities, strict=True)
         ],
     }
+
+
+def _load(mlflow: Any, folder: RunFolder, model_id: str) -> Any:
+    """Return a Keras model of MLflow's. Raises BadInput if its file is damaged."""
+    try:
+        return mlflow.keras.load_model(f"models:/{model_id}")
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise BadInput(
+            f"The model {model_id} of run {folder.config.key} is damaged ({first_line(error)}). Delete it in MLflow "
+            f"(`make ui`), and the command of that run makes it again from its checkpoint."
+        ) from error
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -11,12 +11,11 @@ from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
 from harness.common.lazy import lazy_import
 from harness.data import Dataset
-from harness.execute.ended import record_ended, take_in, trained_model
-from harness.execute.run_one import check
+from harness.execute.ended import copy_file, record_ended, take_in, trained_model
+from harness.execute.run_one import check, is_done
 from harness.reporting.console import log, out
 from harness.runs.bundle import Sealed, is_sealed, read_bundle
-from harness.runs.folder import RunFolder
-from harness.tracking import is_tracked
+from harness.runs.folder import CHECKPOINT, RunFolder
 from harness.tracking.recorder import MlflowRecorder
 
 if TYPE_CHECKING:
@@ -59,12 +58,11 @@ def sync(directory: Path) -> dict[str, Any]:
                 if which not in datasets:
                     datasets[which] = data.load_named(which)
                 check(sealed.spec, datasets[which])
-                model = trained_model(path, sealed.spec, sealed.result, datasets[which])
             except HarnessError as error:
                 row["status"], row["reason"] = "refused", str(error)
             else:
                 try:
-                    row["status"] = _import(sealed, datasets[which], model)
+                    row["status"] = _import(sealed, datasets[which])
                 except BadInput as error:
                     row["status"], row["reason"] = "refused", str(error)
         log.print(f"{number:>4}/{len(found)}  {row['name'] or path.name}: {row['status']}", soft_wrap=True)
@@ -80,15 +78,24 @@ def _searches_in(database: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _import(sealed: Sealed, dataset: Dataset, model: Any) -> str:
-    folder = RunFolder(sealed.spec.config)
+def _import(sealed: Sealed, dataset: Dataset) -> str:
+    """Import a bundle; return its status. Raises BadInput if its content is wrong; nothing of it is kept then."""
+    folder, recorder = RunFolder(sealed.spec.config), MlflowRecorder()
+    # The checkpoint may have been left out of the first copy of a bundle.
+    brings_model = CHECKPOINT in sealed.files and not folder.checkpoint.exists()
+    if not brings_model and is_done(sealed.spec, recorder):
+        return "known"
+    model = trained_model(sealed.path, sealed.spec, sealed.result, dataset)
     with folder.locked(wait=True):
         if folder.damage() or folder.result() is None:
             take_in(sealed, folder, draw)
-        elif is_tracked(folder) or not is_sealed(folder):
-            # The bundle has been logged to MLflow already, or the run was trained on this machine.
+        elif not is_sealed(folder):
+            return "known"  # the run was trained on this machine
+        elif brings_model:
+            copy_file(sealed, folder, CHECKPOINT)
+        if is_done(sealed.spec, recorder):
             return "known"
-        record_ended(folder, sealed.spec, MlflowRecorder(), dataset, draw, model)
+        record_ended(folder, sealed.spec, recorder, dataset, draw, model)
     return "imported"
 
 

@@ -77,7 +77,7 @@ def take_in(sealed: Sealed, folder: RunFolder, draw: Draw) -> None:
     folder.clear()
     for name in sealed.files:
         if name != RESULT:
-            _copy(sealed, folder, name)
+            copy_file(sealed, folder, name)
     # Bundles of earlier versions bring their figures, and the seal names them: they are left as they are.
     if sealed.spec.keeps_model and not any(name.endswith(".png") for name in sealed.files):
         try:
@@ -88,10 +88,11 @@ def take_in(sealed: Sealed, folder: RunFolder, draw: Draw) -> None:
     folder.seal((sealed.path / RESULT).read_bytes())
     # result.json marks the run as finished. bundle.json beside it says that the run was made elsewhere.
     for name in ("bundle.json", RESULT):
-        _copy(sealed, folder, name)
+        copy_file(sealed, folder, name)
 
 
-def _copy(sealed: Sealed, folder: RunFolder, name: str) -> None:
+def copy_file(sealed: Sealed, folder: RunFolder, name: str) -> None:
+    """Copy a file of a bundle into a run folder, atomically."""
     with open(sealed.path / name, "rb") as theirs, atomic(folder.path / name) as ours:
         shutil.copyfileobj(theirs, ours)
 

@@ -59,12 +59,15 @@ class Execution:
 
 
 def is_done(spec: RunSpec, recorder: Recorder) -> bool:
-    """Whether a run has ended and is completely recorded."""
-    return _is_done(RunFolder(spec.config), recorder)
+    """Whether a run has ended, all of its files are whole, and it is completely recorded, its model included.
 
-
-def _is_done(folder: RunFolder, recorder: Recorder) -> bool:
-    return not folder.damage() and folder.result() is not None and recorder.is_complete(folder)
+    All of that is looked at. A model that is missing counts only if the run has a checkpoint to make it from.
+    """
+    folder = RunFolder(spec.config)
+    if folder.damage() or (result := folder.result()) is None or not recorder.is_complete(folder):
+        return False
+    can_have_model = spec.keeps_model and result.status == "finished" and folder.checkpoint.exists()
+    return not can_have_model or recorder.has_model(folder)
 
 
 def result_of(spec: RunSpec) -> RunResult | None:
@@ -82,6 +85,8 @@ def forget(spec: RunSpec, recorder: Recorder) -> None:
 
 
 def _forget(folder: RunFolder, recorder: Recorder) -> None:
+    # In this order: after a kill, no record of a run that counts as finished is superseded.
+    folder.reopen()
     recorder.supersede(folder)
     folder.clear()
 
@@ -121,7 +126,7 @@ def run_one(
     with folder.locked(wait=wait):
         mend(folder, spec, recorder, execution.displays.say)
         result = folder.result()
-        if result and _is_done(folder, recorder):
+        if result and is_done(spec, recorder):
             return result
         set_aside_a_damaged_checkpoint(folder, spec, execution.displays.say)
         if result:

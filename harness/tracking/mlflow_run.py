@@ -21,6 +21,7 @@ from harness.common.signals import deferred
 from harness.metrics import FINAL, INSIDE, PER_EPOCH
 from harness.runs.folder import History, Result, RunFolder
 from harness.tracking.mlflow_store import choose_experiment, explained, import_mlflow, open_mlflow, remember
+from harness.tracking.model import find_model
 
 keras = lazy_import("keras")
 
@@ -166,7 +167,8 @@ class Tracker:
         self.mlflow.log_input(dataset, context=config.split)
 
     def _log_model(self, model: Any, images: np.ndarray) -> None:
-        if self.mlflow.get_run(self.run_id).outputs.model_outputs:
+        client = self.mlflow.MlflowClient()
+        if find_model(client, self.run_id):
             return
         pixels = images[:2].astype(np.float32)
         # If no requirements are given, MLflow guesses them, which is slow. input_example fails on Keras models.

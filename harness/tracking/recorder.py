@@ -12,6 +12,7 @@ from harness.runs.folder import History, Result, RunFolder
 from harness.runs.spec import RunSpec
 from harness.tracking.mlflow_run import Tracker, supersede
 from harness.tracking.mlflow_store import is_tracked, run_id, run_url, seconds
+from harness.tracking.model import has_model
 
 #: When a run that was made elsewhere began and ended, in ms since 1970; None for one made now.
 Times = tuple[int, int] | None
@@ -52,6 +53,9 @@ class Recorder(Protocol):
     def is_complete(self, folder: RunFolder) -> bool:
         """Whether a run is completely recorded, its end included."""
 
+    def has_model(self, folder: RunFolder) -> bool:
+        """Whether the record of a run has its model, if this recorder keeps models."""
+
     def supersede(self, folder: RunFolder) -> None:
         """Mark the record of a run as superseded: the run is trained again."""
 
@@ -77,6 +81,9 @@ class BundleRecorder:
     def is_complete(self, folder: RunFolder) -> bool:
         return is_sealed(folder)
 
+    def has_model(self, folder: RunFolder) -> bool:
+        return True
+
     def supersede(self, folder: RunFolder) -> None:
         """Do nothing: the seal is deleted with the other files of the run folder."""
 
@@ -97,6 +104,9 @@ class MlflowRecorder:
 
     def is_complete(self, folder: RunFolder) -> bool:
         return is_tracked(folder)
+
+    def has_model(self, folder: RunFolder) -> bool:
+        return has_model(folder)
 
     def supersede(self, folder: RunFolder) -> None:
         supersede(folder)
