@@ -72,7 +72,7 @@ def sync(directory: Path) -> dict[str, Any]:
 
 
 def _searches_in(database: Path) -> list[dict[str, Any]]:
-    rows = import_search.take_in_searches(database)
+    rows: list[dict[str, Any]] = import_search.take_in_searches(database)
     for row in rows:
         log.print(f"search {row['search']}: {row['status']}", soft_wrap=True)
     return rows
