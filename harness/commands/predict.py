@@ -77,10 +77,25 @@ def read_image(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             # Phones store their orientation in the file and do not rotate the pixels.
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
             return np.asarray(upright.resize((32, 32), Image.Resampling.LANCZOS), np.float32)
     except Exception as error:  # Pillow's decoders may raise any error for damaged files
         raise BadInput(f"{path} cannot be read as an image ({error}). JPEG, PNG and the like will do.") from error
+
+
+def _eight_bits(image: Any) -> Any:
+    """Return a picture with 8 bits a channel. Pillow itself cuts off what is above 255, so deep pictures become white.
+
+    Raises ValueError for pictures whose white is not known.
+    """
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65_535:
+            raise ValueError("it has more than 16 bits a pixel")
+        return Image.fromarray((values // 257).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("its pixels are fractions")
+    return image
 
 
 def choose_runs(run: str | None) -> list[tuple[RunFolder, Result]]:
