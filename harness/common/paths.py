@@ -19,3 +19,11 @@ def cache() -> Path:
     It is `$HARNESS_CACHE`, or the user's cache folder: `~/.cache/cnn-harness` on Linux.
     """
     return Path(os.environ.get("HARNESS_CACHE") or platformdirs.user_cache_dir("cnn-harness"))
+
+
+def sqlite_url(file: Path) -> str:
+    """Return the URL of an sqlite database for SQLAlchemy, MLflow and Optuna.
+
+    A `?` would begin the options of the URL, and `%25` would be read as `%`.
+    """
+    return f"sqlite:///{str(file).replace('%', '%25').replace('?', '%3F')}"

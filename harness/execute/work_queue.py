@@ -57,7 +57,7 @@ def storage_url() -> str:
 
     Not MLflow's database: MLflow and Optuna both keep a table called `alembic_version`.
     """
-    chosen = os.environ.get("OPTUNA_STORAGE") or f"sqlite:///{paths.mlruns() / 'optuna.db'}"
+    chosen = os.environ.get("OPTUNA_STORAGE") or paths.sqlite_url(paths.mlruns() / "optuna.db")
     # SQLAlchemy's default PostgreSQL driver is not installed here.
     return chosen.replace("postgresql://", "postgresql+psycopg://", 1)
 

@@ -69,10 +69,12 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=-1 if wait else 0)
         except filelock.Timeout:
-            who = holder.read_text() if holder.exists() else "another process"
+            who = holder.read_text(errors="replace") if holder.exists() else "another process"
             raise HarnessError(
                 f"Run {self.config.key} is being trained by {who} already. Wait for it to end (this command then "
-                f"shows its result), or stop it: its finished epochs are kept and this command goes on from there."
+                f"shows its result), or stop it: its finished epochs are kept and this command goes on from there. If "
+                f"that process is known to be gone (on a file system without flock its lock outlives it where another "
+                f"machine cannot see that it died), delete {self.path / 'lock'} and give the command again."
             ) from None
         except OSError as error:
             raise HarnessError(

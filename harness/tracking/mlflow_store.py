@@ -29,7 +29,7 @@ def _database() -> Path:
 
 def tracking_uri() -> str:
     """Return `$MLFLOW_TRACKING_URI`, or the URI of the database in `mlruns/`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or paths.sqlite_url(_database())
 
 
 def is_server() -> bool:
@@ -67,7 +67,7 @@ def open_mlflow() -> Any:
 
 def has_no_database() -> bool:
     """Whether MLflow uses the database in `mlruns/` and it does not exist, e.g. because it was deleted."""
-    return tracking_uri() == f"sqlite:///{_database()}" and not _database().exists()
+    return tracking_uri() == paths.sqlite_url(_database()) and not _database().exists()
 
 
 def _create_database(path: Path) -> None:
@@ -77,7 +77,7 @@ def _create_database(path: Path) -> None:
         if not path.exists():
             new = path.with_suffix(".new")
             new.unlink(missing_ok=True)
-            sqlalchemy_store.SqlAlchemyStore(f"sqlite:///{new}", str(path.parent / "artifacts"))
+            sqlalchemy_store.SqlAlchemyStore(paths.sqlite_url(new), str(path.parent / "artifacts"))
             # A new database has none of the runs that an earlier one had, so forget that they were logged.
             for memory in path.parent.glob("runs/*/mlflow.json"):
                 memory.unlink()
