@@ -146,3 +146,11 @@ def test_checkouts_with_other_code_have_their_own_queue(mlruns: Path, monkeypatc
     worker.work(["e fast smoke synthetic"], probe=False)
     assert trained == [ours]
     assert states(queue.open_study(study_name(theirs))) == {TrialState.WAITING: [theirs.config.key]}
+
+
+@pytest.mark.parametrize("name", ["what?", "50%25", "100% sure", "it's [a] C#"])
+def test_the_queue_lies_in_a_folder_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("HARNESS_MLRUNS", str(tmp_path / name))
+    queue.open_study("s")
+    assert (tmp_path / name / "optuna.db").exists()
+    assert [folder.name for folder in tmp_path.iterdir()] == [name]

@@ -118,7 +118,7 @@ def choose_experiment(mlflow: Any, data: str) -> str:
         known = mlflow.get_experiment_by_name(data)
         if known is None:
             # A server has its own location. Without a server, MLflow would use the current working directory.
-            location = None if is_server() else str(paths.mlruns() / "artifacts" / data)
+            location = None if is_server() else _location(paths.mlruns() / "artifacts" / data)
             mlflow.create_experiment(data, artifact_location=location)
         elif known.lifecycle_stage == "deleted":
             raise HarnessError(
@@ -130,6 +130,11 @@ def choose_experiment(mlflow: Any, data: str) -> str:
         if published.comparable(data):
             _import_published(mlflow, experiment_id)
     return experiment_id
+
+
+def _location(folder: Path) -> str:
+    """Return a folder as MLflow stores it: it reads `%25` in a path as `%`, but not in a URL."""
+    return folder.as_uri() if "%" in str(folder) else str(folder)
 
 
 def _import_published(mlflow: Any, experiment_id: str) -> None:
