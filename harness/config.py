@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from harness.common.documents import parse
 from harness.common.errors import BadInput
 
 Normalization = Literal["batch", "none", "layer", "group"]
@@ -199,28 +200,8 @@ def _written(settings: Network | Recipe) -> dict[str, Any]:
 
 
 def from_json(text: str) -> RunConfig:
-    """The inverse of `RunConfig.to_json`. Raises TypeError, ValueError or KeyError where it is none."""
-    values = json.loads(text)
-    recipe = values["recipe"] | {"dropout": tuple(values["recipe"]["dropout"])}
-    network, trained = _checked(Network(**values["network"])), _checked(Recipe(**recipe))
-    return _checked(RunConfig(**values | {"network": network, "recipe": trained}))
-
-
-def _checked(config: Any) -> Any:
-    """The dataclass itself. Raises ValueError for a field that holds what its type does not allow."""
-    for name, kind in typing.get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if typing.get_origin(kind) is Literal:
-            fits = value in typing.get_args(kind)
-        elif typing.get_origin(kind) is tuple:
-            fits = all(isinstance(each, float | int) and not isinstance(each, bool) for each in value)
-        else:
-            # A whole number will do for another one, but neither does for true.
-            allowed = (float, int) if kind is float else kind
-            fits = isinstance(value, allowed) and (kind is bool or not isinstance(value, bool))
-        if not fits:
-            raise ValueError(f"{name} is {value!r}")
-    return config
+    """The inverse of `RunConfig.to_json`. Raises ValueError where it is none, and BadInput for what is out of range."""
+    return parse(text, RunConfig)
 
 
 def change(network: Network, recipe: Recipe, changes: Mapping[str, Any]) -> tuple[Network, Recipe]:

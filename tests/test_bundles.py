@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import pytest
+from bundle_builders import BEGUN, STATE, Make, states
 from conftest import Command, command, document, mlflow_runs
 
 from harness import data, experiment, plan
@@ -20,65 +20,16 @@ from harness.commands import spec_list as spec_list
 from harness.commands.execution import in_the_terminal
 from harness.commands.sync import sync
 from harness.common.errors import BadInput, HarnessError
-from harness.execute import import_bundle as imported
+from harness.engine.loop import weights_sha256
+from harness.execute import ended as imported
 from harness.execute import pool, run_one
 from harness.plan import Settings
-from harness.runs.bundle import Bundle, read_bundle
+from harness.runs.bundle import read_bundle
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunSpec
 from harness.tracking.recorder import BundleRecorder, MlflowRecorder
 
-BEGUN = 1_700_000_000_000
-Make = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def spec() -> RunSpec:
-    digits = data.load("digits")
-    return plan.run_specs("baseline", experiment.load("baseline"), digits, Settings(budget="smoke"), [0])[0]
-
-
-@pytest.fixture
-def make(mlruns: Path, tmp_path: Path, spec: RunSpec) -> Make:
-    """Make the bundle of a run of three epochs that nobody trained, 0.5 accurate; returns its folder."""
-
-    def make(spec: RunSpec = spec, *, seal: bool = True, figure: bool = False) -> Path:
-        with pytest.MonkeyPatch.context() as there:
-            there.setenv("HARNESS_MLRUNS", str(tmp_path / "bundles"))
-            folder = RunFolder(spec.config)
-            history: list[dict[str, float]] = []
-            with (
-                folder.locked(),
-                Bundle(folder, spec, {"variant": spec.variant, "device": "abacus"}, "there") as bundle,
-            ):
-                environment = json.loads((folder.path / "environment.json").read_text())
-                (folder.path / "environment.json").write_text(json.dumps(environment | {"begun": BEGUN}))
-                bundle.started(history)
-                for epoch in (1, 2, 3):
-                    row = {"epoch": epoch, "timestamp": BEGUN + 1000 * epoch, "test_accuracy": epoch / 6, "pflop": 1e-6}
-                    history = [*history, row]
-                    folder.save({"model/weight": np.zeros(3)}, history)
-                    bundle.epoch(row)
-                errors = dict.fromkeys("abcdefghij", 0.5)
-                result = Result("finished", "", {"accuracy": 0.5, "training_seconds": 3.0}, "ab" * 32, errors, [])
-                folder.finish(result, history)
-                if figure:
-                    (folder.artifacts / "loss.png").write_bytes(b"theirs")
-                if seal:
-                    bundle.finish(result, history, None, np.zeros(0))
-            return folder.path
-
-    return make
-
-
-@pytest.fixture
-def unportrayed(spec: RunSpec) -> RunSpec:
-    """The same spec as one whose model is not kept: the bundles here hold no real one."""
-    return dataclasses.replace(spec, experiment="ablate_bn")
-
-
-def states(found: dict[str, Any]) -> list[str]:
-    return [row["status"] for row in found["bundles"]]
+pytest_plugins = "bundle_fixtures"
 
 
 def test_a_bundle_becomes_a_run_with_its_own_times(
@@ -112,15 +63,27 @@ def test_the_import_draws_the_figures_that_a_bundle_does_not_bring(
     """Bundles of earlier versions bring theirs, and their seal holds them."""
     (make(figure=figure) / "checkpoint.npz").unlink()
     drawn: list[str] = []
-    monkeypatch.setattr("harness.commands.sync.draw", lambda folder, name, result, history: drawn.append(name))
+
+    def draw(folder: RunFolder, name: str, *run: object) -> None:
+        drawn.append(name)
+        (folder.artifacts / "loss.png").write_bytes(b"ours")
+
+    monkeypatch.setattr("harness.commands.sync.draw", draw)
     assert states(sync(tmp_path / "bundles")) == ["imported"]
     assert drawn == ([] if figure else [spec.name])
     assert read_bundle(RunFolder(spec.config).path).result.status == "finished"
 
 
 def test_a_bundle_may_travel_without_its_checkpoint(make: Make, tmp_path: Path, unportrayed: RunSpec) -> None:
-    (make(unportrayed) / "checkpoint.npz").unlink()
+    """It may follow: the run then has what its model is made from."""
+    path, folder = make(unportrayed), RunFolder(unportrayed.config)
+    later = (path / "checkpoint.npz").rename(tmp_path / "later.npz")
     assert states(sync(tmp_path / "bundles")) == ["imported"]
+    assert folder.load() is None
+    shutil.copy(later, path / "checkpoint.npz")
+    sync(tmp_path / "bundles")
+    assert folder.load() is not None
+    assert states(sync(tmp_path / "bundles")) == ["known"]
 
 
 def test_what_is_damaged_or_foreign_is_refused_by_name_and_the_others_go_in(
@@ -200,11 +163,11 @@ def test_what_mlflow_was_not_told_of_a_bundle_is_told_and_not_computed(
 ) -> None:
     make(unportrayed)
     with monkeypatch.context() as patched:
-        patched.setattr("harness.commands.sync.tell_mlflow", lambda *arguments: None)
+        patched.setattr("harness.commands.sync.record_ended", lambda *arguments: None)
         sync(tmp_path / "bundles")
     monkeypatch.setattr(run_one, "open_engine", lambda *arguments: pytest.fail("nothing is left to compute"))
     result = run_one.run_one(unportrayed, data.load("digits"), in_the_terminal(MlflowRecorder()))
-    assert result.weights_sha256 == "ab" * 32
+    assert result.weights_sha256 == weights_sha256(STATE)
     (run,) = mlflow_runs(mlruns)
     assert (run.info.start_time, run.data.tags["device"]) == (BEGUN, "abacus")
 

@@ -184,7 +184,7 @@ def test_parquet_with_other_columns_or_labels(tmp_path, monkeypatch) -> None:
     good = pq.read_table(file)
     nameless = [[None] * 20]
     for table, complaint in (
-        (good.rename_columns(["image", "label"]), "has the columns image, label"),
+        (good.rename_columns(["picture", "label"]), "has the columns picture, label"),
         (good.set_column(1, "label", pa.array(["cat"] * 20)), "no whole numbers"),
         (good.set_column(1, "label", pa.chunked_array(nameless, pa.int64())), "no whole numbers"),
         (good.set_column(0, "img", pa.array([b""] * 20)), "no picture bytes"),

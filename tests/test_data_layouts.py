@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from data_builders import (
     batches,
@@ -68,6 +69,66 @@ def test_tree_reads_jpeg_and_upper_case(tmp_path: Path) -> None:
     for file in sorted((tmp_path / "test").rglob("*.jpeg")):
         file.rename(file.with_suffix(".JPG"))
     assert len(decode(tmp_path).test_labels) == 20
+
+
+def test_what_macos_leaves_among_pictures_is_none(tmp_path: Path) -> None:
+    original = small()
+    write_tree(tmp_path, original)
+    for file in [*tmp_path.rglob("*.png")]:
+        file.with_name(f"._{file.name}").write_bytes(bytes.fromhex("00051607000200004d6163204f532058"))
+        (file.parent / ".DS_Store").touch()
+    (tmp_path / "train" / "__MACOSX").mkdir()
+    assert fingerprint(*decode(tmp_path)[:4]) == fingerprint(*decode(write_tree(tmp_path / "clean", original))[:4])
+
+
+@pytest.mark.parametrize("column", ["img", "image"])
+@pytest.mark.parametrize("name", ["{}.parquet", "data/{}-00000-of-00001.parquet", "plain_text/{}/0000.parquet"])
+def test_parquet_files_by_their_other_names(tmp_path: Path, name: str, column: str) -> None:
+    original = small()
+    for part in ("train", "test"):
+        table = pq.read_table(write_parquet(tmp_path / "usual", original) / f"{part}-00000-of-00001.parquet")
+        file = tmp_path / "other" / name.format(part)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table.rename_columns([column, "label"]), file)
+    assert fingerprint(*decode(tmp_path / "other")[:4]) == fingerprint(*original[:4])
+
+
+@pytest.mark.parametrize("place", ["cifar-10-batches-py-target/cifar-10-batches-py", "cifar-10-batches-py"])
+def test_the_caches_of_keras_3_and_2_and_of_torchvision(tmp_path: Path, place: str) -> None:
+    original = small()
+    write_python(tmp_path / place, original)
+    assert fingerprint(*decode(tmp_path)[:4]) == fingerprint(*original[:4])
+
+
+def write_kaggle(folder: Path, original: Decoded) -> Path:
+    for part, images, labels in (
+        ("train", original.train_images, original.train_labels),
+        ("test", original.test_images, original.test_labels),
+    ):
+        (folder / part).mkdir(parents=True)
+        rows = ["id,label"]
+        for number, (image, label) in enumerate(zip(images, labels, strict=True), start=1):
+            (folder / part / f"{number}.png").write_bytes(png(image))
+            rows.append(f"{number},{original.class_names[label]}")
+        (folder / f"{part}Labels.csv").write_text("\n".join(rows))
+    return folder
+
+
+def test_kaggles_layout(tmp_path: Path) -> None:
+    original = small()
+    folder = write_kaggle(tmp_path, original)
+    assert fingerprint(*decode(folder)[:4]) == fingerprint(*original[:4])
+    (folder / "testLabels.csv").unlink()
+    with pytest.raises(BadInput, match="labels of its test pictures secret"):
+        decode(folder)
+
+
+@pytest.mark.parametrize("table", ["", "id\n1", "id,label\nx,cat", "id,label\n1,\x00", "id,label\n1,lion"])
+def test_a_damaged_table_of_kaggle_is_named(tmp_path: Path, table: str) -> None:
+    folder = write_kaggle(tmp_path, small())
+    (folder / "trainLabels.csv").write_text(table or "number\n1")
+    with pytest.raises(BadInput, match=r"trainLabels\.csv"):
+        decode(folder)
 
 
 def test_gray_and_palette_pictures_become_rgb() -> None:

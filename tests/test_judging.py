@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from harness.data import Split
 from harness.engine.loop import calibration_error, curve_images
-from harness.runs.folder import packed, unpacked
+from harness.runs.records import packed, unpacked
 
 
 def test_a_network_that_is_right_as_often_as_it_says_is_calibrated() -> None:

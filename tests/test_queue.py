@@ -1,5 +1,6 @@
 """No spec is lost and none is counted twice, whoever dies."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +9,16 @@ import pytest
 from conftest import small_config
 from optuna.trial import TrialState
 
+from harness.commands import worker
 from harness.commands.worker import work
 from harness.common.errors import BadInput
 from harness.common.process import identity
 from harness.execute import work_queue as queue
+from harness.execute.pool import study_name
+from harness.runs.folder import Result
 from harness.runs.spec import RunSpec
+
+RESULT = Result("finished", "", {"accuracy": 0.5}, "", {}, [])
 
 
 def spec(seed: int) -> RunSpec:
@@ -162,3 +168,27 @@ def test_a_worker_knows_whether_its_command_is_dead(mlruns: Path) -> None:
     scope = identity()["process"].split("@")[2]
     work(["s"], probe=False, parent=f"999999@1@{scope}")
     assert len(states(study)[TrialState.WAITING]) == 1
+
+
+def test_checkouts_with_other_code_have_their_own_queue(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them can train a run that another one planned."""
+    ours = dataclasses.replace(spec(0), config=dataclasses.replace(small_config(), source="a" * 12))
+    theirs = dataclasses.replace(spec(1), config=dataclasses.replace(small_config(seed=1), source="b" * 12))
+    for each in (ours, theirs):
+        queue.enqueue(queue.open_study(study_name(each)), [each])
+    trained: list[RunSpec] = []
+    monkeypatch.setattr(worker, "source_hash", lambda engine: "a" * 12)
+    monkeypatch.setattr(worker, "load_named", lambda name: None)
+    monkeypatch.setattr(worker, "run_shown", lambda each, *more: trained.append(each) or RESULT)
+    # Whoever starts a worker need not know the hash of the code.
+    worker.work(["e fast smoke synthetic"], probe=False)
+    assert trained == [ours]
+    assert states(queue.open_study(study_name(theirs))) == {TrialState.WAITING: [theirs.config.key]}
+
+
+@pytest.mark.parametrize("name", ["what?", "50%25", "100% sure", "it's [a] C#"])
+def test_the_queue_lies_in_a_folder_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("HARNESS_MLRUNS", str(tmp_path / name))
+    queue.open_study("s")
+    assert (tmp_path / name / "optuna.db").exists()
+    assert [folder.name for folder in tmp_path.iterdir()] == [name]

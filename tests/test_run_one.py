@@ -130,6 +130,52 @@ def test_a_run_that_has_ended_is_not_trained_again_on_another_device(
     assert not engine.trained
 
 
+@pytest.fixture
+def ended(spec: RunSpec, digits: Dataset, engine: Idle) -> RunFolder:
+    """A run that has ended, with an engine that has not been used since."""
+    run_one.run_one(spec, digits, in_the_terminal(MlflowRecorder()))
+    engine.trained = []
+    return RunFolder(spec.config)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "trained"),
+    [
+        (["result.json"], False),
+        (["artifacts/history.json"], False),
+        (["result.json", "artifacts/history.json"], False),
+        (["environment.json"], False),
+        (["artifacts/probabilities.npz"], False),
+        (["seal.json"], False),
+        (["result.json", "checkpoint.npz"], True),
+        (["checkpoint.npz"], False),
+    ],
+)
+def test_a_damaged_run_is_named_and_mended_from_what_is_whole_or_trained_again(
+    ended: RunFolder, spec: RunSpec, digits: Dataset, engine: Idle, mlruns: Path, capsys: pytest.CaptureFixture[str],
+    damaged: list[str], trained: bool,
+) -> None:  # fmt: skip
+    before, history = ended.result(), ended.history()
+    for name in damaged:
+        content = bytearray((ended.path / name).read_bytes())
+        content[0 if name == "seal.json" else len(content) // 2] ^= 1
+        (ended.path / name).write_bytes(content)
+    execution = in_the_terminal(MlflowRecorder())
+    assert run_one.is_done(spec, execution.recorder) == (damaged == ["checkpoint.npz"])
+    result = run_one.run_one(spec, digits, execution)
+    assert engine.trained == (list(range(spec.config.recipe.epochs)) if trained else [])
+    assert run_one.is_done(spec, execution.recorder)
+    assert before is not None
+    if not trained:
+        assert (result, ended.history()) == (before, history)
+    if damaged != ["checkpoint.npz"]:
+        said = capsys.readouterr().err
+        assert all(name in said for name in damaged)
+    if damaged == ["environment.json"]:
+        assert ended.environments() == [{}]
+    assert len(mlflow_runs(mlruns)) == 1
+
+
 def killed_at(epoch: int, train: Callable[..., Any]) -> Callable[..., Any]:
     def train_epoch(state: Any, number: int, on_step: Any) -> Any:
         if number == epoch:

@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,13 +101,85 @@ def test_a_damaged_result_is_named_and_other_runs_go_on(folder: RunFolder, name:
     with folder.locked():
         folder.finish(Result("finished", "", {}, "ab", {}, []), HISTORY)
     (folder.path / name).write_text('{"status": ')
-    with pytest.raises(BadInput, match=rf"{name} cannot be read.*Delete .*{folder.config.key}/result\.json"):
+    with pytest.raises(BadInput, match=rf"{folder.config.key}/{name} cannot be read.*command again"):
         folder.result(), folder.history()
     other = RunFolder(small_config(seed=1))
     with other.locked():
         other.finish(Result("finished", "", {}, "ab", {}, []), HISTORY)
     found = {run.config.seed for run in all_runs()}
     assert found == ({1} if name == "result.json" else {0, 1})
+
+
+RESULT = Result("finished", "", {"accuracy": 0.871}, "ab" * 32, {"cat": 0.125}, [[7, 1], [0, 8]])
+
+
+@pytest.fixture
+def ended(folder: RunFolder) -> RunFolder:
+    """A run with a result, and with every file that is sealed."""
+    with folder.locked():
+        folder.begin({"cpu": "abacus"}, "there")
+        folder.artifacts.mkdir()
+        (folder.artifacts / "loss.png").write_bytes(b"a picture")
+        folder.finish(RESULT, HISTORY)
+    return folder
+
+
+def read_all(folder: RunFolder) -> Any:
+    return folder.result(), folder.history(), folder.environments()
+
+
+SEALED = ["artifacts/history.json", "artifacts/loss.png", "environment.json", "result.json", "seal.json"]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(SEALED), st.data())
+def test_a_damaged_file_of_a_run_that_has_ended_is_named(ended: RunFolder, name: str, data: st.DataObject) -> None:
+    """Whether a bit flips or the file is cut: nothing else is ever read."""
+    whole, file = read_all(ended), ended.path / name
+    content = file.read_bytes()
+    place = data.draw(st.integers(0, len(content) - 1))
+    flipped = bytearray(content)
+    flipped[place] ^= 1 << data.draw(st.integers(0, 7))
+    file.write_bytes(data.draw(st.sampled_from([bytes(flipped), content[:place]])))
+    assert ended.damage()
+    with contextlib.suppress(BadInput):
+        assert read_all(ended) == whole
+    file.write_bytes(content)
+    assert not ended.damage()
+
+
+@pytest.mark.parametrize("name", SEALED[:3])
+def test_a_missing_file_of_a_run_that_has_ended_is_named(ended: RunFolder, name: str) -> None:
+    (ended.path / name).unlink()
+    assert name in ended.damage()
+
+
+def test_a_file_of_another_run_is_not_taken_for_ones_own(ended: RunFolder) -> None:
+    other = RunFolder(small_config(seed=1))
+    with other.locked():
+        other.finish(Result("finished", "", {"accuracy": 0.1}, "ab" * 32, {}, []), HISTORY)
+    shutil.copy(other.path / "result.json", ended.path / "result.json")
+    with pytest.raises(BadInput, match="not what it was when the run ended"):
+        ended.result()
+
+
+def test_runs_of_earlier_versions_are_read_without_a_seal(ended: RunFolder) -> None:
+    (ended.path / "seal.json").unlink()
+    assert not ended.damage()
+    assert ended.result() == RESULT
+
+
+def test_a_damaged_config_is_named_and_written_anew_by_the_runs_command(
+    ended: RunFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = ended.path / "config.json"
+    content = file.read_bytes()
+    for damaged in (content[:-1], content.replace(b'"seed":0', b'"seed":1'), b"[" * 100_000):
+        file.write_bytes(damaged)
+        assert all_runs() == []
+        assert str(file) in caplog.text
+        with ended.locked():
+            assert file.read_bytes() == content
 
 
 def test_result_and_clear(folder: RunFolder) -> None:

@@ -1,5 +1,6 @@
 """A search that was made without MLflow comes home: trial by trial, once, and never over another one."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,11 +31,13 @@ from harness.search.study import (
 SEARCH = Search(space={"learning_rate": Float(0.01, 0.1)}, sampler="random")
 
 
+IMAGES, LABELS = np.zeros((200, 32, 32, 3), np.uint8), np.arange(200, dtype=np.int32) % 10
+DATASET = Dataset("none", "f" * 64, "nowhere", "made", tuple("abcdefghij"), IMAGES, LABELS, IMAGES, LABELS)
+
+
 @pytest.fixture(scope="module")
 def terms() -> StudyConfig:
-    images, labels = np.zeros((200, 32, 32, 3), np.uint8), np.arange(200, dtype=np.int32) % 10
-    dataset = Dataset("none", "f" * 64, "nowhere", "made", tuple("abcdefghij"), images, labels, images, labels)
-    return study_config_of("search", SEARCH, dataset, plan.Settings(budget="smoke", split="tune"))
+    return study_config_of("search", SEARCH, DATASET, plan.Settings(budget="smoke", split="tune"))
 
 
 There = Callable[..., Path]
@@ -65,7 +68,11 @@ def there(mlruns: Path, tmp_path: Path, terms: StudyConfig) -> There:
 
 
 def statuses(database: Path) -> list[str]:
-    return [row["status"] for row in take_in_searches(database)]
+    return [row["status"] for row in rows(database)]
+
+
+def rows(database: Path) -> list[dict[str, str]]:
+    return take_in_searches(database, lambda name: DATASET)
 
 
 def test_a_search_comes_home_as_it_was_and_once(there: There, terms: StudyConfig) -> None:
@@ -115,7 +122,7 @@ def test_a_trial_that_was_cut_off_there_waits_again_here(there: There, terms: St
     waiting = ours.get_trials(states=(TrialState.WAITING,))
     assert sorted(trial.user_attrs["slot"] for trial in waiting) == [1, 2, 3]
     # The search goes on here now: what the other machine did meanwhile is another search.
-    (row,) = take_in_searches(there(4))
+    (row,) = rows(there(4))
     assert row["status"] == "refused"
     assert "--study NAME" in row["reason"]
 
@@ -134,7 +141,7 @@ def test_a_trial_that_still_runs_there_comes_when_it_is_over(there: There, terms
 
 def test_another_search_of_that_name_is_refused(there: There, terms: StudyConfig) -> None:
     assert statuses(there(2)) == ["imported"]
-    (row,) = take_in_searches(there(2, folder="others"))
+    (row,) = rows(there(2, folder="others"))
     assert row["status"] == "refused"
     assert len(open_search("a search", terms).trials) == 2
 
@@ -143,11 +150,47 @@ def test_a_database_that_is_none_is_refused_by_name(mlruns: Path, tmp_path: Path
     database = there(2)
     cut = tmp_path / "cut.db"
     cut.write_bytes(database.read_bytes()[:5000])
-    (row,) = take_in_searches(cut)
+    (row,) = rows(cut)
     assert row["status"] == "refused"
     assert "cut.db" in row["search"]
     shutil.copy(database, cut)
     assert statuses(cut) == ["imported"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"source": "9" * 12}, "other code"),
+        ({"data_fingerprint": "9" * 64}, "other data"),
+        ({"epochs": ["many"]}, "another version"),
+        ({"colour": "red"}, "another version"),
+    ],
+)
+def test_a_search_of_other_code_or_data_is_refused_and_leaves_nothing(
+    there: There, changes: dict[str, object], says: str
+) -> None:
+    database = there(2)
+    theirs = optuna.load_study(study_name="a search", storage=f"sqlite:///{database}")
+    theirs.set_user_attr("study_config", theirs.user_attrs["study_config"] | changes)
+    before = database.read_bytes()
+    (row,) = rows(database)
+    assert row["status"] == "refused"
+    assert says in row["reason"]
+    assert queue.known_studies() == []
+    assert database.read_bytes() == before
+
+
+def test_a_pipe_in_place_of_a_database_is_refused(mlruns: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "optuna.db")
+    (row,) = rows(tmp_path / "optuna.db")
+    assert row["status"] == "refused"
+
+
+def test_a_search_is_read_from_a_folder_with_any_name(there: There, tmp_path: Path) -> None:
+    folder = tmp_path / "what? 50%25 'a'"
+    folder.mkdir()
+    shutil.copy(there(2), folder)
+    assert statuses(folder / "optuna.db") == ["imported"]
 
 
 @pytest.mark.slow

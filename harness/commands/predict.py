@@ -1,5 +1,6 @@
 """`harness predict`: classify image files with a trained run."""
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,11 +8,12 @@ import numpy as np
 from rich.table import Table
 
 from harness import tracking
-from harness.common.errors import BadInput
+from harness.common.errors import BadInput, first_line
 from harness.common.lazy import lazy_import
 from harness.engine.backend import default_engine, import_keras
 from harness.reporting.console import out
 from harness.runs.folder import Result, RunFolder, all_runs
+from harness.tracking.model import find_model
 
 if TYPE_CHECKING:
     from PIL import Image, ImageOps
@@ -31,16 +33,17 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
     import_keras(default_engine())
     with tracking.explained():
         mlflow = tracking.open_mlflow()
+        client = mlflow.MlflowClient()
         # The models of small runs are not kept, because there are too many of them.
-        kept = (pair for pair in candidates if mlflow.get_run(tracking.run_id(pair[0])).outputs.model_outputs)
+        kept = ((*pair, model) for pair in candidates if (model := find_model(client, tracking.run_id(pair[0]))))
         chosen = next(kept, None)
         if chosen is None:
             raise BadInput(
                 f"There is no model of {f'run {run}' if run else 'any run'}: those of `baseline` and of the full "
-                f"budget are kept. `make baseline` trains one."
+                f"budget are kept. `make baseline` trains one, or makes it from the checkpoint of a run that has ended."
             )
-        folder, result = chosen
-        model = mlflow.keras.load_model(f"runs:/{tracking.run_id(folder)}/model")
+        folder, result, model_id = chosen
+        model = _load(mlflow, folder, model_id)
     probabilities = np.asarray(model(pixels))
     names = list(result.error_per_class)
     return {
@@ -57,16 +60,42 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
     }
 
 
+def _load(mlflow: Any, folder: RunFolder, model_id: str) -> Any:
+    """Return a Keras model of MLflow's. Raises BadInput if its file is damaged."""
+    try:
+        return mlflow.keras.load_model(f"models:/{model_id}")
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise BadInput(
+            f"The model {model_id} of run {folder.config.key} is damaged ({first_line(error)}). Delete it in MLflow "
+            f"(`make ui`), and the command of that run makes it again from its checkpoint."
+        ) from error
+
+
 def read_image(path: Path) -> np.ndarray:
     """Read an image file as float32 [32, 32, 3], 0-255. Raises BadInput if it is no image."""
 
     try:
         with Image.open(path) as image:
             # Phones store their orientation in the file and do not rotate the pixels.
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
             return np.asarray(upright.resize((32, 32), Image.Resampling.LANCZOS), np.float32)
     except Exception as error:  # Pillow's decoders may raise any error for damaged files
         raise BadInput(f"{path} cannot be read as an image ({error}). JPEG, PNG and the like will do.") from error
+
+
+def _eight_bits(image: Any) -> Any:
+    """Return a picture with 8 bits a channel. Pillow itself cuts off what is above 255, so deep pictures become white.
+
+    Raises ValueError for pictures whose white is not known.
+    """
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65_535:
+            raise ValueError("it has more than 16 bits a pixel")
+        return Image.fromarray((values // 257).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("its pixels are fractions")
+    return image
 
 
 def choose_runs(run: str | None) -> list[tuple[RunFolder, Result]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.commands.run import check_workers
 from harness.common import paths
+from harness.common.documents import read_json
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.data import load_named
@@ -27,19 +28,20 @@ def write(file: Path, specs: Sequence[RunSpec]) -> int:
 def read(file: Path) -> list[RunSpec]:
     """Return the run specs of a file. Raises BadInput that names what is invalid, and where."""
     try:
-        document = json.loads(file.read_text())
+        document = read_json(file, dict[str, Any])
         if document["format"] != FORMAT:
             raise BadInput(f"{file} has the format {document['format']}; this version reads {FORMAT}: plan again.")
-        entries = list(document["specs"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not isinstance(document["specs"], list):
+            raise ValueError("its specs are no list")
+    except (OSError, ValueError, KeyError) as error:
         raise BadInput(
             f"{file} is no list of runs ({error}). `harness plan EXPERIMENT --out specs.json` writes one."
         ) from error
     specs = []
-    for number, entry in enumerate(entries, start=1):
+    for number, entry in enumerate(document["specs"], start=1):
         try:
             specs.append(run_spec_from_json(json.dumps(entry)))
-        except (TypeError, KeyError, ValueError, AttributeError, BadInput) as error:
+        except (ValueError, BadInput) as error:
             raise BadInput(
                 f"Run {number} of {file} is invalid ({error}). Another version may have written it: plan again with "
                 f"the one that trains it."

@@ -11,12 +11,12 @@ from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
 from harness.common.lazy import lazy_import
 from harness.data import Dataset
-from harness.execute.import_bundle import take_in, tell_mlflow
-from harness.execute.run_one import check
+from harness.execute.ended import copy_file, record_ended, take_in, trained_model
+from harness.execute.run_one import check, is_done
 from harness.reporting.console import log, out
 from harness.runs.bundle import Sealed, is_sealed, read_bundle
-from harness.runs.folder import RunFolder
-from harness.tracking import is_tracked
+from harness.runs.folder import CHECKPOINT, RunFolder
+from harness.tracking.recorder import MlflowRecorder
 
 if TYPE_CHECKING:
     from harness.search import import_search
@@ -61,7 +61,10 @@ def sync(directory: Path) -> dict[str, Any]:
             except HarnessError as error:
                 row["status"], row["reason"] = "refused", str(error)
             else:
-                row["status"] = _import(sealed, datasets[which])
+                try:
+                    row["status"] = _import(sealed, datasets[which])
+                except BadInput as error:
+                    row["status"], row["reason"] = "refused", str(error)
         log.print(f"{number:>4}/{len(found)}  {row['name'] or path.name}: {row['status']}", soft_wrap=True)
         rows.append(row)
     searches = [row for database in sorted(directory.resolve().rglob("optuna.db")) for row in _searches_in(database)]
@@ -69,21 +72,30 @@ def sync(directory: Path) -> dict[str, Any]:
 
 
 def _searches_in(database: Path) -> list[dict[str, Any]]:
-    rows = import_search.take_in_searches(database)
+    rows: list[dict[str, Any]] = import_search.take_in_searches(database)
     for row in rows:
         log.print(f"search {row['search']}: {row['status']}", soft_wrap=True)
     return rows
 
 
 def _import(sealed: Sealed, dataset: Dataset) -> str:
-    folder = RunFolder(sealed.spec.config)
+    """Import a bundle; return its status. Raises BadInput if its content is wrong; nothing of it is kept then."""
+    folder, recorder = RunFolder(sealed.spec.config), MlflowRecorder()
+    # The checkpoint may have been left out of the first copy of a bundle.
+    brings_model = CHECKPOINT in sealed.files and not folder.checkpoint.exists()
+    if not brings_model and is_done(sealed.spec, recorder):
+        return "known"
+    model = trained_model(sealed.path, sealed.spec, sealed.result, dataset)
     with folder.locked(wait=True):
-        if folder.result() is None:
-            take_in(sealed, folder)
-        elif is_tracked(folder) or not is_sealed(folder):
-            # The bundle has been logged to MLflow already, or the run was trained on this machine.
+        if folder.damage() or folder.result() is None:
+            take_in(sealed, folder, draw)
+        elif not is_sealed(folder):
+            return "known"  # the run was trained on this machine
+        elif brings_model:
+            copy_file(sealed, folder, CHECKPOINT)
+        if is_done(sealed.spec, recorder):
             return "known"
-        tell_mlflow(sealed, folder, dataset, draw)
+        record_ended(folder, sealed.spec, recorder, dataset, draw, model)
     return "imported"
 
 

@@ -1,12 +1,13 @@
 """`harness worker`: take runs of experiments and trials of searches from the queue until none is left."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import optuna
 
 from harness.commands.execution import in_the_terminal
 from harness.common.process import is_alive
 from harness.data import Dataset, load_named
+from harness.engine.backend import ENGINES
 from harness.execute import work_queue
 from harness.execute.pool import accuracy_of, run_shown
 from harness.recipes import named
@@ -14,6 +15,7 @@ from harness.runs.folder import Result
 from harness.runs.spec import RunSpec
 from harness.search.objective import join_search
 from harness.search.study import recorded_config
+from harness.source_hash import source_hash
 from harness.tracking.mlflow_report import tell_trial
 from harness.tracking.recorder import MlflowRecorder
 
@@ -45,7 +47,7 @@ def work(names: Sequence[str], *, probe: bool, parent: str) -> None:
     searches: dict[str, Callable[[optuna.Trial], float]] = {}
     with work_queue.explained():
         known = {name: name for name in work_queue.known_studies()}
-        studies = [work_queue.open_study(named("study", known, name)) for name in names]
+        studies = [work_queue.open_study(named("study", known, _of_this_code(name, known))) for name in names]
         for study in studies:
             if config := recorded_config(study):
                 searches[study.study_name] = join_search(study, config, data(config.data), run, tell_trial)
@@ -55,3 +57,9 @@ def work(names: Sequence[str], *, probe: bool, parent: str) -> None:
             lambda trial: searches[trial.study.study_name](trial),
             is_wanted=is_wanted,
         )
+
+
+def _of_this_code(name: str, known: Mapping[str, str]) -> str:
+    """Return the full name of a study: those of experiments end with the hash of the code (`pool.study_name`)."""
+    whole = (f"{name} ({source_hash(engine)})" for engine in ENGINES)
+    return name if name in known else next((each for each in whole if each in known), name)

@@ -30,3 +30,11 @@ def ensure_home() -> None:
         home = mlruns() / "home"
         home.mkdir(parents=True, exist_ok=True)
         os.environ["HOME"] = str(home)
+
+
+def sqlite_url(file: Path) -> str:
+    """Return the URL of an sqlite database for SQLAlchemy, MLflow and Optuna.
+
+    A `?` would begin the options of the URL, and `%25` would be read as `%`.
+    """
+    return f"sqlite:///{str(file).replace('%', '%25').replace('?', '%3F')}"

@@ -166,7 +166,7 @@ def _insist(place: Path) -> Source:
     if source is None:
         raise BadInput(
             f"$CIFAR10_DIR is {place}, where no CIFAR-10 is recognised: expected are data_batch_1.bin ... or "
-            f"data_batch_1 ..., one of the official archives under its own name, train-*.parquet, or "
+            f"data_batch_1 ..., one of the official archives under its own name, train-*.parquet, trainLabels.csv, or "
             f"train/<class>/*.png. Correct it, or unset it to look elsewhere."
         )
     return source

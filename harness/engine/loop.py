@@ -13,7 +13,8 @@ from harness.config import RunConfig
 from harness.data import Split
 from harness.engine import schedule
 from harness.engine.protocol import Engine, State
-from harness.runs.folder import History, Result, RunFolder, packed
+from harness.runs.folder import History, Result, RunFolder
+from harness.runs.records import packed
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from harness.common.files import atomic
 from harness.engine.loop import TrainedRun
 from harness.runs.folder import History, Result, RunFolder
 from harness.runs.spec import RunSpec
@@ -14,8 +15,10 @@ Draw = Callable[[RunFolder, str, Result, History], None]
 
 def make_artifacts(folder: RunFolder, spec: RunSpec, ended: TrainedRun, draw: Draw) -> None:
     """Write the figures, if this run keeps them, and the probabilities of a run that finished."""
+    folder.artifacts.mkdir(exist_ok=True)
     if spec.keeps_model:
         draw(folder, spec.name, ended.result, ended.history)
     if ended.result.status == "finished":
         probabilities = ended.probabilities.astype(np.float16)
-        np.savez_compressed(folder.artifacts / "probabilities.npz", probabilities=probabilities)
+        with atomic(folder.artifacts / "probabilities.npz") as file:
+            np.savez_compressed(file, probabilities=probabilities)

@@ -103,10 +103,14 @@ def _through_the_queue(specs: Sequence[RunSpec], dataset: Dataset, execution: Ex
 
 
 def study_name(spec: RunSpec) -> str:
-    """Return the name of the study in which a run is queued."""
+    """Return the name of the study in which a run is queued.
+
+    It ends with the code that planned the run: a checkout with other code cannot train it, and has its own study.
+    """
     tuning = ["tuning"] if spec.phase == "tuning" else []
+    engine = work_queue.suffix(spec.config.engine)
     return " ".join(
-        [spec.experiment, spec.recipe, spec.budget, spec.config.data, *tuning, *work_queue.suffix(spec.config.engine)]
+        [spec.experiment, spec.recipe, spec.budget, spec.config.data, *tuning, *engine, f"({spec.config.source})"]
     )
 
 

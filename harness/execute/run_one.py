@@ -13,9 +13,9 @@ from harness.engine.backend import open_engine
 from harness.engine.devices import check_precision
 from harness.engine.loop import Callback, train
 from harness.execute.artifacts import Draw, make_artifacts
-from harness.execute.import_bundle import tell_mlflow
+from harness.execute.ended import record_ended, trained_model
+from harness.execute.mend import mend, set_aside_a_damaged_checkpoint
 from harness.plan import images_of
-from harness.runs.bundle import CHECKPOINT, is_sealed, read_bundle
 from harness.runs.folder import Result, RunFolder, decisive
 from harness.runs.spec import RunResult, RunSpec
 from harness.source_hash import measures_hash, source_hash
@@ -26,7 +26,7 @@ from harness.tracking.recorder import Recorder
 def _changes_of_environment(folder: RunFolder, tags: Mapping[str, str]) -> str:
     """Return what differs from the environment of the run's finished epochs, as text; empty if nothing does."""
     known, now = folder.environments(), decisive(tags)
-    if not known or not (folder.path / CHECKPOINT).exists():
+    if not known or not folder.checkpoint.exists():
         return ""
     return ", ".join(
         f"{name} {known[-1].get(name, 'none')} -> {now.get(name, 'none')}"
@@ -72,12 +72,15 @@ class Execution:
 
 
 def is_done(spec: RunSpec, recorder: Recorder) -> bool:
-    """Whether a run has ended and is completely recorded."""
-    return _is_done(RunFolder(spec.config), recorder)
+    """Whether a run has ended, all of its files are whole, and it is completely recorded, its model included.
 
-
-def _is_done(folder: RunFolder, recorder: Recorder) -> bool:
-    return folder.result() is not None and recorder.is_complete(folder)
+    All of that is looked at. A model that is missing counts only if the run has a checkpoint to make it from.
+    """
+    folder = RunFolder(spec.config)
+    if folder.damage() or (result := folder.result()) is None or not recorder.is_complete(folder):
+        return False
+    can_have_model = spec.keeps_model and result.status == "finished" and folder.checkpoint.exists()
+    return not can_have_model or recorder.has_model(folder)
 
 
 def result_of(spec: RunSpec) -> RunResult | None:
@@ -95,6 +98,8 @@ def forget(spec: RunSpec, recorder: Recorder) -> None:
 
 
 def _forget(folder: RunFolder, recorder: Recorder) -> None:
+    # In this order: after a kill, no record of a run that counts as finished is superseded.
+    folder.reopen()
     recorder.supersede(folder)
     folder.clear()
 
@@ -132,11 +137,14 @@ def run_one(
     check(spec, dataset)
     folder, recorder = RunFolder(spec.config), execution.recorder
     with folder.locked(wait=wait):
+        mend(folder, spec, recorder, execution.displays.say)
         result = folder.result()
-        if result and _is_done(folder, recorder):
+        if result and is_done(spec, recorder):
             return result
-        if result and is_sealed(folder):
-            tell_mlflow(read_bundle(folder.path), folder, dataset, execution.draw)
+        set_aside_a_damaged_checkpoint(folder, spec, execution.displays.say)
+        if result:
+            model = trained_model(folder.path, spec, result, dataset) if recorder.keeps_artifacts else None
+            record_ended(folder, spec, recorder, dataset, execution.draw, model)
             return result
         # An import that was killed may have left this file. The run is now trained on this machine.
         (folder.path / "bundle.json").unlink(missing_ok=True)
@@ -144,7 +152,7 @@ def run_one(
         engine = open_engine(spec.config, split)
         check_precision(spec.config.precision, spec.config.engine)
         tags = provenance() | spec.tags | {"device": engine.device}
-        if result is None and (device := folder.other_device(tags)):
+        if device := folder.other_device(tags):
             # Nobody may be there to decide, and no result is lost.
             execution.displays.say(
                 f"{spec.name}: its finished epochs are of another device ({device}) than the one here "
@@ -162,11 +170,11 @@ def run_one(
             ended = train(spec.config, engine, split, folder, [*callbacks, record], probe=probe)
             result = dataclasses.replace(ended.result, measured_by=measures_hash(spec.config.engine))
             ended = dataclasses.replace(ended, result=result)
-            folder.finish(ended.result, ended.history)
-            model = None
             if recorder.keeps_artifacts:
                 with record.timed():
                     make_artifacts(folder, spec, ended, execution.draw)
-                model = engine.export(ended.state) if spec.keeps_model else None
+            folder.finish(ended.result, ended.history)
+            kept = spec.keeps_model and recorder.keeps_artifacts
+            model = engine.export(ended.state) if kept and result.status == "finished" else None
             record.finish(ended.result, ended.history, model, split.eval_images)
         return ended.result

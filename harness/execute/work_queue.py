@@ -60,7 +60,7 @@ def storage_url() -> str:
     Not MLflow's database: MLflow and Optuna both keep a table called `alembic_version`. Raises BadInput if it is no URL
     of a database.
     """
-    chosen = os.environ.get("OPTUNA_STORAGE", "").strip() or f"sqlite:///{paths.mlruns() / 'optuna.db'}"
+    chosen = os.environ.get("OPTUNA_STORAGE", "").strip() or paths.sqlite_url(paths.mlruns() / "optuna.db")
     try:
         url = make_url(chosen)
         known = not is_ambiguous(chosen) and url.get_backend_name() in ("sqlite", "postgresql", "postgres", "mysql")

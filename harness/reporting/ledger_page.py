@@ -62,7 +62,6 @@ def _looks(looks: Sequence[Try]) -> Iterator[str]:
     header = ("epochs", "accuracy, mean [95 % interval]", "p", "seeds", f"against {ACCURACY_TARGET:g}", "changes")
     rows = []
     for each in sorted(looks, key=lambda look: look.config.recipe.epochs):
-        found = each.against_target
         p = NOTHING if each.p is None else f"{each.p:.2g}"
         seeds = ", ".join(str(run.seed) for run in each.runs)
         rows.append(

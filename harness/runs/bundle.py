@@ -12,9 +12,10 @@ imported run folder keeps the seal: such a run is logged to MLflow from its file
 """
 
 import contextlib
-import hashlib
 import json
+import math
 import os
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,19 +24,33 @@ from typing import Any
 
 import numpy as np
 
+from harness.common.documents import read_bytes, read_json
 from harness.common.errors import BadInput
 from harness.common.files import UNFINISHED, write_atomically
-from harness.config import from_json
-from harness.runs.folder import ENVIRONMENT, History, Result, RunFolder
-from harness.runs.spec import RunSpec, run_spec_from_json
+from harness.config import RunConfig
+from harness.runs.checkpoint import LARGEST_CHECKPOINT
+from harness.runs.folder import CHECKPOINT, ENVIRONMENT, HISTORY, RESULT, RunFolder
+from harness.runs.records import Environment, History, Result, parse_history
+from harness.runs.seal import sha256
+from harness.runs.spec import RunSpec
 
 FORMAT = 1
 
-#: Large, and needed only for the model: a bundle may be copied without it.
-CHECKPOINT = "checkpoint.npz"
+#: The files that every bundle has, besides its artifacts. The checkpoint is large, and needed only for the model: a
+#: bundle may be copied without it.
+ALWAYS = ("config.json", "spec.json", ENVIRONMENT, "metrics.jsonl", RESULT, HISTORY)
 
-#: The files that every bundle has, besides its artifacts and its checkpoint.
-ALWAYS = ("config.json", "spec.json", ENVIRONMENT, "metrics.jsonl", "result.json", "artifacts/history.json")
+#: The most files of a bundle, and the most characters of a tag: MLflow takes no more.
+MOST_FILES, LONGEST_TAG = 100, 8000
+
+
+@dataclass(frozen=True)
+class BundleSeal:
+    """bundle.json. ended: ms since 1970. files: names -> sha256."""
+
+    format: int
+    ended: int
+    files: dict[str, str]
 
 
 class Bundle:
@@ -83,7 +98,7 @@ class Bundle:
         seal = {
             "format": FORMAT,
             "ended": int(time.time() * 1000),
-            "files": {file.relative_to(path).as_posix(): _sha256(file) for file in sorted(files)},
+            "files": {file.relative_to(path).as_posix(): sha256(file) for file in sorted(files)},
         }
         write_atomically(path / "bundle.json", json.dumps(seal, indent=1).encode())
 
@@ -109,47 +124,79 @@ def is_sealed(folder: RunFolder) -> bool:
 
 
 def read_bundle(path: Path) -> Sealed:
-    """Read and check the bundle in a folder. Raises BadInput that names what is missing or damaged."""
+    """Read and check the bundle in a folder. Raises BadInput that names what is missing, damaged or malicious."""
     try:
-        seal = json.loads((path / "bundle.json").read_text())
-        if seal["format"] != FORMAT:
-            raise BadInput(f"{path} is a bundle of format {seal['format']}; this version reads format {FORMAT}.")
-        missing = [name for name in ALWAYS if name not in seal["files"]]
-        foreign = [name for name in seal["files"] if not _belongs(name)]
-        if missing or foreign:
-            raise ValueError(f"its seal lacks {', '.join(missing)}" if missing else f"its seal names {foreign[0]}")
-        for name, digest in seal["files"].items():
-            file = path / name
-            if name == CHECKPOINT and not file.exists():
-                continue
-            if _sha256(file) != digest:
-                raise BadInput(f"{file} is not what it was when the bundle was sealed: copy the bundle again.")
-        environment = json.loads((path / ENVIRONMENT).read_text())
-        spec = run_spec_from_json((path / "spec.json").read_text())
-        config = from_json((path / "config.json").read_text())
+        seal: BundleSeal = read_json(_regular(path, "bundle.json"), BundleSeal)
+        if seal.format != FORMAT:
+            raise BadInput(f"{path} is a bundle of format {seal.format}; this version reads format {FORMAT}.")
+        missing = [name for name in ALWAYS if name not in seal.files]
+        foreign = [name for name in seal.files if not _belongs(name)]
+        if missing or foreign or len(seal.files) > MOST_FILES:
+            what = f"names {foreign[0]!r}" if foreign else f"lacks {', '.join(missing)}" if missing else "is too long"
+            raise ValueError(f"its seal {what}")
+        there = [
+            name for name in seal.files if name != CHECKPOINT or (path / name).is_symlink() or (path / name).exists()
+        ]
+        for name in there:
+            if sha256(_regular(path, name)) != seal.files[name]:
+                raise BadInput(f"{path / name} is not what it was when the bundle was sealed: copy the bundle again.")
+        spec, config = read_json(path / "spec.json", RunSpec), read_json(path / "config.json", RunConfig)
         if config != spec.config or config.key != path.name:
             raise BadInput(f"{path} holds the run {config.key} under another name: copy the bundle again.")
+        environment: Environment = read_json(path / ENVIRONMENT, Environment)
+        if any(len(value) > LONGEST_TAG for value in environment.tags.values()):
+            raise ValueError(f"a tag of {ENVIRONMENT} has more than {LONGEST_TAG:,} characters")
+        result, history = read_json(path / RESULT, Result), parse_history(read_bytes(path / HISTORY))
+        _check_whole(config, result, history)
         return Sealed(
             path=path,
             spec=spec,
-            result=Result(**json.loads((path / "result.json").read_text())),
-            history=json.loads((path / "artifacts" / "history.json").read_text()),
-            tags=environment["tags"],
-            source=environment["source"],
-            begun=environment["begun"],
-            ended=seal["ended"],
-            files=[name for name in seal["files"] if (path / name).exists()],
+            result=result,
+            history=history,
+            tags=environment.tags,
+            source=environment.source,
+            begun=environment.begun,
+            ended=seal.ended,
+            files=there,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise BadInput(f"{path} is no whole bundle ({error}): copy it again from where it was made.") from error
 
 
 def _belongs(name: str) -> bool:
     """Whether a bundle may have a file of that name. This module writes no seal with other names."""
     parts = PurePosixPath(name).parts
-    return name in (*ALWAYS, CHECKPOINT) or (parts[:1] == ("artifacts",) and ".." not in parts)
+    return name in (*ALWAYS, CHECKPOINT) or (len(parts) > 1 and parts[0] == "artifacts" and ".." not in parts)
 
 
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+def _regular(path: Path, name: str) -> Path:
+    """Return the file of that name below `path`. Raises OSError, or ValueError for links, devices and huge files."""
+    for part in PurePosixPath(name).parts:
+        path = path / part
+        status = path.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            raise ValueError(f"{path} is a link")
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_CHECKPOINT:
+        raise ValueError(f"{path} is no regular file, or too large")
+    return path
+
+
+def _check_whole(config: RunConfig, result: Result, history: History) -> None:
+    """Raise ValueError if a result or a history lacks what reports and figures need."""
+    if len(history) > config.recipe.epochs:
+        raise ValueError(f"its history has {len(history)} epochs of {config.recipe.epochs}")
+    judged = "test" if config.split == "final" else "validation"
+    measured = {f"{part}_{name}" for part in ("train", judged) for name in ("loss", "accuracy")}
+    for row in history:
+        if lacking := (measured | {"pflop", "epoch_seconds"}) - row.keys():
+            raise ValueError(f"its epoch {row['epoch']} has no {min(lacking)}")
+    if result.status == "diverged":
+        return
+    if len(history) < config.recipe.epochs:
+        raise ValueError(f"its history has {len(history)} epochs of {config.recipe.epochs}")
+    metrics = [result.metrics.get(name, math.nan) for name in ("accuracy", "cross_entropy", "training_seconds")]
+    if not all(map(math.isfinite, metrics)) or not 0 <= metrics[0] <= 1:
+        raise ValueError("its result lacks an accuracy, a cross-entropy or a time that can be")
+    classes = len(result.error_per_class)
+    if [len(row) for row in result.confusion] != [classes] * classes:
+        raise ValueError("its confusion matrix is not one of its classes")

@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+from typing import Any
 
 from harness.common import paths
+from harness.common.documents import read_json
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.config import from_json
@@ -32,7 +34,7 @@ def adopt_earlier_runs() -> int:
     for file in (paths.mlruns() / "runs").glob("*/config.json"):
         # Skip folders whose config this code cannot read.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, BadInput):
-            values = json.loads(file.read_text())
+            values = read_json(file, dict[str, Any])
             before, now = SAME_NUMBERS.get(values["engine"], ((), ""))
             if values["source"] not in (*before, now) or source_hash(values["engine"]) != now:
                 continue

@@ -3,87 +3,45 @@
     mlruns/runs/<key>/config.json       the configuration of the run
                      /environment.json  where it is trained: versions, hardware, commit; when it began
                      /checkpoint.npz    state and history after the last finished epoch
-                     /result.json       exists once the run has ended
                      /artifacts/        files that the report reads and the tracker uploads
+                     /seal.json         the sha256 of the files of a run that has ended
+                     /result.json       exists once the run has ended
 
 The run folder is authoritative. MLflow holds a copy that can be brought up to date at any time.
 """
 
-import base64
 import contextlib
+import functools
+import hashlib
 import json
+import logging
 import os
 import shutil
 import time
-import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import filelock
 import numpy as np
 
 from harness.common import paths
+from harness.common.documents import parse, read_bytes
 from harness.common.errors import BadInput, HarnessError
-from harness.common.files import atomic, remove_unfinished, write_atomically
+from harness.common.files import UNFINISHED, remove_unfinished, write_atomically
 from harness.config import RunConfig, from_json
+from harness.runs.checkpoint import read_checkpoint, write_checkpoint
+from harness.runs.records import Environment, History, Result, decisive, parse_history
+from harness.runs.seal import SEAL, read_seal, sha256, write_seal
 
-#: One row per finished epoch: "epoch" (from 1), "timestamp" (ms since 1970), and the metrics of the epoch.
-History = list[dict[str, float]]
+ENVIRONMENT, HISTORY, RESULT, CHECKPOINT = "environment.json", "artifacts/history.json", "result.json", "checkpoint.npz"
 
-
-ENVIRONMENT = "environment.json"
-
-#: The tags of a run's environment that may change the last bits of its numbers.
-DECISIVE = (
-    "cpu",
-    "device",
-    "threads",
-    "switches",
-    "version_jax",
-    "version_keras",
-    "version_numpy",
-    "version_tensorflow",
-)
+log = logging.getLogger("harness")
 
 
-def decisive(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that may change the last bits of a run's numbers.
-
-    Runs with the same config and the same values of these tags are equal bit for bit.
-    """
-    return {name: tags[name] for name in DECISIVE if name in tags}
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of a run. A `diverged` run has a reason and no final metrics.
-
-    `correct` says of each evaluation image whether it was classified right: one bit an image, in their order, packed
-    into bytes and written in base64 (`packed`). Intervals over seeds and images need no more, and it is 1.7 KB.
-    `measured_by` is the hash of the code that measured it (harness/source_hash), because the same metric of different
-    code may mean different things. It is empty for runs from before this hash existed.
-    """
-
-    status: Literal["finished", "diverged"]
-    reason: str
-    metrics: dict[str, float]
-    weights_sha256: str
-    error_per_class: dict[str, float]
-    confusion: list[list[int]]
-    measured_by: str = ""
-    correct: str = ""
-
-
-def packed(bits: np.ndarray) -> str:
-    """Return booleans [N] as text: eight to a byte, in base64."""
-    return base64.b64encode(np.packbits(bits).tobytes()).decode()
-
-
-def unpacked(text: str, count: int) -> np.ndarray:
-    """Return the `count` booleans that `packed` wrote."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=count).astype(bool)
+class Damaged(BadInput):
+    """A file of a run that has ended is not what it was."""
 
 
 class RunFolder:
@@ -92,8 +50,7 @@ class RunFolder:
     def __init__(self, config: RunConfig) -> None:
         self.config = config
         self.path = paths.mlruns() / "runs" / config.key
-        self._checkpoint = self.path / "checkpoint.npz"
-        self._result = self.path / "result.json"
+        self.checkpoint = self.path / CHECKPOINT
 
     @property
     def artifacts(self) -> Path:
@@ -112,10 +69,12 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=-1 if wait else 0)
         except filelock.Timeout:
-            who = holder.read_text() if holder.exists() else "another process"
+            who = holder.read_text(errors="replace") if holder.exists() else "another process"
             raise HarnessError(
                 f"Run {self.config.key} is being trained by {who} already. Wait for it to end (this command then "
-                f"shows its result), or stop it: its finished epochs are kept and this command goes on from there."
+                f"shows its result), or stop it: its finished epochs are kept and this command goes on from there. If "
+                f"that process is known to be gone (on a file system without flock its lock outlives it where another "
+                f"machine cannot see that it died), delete {self.path / 'lock'} and give the command again."
             ) from None
         except OSError as error:
             raise HarnessError(
@@ -125,33 +84,38 @@ class RunFolder:
         try:
             remove_unfinished(self.path)
             write_atomically(holder, f"process {os.getpid()} on {os.uname().nodename}".encode())
-            if not (self.path / "config.json").exists():
-                write_atomically(self.path / "config.json", self.config.to_json().encode())
+            config = self.path / "config.json"
+            if not config.exists() or config.read_bytes() != self.config.to_json().encode():
+                write_atomically(config, self.config.to_json().encode())
             yield
         finally:
             lock.release()
 
     def begin(self, tags: dict[str, str], data_source: str) -> None:
         """Record the environment, before the first epoch or when the run resumes. data_source: where its images are."""
-        known = self._read_environment()
-        earlier = known.get("earlier", [])
-        if known and decisive(known["tags"]) != decisive(tags):
-            earlier = [*earlier, known["tags"]]
-        environment = {
-            "begun": known.get("begun", int(time.time() * 1000)),
-            "source": data_source,
-            "tags": tags,
-            "earlier": earlier,
-        }
-        write_atomically(self.path / ENVIRONMENT, json.dumps(environment, indent=1).encode())
+        known = self.environment()
+        earlier = known.earlier if known else []
+        if known and decisive(known.tags) != decisive(tags):
+            earlier = [*earlier, known.tags]
+        self._write_environment(
+            Environment(known.begun if known else int(time.time() * 1000), data_source, tags, earlier)
+        )
+
+    def forget_environment(self) -> None:
+        """Record that nobody knows any more where the run was trained, because that file is damaged."""
+        # Without tags it is another environment than any, so reports say that this run is unlike others.
+        self._write_environment(Environment(int(time.time() * 1000), "unknown", {}))
+
+    def _write_environment(self, environment: Environment) -> None:
+        write_atomically(self.path / ENVIRONMENT, json.dumps(asdict(environment), indent=1).encode())
 
     def environments(self) -> list[dict[str, str]]:
         """Return the `decisive` tags of each environment the run was trained in.
 
         There is more than one if the run was resumed in a different environment.
         """
-        known = self._read_environment()
-        return [decisive(tags) for tags in (*known.get("earlier", []), known["tags"])] if known else []
+        known = self.environment()
+        return [decisive(tags) for tags in (*known.earlier, known.tags)] if known else []
 
     def other_device(self, tags: Mapping[str, str]) -> str | None:
         """Return the device that the run's checkpoint was made on, if it is of another kind than that of these tags.
@@ -159,85 +123,145 @@ class RunFolder:
         GPUs of different models are of different kinds, and so are a GPU and any CPU. CPUs are of one kind: what
         differs between them is only recorded (`environments`).
         """
-        known = self._read_environment().get("tags", {})
-        if not self._checkpoint.exists() or known.get("device", tags["device"]) == tags["device"]:
+        environment = self.environment()
+        known = environment.tags if environment else {}
+        if not self.checkpoint.exists() or known.get("device", tags["device"]) == tags["device"]:
             return None
         on_cpus = known["device"] == known.get("cpu") and tags["device"] == tags["cpu"]
         return None if on_cpus else known["device"]
 
-    def _read_environment(self) -> dict[str, Any]:
-        file = self.path / ENVIRONMENT
-        with self._readable(file):
-            return json.loads(file.read_text()) if file.exists() else {}
+    def environment(self) -> Environment | None:
+        """Return where the run is trained, or None if it has not begun. Raises Damaged."""
+        content = self._read(ENVIRONMENT)
+        return self._parsed(ENVIRONMENT, content, lambda text: parse(text, Environment)) if content else None
+
+    def reopen(self) -> None:
+        """Let the run count as not finished. Its checkpoint is kept, and with it all that its end is made from."""
+        for name in (RESULT, SEAL):
+            (self.path / name).unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Delete the state and the results of the run (`--fresh`)."""
         # The result first: after a kill half-way, the run then does not count as finished. The environment after the
         # checkpoint: it says where that was made.
-        for name in ("result.json", "bundle.json", "checkpoint.npz", ENVIRONMENT, "mlflow.json"):
+        self.reopen()
+        for name in ("bundle.json", CHECKPOINT, ENVIRONMENT, "mlflow.json"):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.artifacts, ignore_errors=True)
 
     def save(self, state: Mapping[str, Any], history: History) -> None:
         """Write state and history as one checkpoint file, atomically: after a kill it is the old or the new one."""
-        with atomic(self._checkpoint) as file:
-            arrays: dict[str, Any] = {name: np.asarray(value) for name, value in state.items()}
-            names = np.array(json.dumps(sorted(arrays)))
-            np.savez(file, history=np.array(json.dumps(history)), names=names, **arrays)
+        write_checkpoint(self.checkpoint, state, history)
 
     def load(self) -> tuple[dict[str, np.ndarray], History] | None:
         """Return state and history after the last finished epoch, or None before the first. Raises BadInput."""
-        if not self._checkpoint.exists():
+        if not self.checkpoint.exists():
             return None
         try:
-            with np.load(self._checkpoint) as file:
-                arrays = {name: file[name] for name in file.files}
-            history, names = (json.loads(str(arrays.pop(name))) for name in ("history", "names"))
-            if sorted(arrays) != names:
-                # A damaged table of contents can hide some arrays of a zip file.
-                raise ValueError("it lacks arrays of the state")
-            return arrays, history
-        # A damaged header can lead to any of these errors, e.g. by saying that the file is encrypted or a single array.
-        except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+            return read_checkpoint(self.checkpoint)
+        except (OSError, ValueError) as error:
             raise BadInput(
-                f"The checkpoint {self._checkpoint} cannot be read ({error}): the disk or a copy has damaged it. "
+                f"The checkpoint {self.checkpoint} cannot be read ({error}): the disk or a copy has damaged it. "
                 f"Start this run over with --fresh, or put a good copy of the file back."
             ) from error
 
     def history(self) -> History:
-        """Return the history of a run that has ended. Needs no checkpoint."""
-        file = self.artifacts / "history.json"
-        with self._readable(file):
-            return json.loads(file.read_text()) if file.exists() else []
+        """Return the history of a run that has ended. Needs no checkpoint. Raises Damaged."""
+        content = self._read(HISTORY)
+        if content is None:
+            if (self.path / RESULT).exists():
+                raise self._damaged(HISTORY, "it is missing")
+            return []
+        return self._parsed(HISTORY, content, parse_history)
 
     def finish(self, result: Result, history: History) -> None:
-        """Write the history and the result of a run that has ended."""
-        write_atomically(self.artifacts / "history.json", json.dumps(history, indent=1).encode())
-        write_atomically(self._result, json.dumps(asdict(result), indent=1).encode())
+        """Write the history, the seal and the result of a run that has ended."""
+        write_atomically(self.path / HISTORY, json.dumps(history, indent=1).encode())
+        content = json.dumps(asdict(result), indent=1).encode()
+        self.seal(content)
+        # Last: a kill before it leaves a run that has not ended.
+        write_atomically(self.path / RESULT, content)
+
+    def seal(self, result: bytes) -> None:
+        """Seal the environment, the artifacts and the result, whose file may not exist yet."""
+        files = [file for file in self.artifacts.rglob("*") if file.is_file() and file.suffix != UNFINISHED]
+        # A checkpoint has checksums of its own, and the run key is the checksum of config.json.
+        files += [file for file in (self.path / ENVIRONMENT,) if file.exists()]
+        write_seal(self.path, files, {RESULT: result})
 
     def result(self) -> Result | None:
-        """Return the result of the run, or None if it has not ended."""
-        with self._readable(self._result):
-            return Result(**json.loads(self._result.read_text())) if self._result.exists() else None
+        """Return the result of the run, or None if it has not ended. Raises Damaged."""
+        content = self._read(RESULT)
+        return None if content is None else self._parsed(RESULT, content, lambda text: parse(text, Result))
 
-    @contextlib.contextmanager
-    def _readable(self, file: Path) -> Iterator[None]:
-        """Turn an error in reading a JSON file of the run into a BadInput that names the file and what to do."""
+    def damage(self) -> dict[str, str]:
+        """Return what is damaged in a run that has ended: file name -> what is wrong with it."""
+        if not (self.path / RESULT).exists():
+            return {}
+        found = {}
         try:
-            yield
-        except (ValueError, TypeError) as error:
-            raise BadInput(
-                f"{file} cannot be read ({error}): the disk or a copy has damaged it. Delete {self._result}, and the "
-                f"same command makes it again from the run's checkpoint; or put a good copy of the file back."
-            ) from error
+            seal = read_seal(self.path)
+        except (OSError, ValueError) as error:
+            return {SEAL: str(self._damaged(SEAL, str(error)))}
+        for name, check in {ENVIRONMENT: self.environment, HISTORY: self.history, RESULT: self.result}.items():
+            try:
+                check()
+            except Damaged as error:
+                found[name] = str(error)
+        for name, digest in seal.files.items() if seal else ():
+            file = self.path / name
+            if name not in found and (not file.is_file() or sha256(file) != digest):
+                found[name] = str(self._damaged(name, "it is not what it was" if file.is_file() else "it is missing"))
+        return found
+
+    def _read(self, name: str) -> bytes | None:
+        """Return the content of a file, or None if there is none. Raises Damaged if it is not the one that was sealed.
+
+        Only a run that has ended has a seal: before that, its files change.
+        """
+        try:
+            content = read_bytes(self.path / name)
+            seal = read_seal(self.path) if (self.path / RESULT).exists() else None
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise self._damaged(name, str(error)) from error
+        if seal and seal.files.get(name) != hashlib.sha256(content).hexdigest():
+            raise self._damaged(name, "it is not what it was when the run ended")
+        return content
+
+    def _parsed(self, name: str, content: bytes, read: Any) -> Any:
+        try:
+            return read(content)
+        except ValueError as error:
+            raise self._damaged(name, str(error)) from error
+
+    def _damaged(self, name: str, why: str) -> Damaged:
+        return Damaged(
+            f"{self.path / name} cannot be read ({why}): the disk or a copy has damaged it. Put a good copy of the "
+            f"file back, or give the run's command again: it makes the file from what is whole, else trains again."
+        )
 
 
 def all_runs() -> list[RunFolder]:
-    """Return every run in `mlruns/` whose config and result this code can read."""
+    """Return every run in `mlruns/` whose config and result this code can read; a damaged one is named."""
     folders = []
-    for file in (paths.mlruns() / "runs").glob("*/config.json"):
-        with contextlib.suppress(TypeError, ValueError, KeyError, BadInput):
-            folder = RunFolder(from_json(file.read_text()))
-            folder.result()
-            folders.append(folder)
+    for file in sorted((paths.mlruns() / "runs").glob("*/config.json")):
+        try:
+            content = read_bytes(file)
+            if hashlib.sha256(content).hexdigest()[:16] != file.parent.name:
+                raise BadInput(f"{file} is damaged: the command of that run writes it anew.")
+            # Other versions of this code have other settings.
+            with contextlib.suppress(TypeError, ValueError, KeyError):
+                folder = RunFolder(from_json(content.decode()))
+                folder.result()
+                folders.append(folder)
+        except (BadInput, OSError, ValueError) as error:
+            _warn(f"A run is left out. {error}")
     return folders
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    """Log a warning once."""
+    log.warning("%s", text)

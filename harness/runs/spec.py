@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from harness.config import RunConfig, from_json
+from harness.common.documents import parse
+from harness.config import RunConfig
 from harness.runs.folder import History, Result
 
 #: What a run is for. Every variant is trained with the baseline's recipe ("same recipe"). Then its learning rate is
@@ -97,6 +98,5 @@ class RunResult:
 
 
 def run_spec_from_json(text: str) -> RunSpec:
-    """Return the run spec that `RunSpec.to_json` wrote."""
-    values = json.loads(text)
-    return RunSpec(**values | {"config": from_json(json.dumps(values["config"]))})
+    """Return the run spec that `RunSpec.to_json` wrote. Raises ValueError or BadInput for anything else."""
+    return parse(text, RunSpec)

@@ -1,6 +1,7 @@
 """The study of a search: what its trials have in common, which of them wait, and what they have found."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import plan
 from harness.common import paths
+from harness.common.documents import parse
 from harness.common.errors import BadInput
 from harness.data import Dataset
 from harness.execute import work_queue
@@ -100,8 +102,8 @@ def recorded_config(study: optuna.Study) -> StudyConfig | None:
     """
     known = study.user_attrs.get("study_config")
     try:
-        return StudyConfig(**known) if known else None
-    except TypeError as error:
+        return parse(json.dumps(known), StudyConfig) if known else None
+    except ValueError as error:
         raise BadInput(
             f"The study {study.study_name!r} was begun by another version of this harness ({error}): begin another one "
             f"with --study NAME."

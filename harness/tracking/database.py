@@ -24,6 +24,11 @@ def database() -> Path:
     return paths.mlruns() / "mlflow.db"
 
 
+def location(folder: Path) -> str:
+    """Return a folder as MLflow stores it: it reads `%25` in a path as `%`, but not in a URL."""
+    return folder.as_uri() if "%" in str(folder) else str(folder)
+
+
 def is_missing() -> bool:
     """Whether there is no database, or an empty file in its place."""
     try:
@@ -40,7 +45,7 @@ def create() -> None:
         if is_missing():
             new = path.with_suffix(".new")
             new.unlink(missing_ok=True)
-            sqlalchemy_store.SqlAlchemyStore(f"sqlite:///{new}", str(path.parent / "artifacts"))
+            sqlalchemy_store.SqlAlchemyStore(paths.sqlite_url(new), location(path.parent / "artifacts"))
             # The journal of a lost database would be taken for one of the new database.
             path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
             os.replace(new, path)
@@ -94,7 +99,7 @@ def _moved(connection: sqlite3.Connection) -> list[tuple[int, str, str]]:
         new = paths.mlruns() / "artifacts" / place.name
         elsewhere = place.is_absolute() and place.parent.name == "artifacts" and place != new
         if elsewhere and (new.exists() or not place.exists()):
-            moved.append((experiment, old, str(new)))
+            moved.append((experiment, old, location(new)))
     return moved
 
 

@@ -29,6 +29,7 @@ from harness.tracking.mlflow_store import (
     open_mlflow,
     owner,
 )
+from harness.tracking.model import find_model
 from harness.tracking.provenance import version
 from harness.tracking.told import remember, run_id
 
@@ -176,7 +177,8 @@ class Tracker:
         self.mlflow.log_input(dataset, context=config.split)
 
     def _log_model(self, model: Any, images: np.ndarray) -> None:
-        if self.mlflow.get_run(self.run_id).outputs.model_outputs:
+        client = self.mlflow.MlflowClient()
+        if find_model(client, self.run_id):
             return
         pixels = images[:2].astype(np.float32)
         # If no requirements are given, MLflow guesses them, which is slow. input_example fails on Keras models.

@@ -34,12 +34,12 @@ def tracking_uri() -> str:
             "MLFLOW_TRACKING_URI is no URL that can be opened: user and password may not hold any of / ? # @ as they "
             "are (write %2F, %3F, %23, %40), and a port is a number."
         )
-    return chosen or f"sqlite:///{database.database()}"
+    return chosen or paths.sqlite_url(database.database())
 
 
 def is_own_database(uri: str | None = None) -> bool:
     """Whether a tracking URI, by default the current one, is the database in `mlruns/`."""
-    return (uri or tracking_uri()) == f"sqlite:///{database.database()}"
+    return (uri or tracking_uri()) == paths.sqlite_url(database.database())
 
 
 def is_server() -> bool:
@@ -118,7 +118,7 @@ def choose_experiment(mlflow: Any, data: str) -> str:
         known = mlflow.get_experiment_by_name(data)
         if known is None:
             # A server has its own location. Without a server, MLflow would use the current working directory.
-            location = None if is_server() else str(paths.mlruns() / "artifacts" / data)
+            location = None if is_server() else database.location(paths.mlruns() / "artifacts" / data)
             # Another machine may just have created it; or its creation was asked for twice, as the answer was lost.
             with contextlib.suppress(exceptions.RestException):
                 mlflow.create_experiment(data, artifact_location=location)

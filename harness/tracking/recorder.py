@@ -11,7 +11,11 @@ from harness.runs.bundle import Bundle, is_sealed
 from harness.runs.folder import History, Result, RunFolder
 from harness.runs.spec import RunSpec
 from harness.tracking.mlflow_run import Tracker, supersede
+from harness.tracking.model import has_model
 from harness.tracking.told import is_tracked, run_id, run_url, seconds
+
+#: When a run that was made elsewhere began and ended, in ms since 1970; None for one made now.
+Times = tuple[int, int] | None
 
 
 class RunRecord(Callback, Protocol):
@@ -41,11 +45,16 @@ class Recorder(Protocol):
     offline: bool
     keeps_artifacts: bool
 
-    def record(self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str) -> RunRecord:
-        """Return the record of a run that is about to be trained. data_source: where its images were found."""
+    def record(
+        self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str, times: Times = None
+    ) -> RunRecord:
+        """Return the record of a run that is about to be trained, or has ended. data_source: where its images were."""
 
     def is_complete(self, folder: RunFolder) -> bool:
         """Whether a run is completely recorded, its end included."""
+
+    def has_model(self, folder: RunFolder) -> bool:
+        """Whether the record of a run has its model, if this recorder keeps models."""
 
     def supersede(self, folder: RunFolder) -> None:
         """Mark the record of a run as superseded: the run is trained again."""
@@ -64,11 +73,16 @@ class BundleRecorder:
     offline = True
     keeps_artifacts = False
 
-    def record(self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str) -> RunRecord:
+    def record(
+        self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str, times: Times = None
+    ) -> RunRecord:
         return Bundle(folder, spec, tags, data_source)
 
     def is_complete(self, folder: RunFolder) -> bool:
         return is_sealed(folder)
+
+    def has_model(self, folder: RunFolder) -> bool:
+        return True
 
     def supersede(self, folder: RunFolder) -> None:
         """Do nothing: the seal is deleted with the other files of the run folder."""
@@ -83,11 +97,16 @@ class MlflowRecorder:
     offline = False
     keeps_artifacts = True
 
-    def record(self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str) -> RunRecord:
-        return Tracker(folder, spec.name, tags, data_source)
+    def record(
+        self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str, times: Times = None
+    ) -> RunRecord:
+        return Tracker(folder, spec.name, tags, data_source, times)
 
     def is_complete(self, folder: RunFolder) -> bool:
         return is_tracked(folder)
+
+    def has_model(self, folder: RunFolder) -> bool:
+        return has_model(folder)
 
     def supersede(self, folder: RunFolder) -> None:
         supersede(folder)

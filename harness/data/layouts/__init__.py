@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from harness.data.layouts import official, parquet, tree
+from harness.data.layouts import kaggle, official, parquet, tree
 from harness.data.layouts.source import Source, reading
 
 
@@ -18,4 +18,7 @@ def recognise(place: Path) -> Source | None:
             return official.archive_at(place)
         os.listdir(place)  # for an unreadable folder, so that the error names the folder and not a file in it
         # Unpacked before packed: the same images, and faster to read.
-        return official.find_folder(place) or parquet.find(place) or tree.find(place) or official.find_archive(place)
+        for find in (official.find_folder, parquet.find, kaggle.find, tree.find, official.find_archive):
+            if source := find(place):
+                return source
+        return None

@@ -141,9 +141,12 @@ class BatchArchive:
 
 
 def find_folder(folder: Path) -> BatchFolder | None:
-    """Return the unpacked files of an official version, from `folder` or the folder that its archive unpacks to."""
+    """Return the unpacked files of an official version, from `folder` or the folder that its archive unpacks to.
+
+    Keras 3 unpacks it into another folder, in its cache `~/.keras/datasets`.
+    """
     for version in VERSIONS:
-        for candidate in (folder, folder / version.folder):
+        for candidate in (folder, folder / version.folder, folder / f"{version.folder}-target" / version.folder):
             if any((candidate / batch).exists() for batch in version.batches):
                 return BatchFolder(version, candidate)
     return None

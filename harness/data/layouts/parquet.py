@@ -1,6 +1,7 @@
 """Reader for the Hugging Face layout: `train-*.parquet` and `test-*.parquet`, one or several shards of each.
 
-Columns: `img`, a struct whose field `bytes` is a PNG or JPEG file, and `label`, an integer.
+Columns: `img` or `image`, a struct whose field `bytes` is a PNG or JPEG file, and `label`, an integer. Copies that were
+exported by a program have one `train.parquet`, or a folder `train/` of shards.
 """
 
 import os
@@ -40,8 +41,8 @@ class ParquetFolder:
 
 
 def find(folder: Path) -> ParquetFolder | None:
-    """Return the shards in `folder` or in its subfolder `plain_text/` (the configuration's name on the Hub)."""
-    for candidate in (folder, folder / "plain_text"):
+    """Return the shards in `folder` or in its subfolder `plain_text/` (the configuration's name) or `data/`."""
+    for candidate in (folder, folder / "plain_text", folder / "data"):
         if candidate.is_dir() and (_shards(candidate, "train") or _shards(candidate, "test")):
             return ParquetFolder(candidate)
     return None
@@ -49,7 +50,12 @@ def find(folder: Path) -> ParquetFolder | None:
 
 def _shards(folder: Path, part: str) -> list[Path]:
     # listdir, because Path.glob treats a folder without read permission as empty
-    return [folder / name for name in sorted(os.listdir(folder)) if fnmatch(name, f"{part}-*.parquet")]
+    found = [folder / name for name in sorted(os.listdir(folder)) if fnmatch(name, f"{part}-*.parquet")]
+    if not found and (folder / f"{part}.parquet").is_file():
+        return [folder / f"{part}.parquet"]
+    if not found and (folder / part).is_dir():
+        return [folder / part / name for name in sorted(os.listdir(folder / part)) if fnmatch(name, "[!.]*.parquet")]
+    return found
 
 
 def _read(shards: list[Path]) -> tuple[Images, Labels]:
@@ -65,13 +71,15 @@ def _read_shard(shard: Path) -> tuple[Images, Labels]:
     except (pa.ArrowException, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{shard} is truncated or damaged: {reason}. {ANOTHER_COPY}") from error
-    if not {"img", "label"} <= set(table.column_names):
+    column = next((name for name in ("img", "image") if name in table.column_names), None)
+    if column is None or "label" not in table.column_names:
         raise BadInput(
-            f"{shard} has the columns {', '.join(table.column_names)}; CIFAR-10 has img and label. {ANOTHER_COPY}"
+            f"{shard} has the columns {', '.join(table.column_names)}; CIFAR-10 has img (or image) and label. "
+            f"{ANOTHER_COPY}"
         )
-    pictures, labels = table["img"], table["label"]
+    pictures, labels = table[column], table["label"]
     if not pa.types.is_struct(pictures.type) or "bytes" not in {field.name for field in pictures.type}:
-        raise BadInput(f"{shard} keeps no picture bytes in the column img. {ANOTHER_COPY}")
+        raise BadInput(f"{shard} keeps no picture bytes in the column {column}. {ANOTHER_COPY}")
     if not pa.types.is_integer(labels.type) or labels.null_count:
         raise BadInput(f"{shard} has labels that are no whole numbers, or missing. {ANOTHER_COPY}")
 

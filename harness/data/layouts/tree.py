@@ -64,12 +64,17 @@ def _folders(folder: Path) -> tuple[str, ...]:
     if not folder.is_dir():
         return ()
     with os.scandir(folder) as entries:
-        return tuple(sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != "."))
+        return tuple(sorted(entry.name for entry in entries if entry.is_dir() and not _is_litter(entry.name)))
+
+
+def _is_litter(name: str) -> bool:
+    """Whether a system left that file or folder: macOS puts `._0001.png` beside each picture on other disks."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _pictures(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        pictures = [entry for entry in entries if entry.name.lower().endswith(SUFFIXES)]
+        pictures = [entry for entry in entries if entry.name.lower().endswith(SUFFIXES) and not _is_litter(entry.name)]
     return sorted(pictures, key=lambda entry: entry.name)
 
 

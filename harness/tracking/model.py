@@ -1,0 +1,50 @@
+"""The model of an MLflow run: whether all of it is there, looked at and not remembered."""
+
+from typing import Any
+
+from harness.common.errors import HarnessError
+from harness.common.lazy import lazy_import
+from harness.runs.folder import RunFolder
+from harness.tracking.mlflow_store import explained, open_mlflow, tracking_uri
+from harness.tracking.told import run_id
+
+exceptions = lazy_import("mlflow.exceptions")
+
+#: The files without which `mlflow.keras.load_model` fails: folder -> names.
+FILES = {"": {"MLmodel"}, "data": {"model.keras", "keras_module.txt"}}
+
+#: Tracking URIs that did not answer. They are not asked again: each attempt may take a minute.
+_silent: set[str] = set()
+
+
+def find_model(client: Any, run_id: str) -> str:
+    """Return the id of a model of an MLflow run, or "" if it has none, or none whose files are all there.
+
+    MLflow says that a run has a model before it has the model's files, so a killed process leaves one without.
+    """
+    for output in client.get_run(run_id).outputs.model_outputs:
+        try:
+            ready = str(client.get_logged_model(output.model_id).status) == "READY"
+            if ready and all(names <= _files(client, output.model_id, folder) for folder, names in FILES.items()):
+                return output.model_id
+        except exceptions.MlflowException as error:
+            # Somebody has deleted the model.
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    return ""
+
+
+def _files(client: Any, model_id: str, folder: str) -> set[str]:
+    found = client.list_logged_model_artifacts(model_id, folder or None)
+    return {file.path.rpartition("/")[2] for file in found if file.file_size}
+
+
+def has_model(folder: RunFolder) -> bool:
+    """Whether MLflow has the model of a run. One that does not answer is taken to have it."""
+    if tracking_uri() not in _silent:
+        try:
+            with explained():
+                return bool(find_model(open_mlflow().MlflowClient(), run_id(folder)))
+        except HarnessError:
+            _silent.add(tracking_uri())
+    return True
