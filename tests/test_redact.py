@@ -41,7 +41,8 @@ SHAPES = st.sampled_from(
 
 @given(SHAPES, PASSWORDS, PASSWORDS)
 def test_what_is_shown_of_a_url_does_not_depend_on_its_password(shape: str, one: str, other: str) -> None:
-    inside = str.maketrans("", "", "&;#") if "={" in shape else {}  # they end a value of a query
+    # The first three end a value of a query. With an @ in it less is shown of the URL: the next test has that.
+    inside = str.maketrans("", "", "&;#@") if "={" in shape else {}
     assert public_url(shape.format(one.translate(inside))) == public_url(shape.format(other.translate(inside)))
 
 
