@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from harness.analysis.design import fixed
-from harness.analysis.ledger import FEWEST_SEEDS, LOOK_SEEDS, RECORD_ALPHA, Idea, Try, changes_of
-from harness.analysis.stats import one_sample
+from harness.analysis.ledger import FEWEST_SEEDS, LOOK_SEEDS, RECORD_ALPHA, Idea, Try, changes_of, t_interval
 from harness.config import changes_text
 from harness.published import ACCURACY_TARGET
 from harness.reporting.tables import NOTHING
@@ -70,7 +68,7 @@ def _looks(looks: Sequence[Try]) -> Iterator[str]:
                 _mean(each),
                 p,
                 seeds,
-                "exceeds" if each.is_record else "no record",
+                "record" if each.is_record else "no record",
                 _changes(each),
             )
         )
@@ -82,9 +80,8 @@ def _looks(looks: Sequence[Try]) -> Iterator[str]:
 def _row(tried: Try, tries: Iterable[Try]) -> tuple[object, ...]:
     each = {run.seed: "diverged" if run.diverged else f"{run.accuracy:.4f}" for run in tried.runs}
     seeds = ", ".join(f"{seed}: {accuracy}" for seed, accuracy in each.items())
-    found = tried.against_target
     return (
-        _changes(tried), tried.config.recipe.epochs, _mean(tried), found.n, seeds, _gain(tried, tries),
+        _changes(tried), tried.config.recipe.epochs, _mean(tried), len(tried.runs), seeds, _gain(tried, tries),
         "control" if _is_control(tried) else tried.decision,
     )  # fmt: skip
 
@@ -96,9 +93,8 @@ def _changes(tried: Try) -> str:
 
 
 def _mean(tried: Try) -> str:
-    found = tried.against_target
-    interval = f" [{found.interval[0]:.4f}, {found.interval[1]:.4f}]" if found.interval else ""
-    return f"{found.mean:.4f}{interval}"
+    interval = " [{:.4f}, {:.4f}]".format(*tried.interval) if tried.interval else ""
+    return f"{tried.mean:.4f}{interval}"
 
 
 def _gain(tried: Try, tries: Iterable[Try]) -> str:
@@ -109,11 +105,9 @@ def _gain(tried: Try, tries: Iterable[Try]) -> str:
         alike = _is_control(other) and _surroundings(other) == _surroundings(tried)
         shared = sorted(tried.accuracies.keys() & other.accuracies.keys())
         if alike and shared:
-            points = one_sample(
-                [100 * (tried.accuracies[seed] - other.accuracies[seed]) for seed in shared], fixed(shared)
-            )
-            interval = f" [{points.interval[0]:+.2f}, {points.interval[1]:+.2f}]" if points.interval else ""
-            return f"{points.mean:+.2f}{interval}"
+            points = [100 * (tried.accuracies[seed] - other.accuracies[seed]) for seed in shared]
+            interval = " [{:+.2f}, {:+.2f}]".format(*found) if (found := t_interval(points)) else ""
+            return f"{sum(points) / len(points):+.2f}{interval}"
     return NOTHING
 
 
