@@ -19,7 +19,7 @@ from harness.engine.backend import default_engine
 from harness.experiment import Experiment
 from harness.reporting.console import log, out
 
-EXPERIMENTS = ["run", "compare", "new", "plan", "sync"]
+EXPERIMENTS = ["run", "compare", "report", "new", "plan", "sync"]
 SEARCHES = ["search", "anytime", "worker"]
 TOOLS = ["data", "show", "predict", "bench", "ui", "dashboard"]
 COMMANDS = [*EXPERIMENTS, *SEARCHES, *TOOLS]

@@ -196,7 +196,16 @@ def test_a_factorial_experiment_shows_its_effects(tmp_path: Path) -> None:
 def test_the_folder_holds_the_answer_for_people_and_programs(whole: Reported, tmp_path: Path) -> None:
     report, outcomes = whole
     page = write_report(report, outcomes, tmp_path)
-    names = {"README.md", "report.json", "table.csv", "forest.png", "curves.png", "gradient_flow.png", "tuning.png"}
+    names = {
+        "report.html",
+        "README.md",
+        "report.json",
+        "table.csv",
+        "forest.png",
+        "curves.png",
+        "gradient_flow.png",
+        "tuning.png",
+    }
     assert {file.name for file in tmp_path.iterdir()} == names
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in tmp_path.glob("*.png"))
     assert json.loads((tmp_path / "report.json").read_text()) == report.to_json()

@@ -27,6 +27,7 @@ app = typer.Typer(
 EXPERIMENTS, SEARCHES, TOOLS = "Experiments", "Searches", "Tools"
 app.command(rich_help_panel=EXPERIMENTS, cls=ListsExperiments)(run.run)
 app.command(rich_help_panel=EXPERIMENTS, cls=ListsExperiments)(run.compare)
+app.command(rich_help_panel=EXPERIMENTS, cls=ListsExperiments)(run.report)
 app.command(rich_help_panel=EXPERIMENTS)(run.new)
 app.command(rich_help_panel=EXPERIMENTS, cls=ListsExperiments)(run.plan)
 app.command(rich_help_panel=EXPERIMENTS)(run.sync)

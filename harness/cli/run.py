@@ -1,4 +1,4 @@
-"""`harness run`, `compare`, `new`, `plan`, `sync`: experiments, here and on machines without MLflow."""
+"""`harness run`, `compare`, `report`, `new`, `plan`, `sync`: experiments, here and on machines without MLflow."""
 
 import shlex
 from pathlib import Path
@@ -21,8 +21,8 @@ from harness.cli.options import (
 from harness.commands.execution import choose_recorder, in_the_terminal
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
-from harness.experiment import write_skeleton
-from harness.reporting.console import log, preview, print_runs
+from harness.experiment import names, write_skeleton
+from harness.reporting.console import log, preview, print_line, print_runs
 
 if TYPE_CHECKING:
     from harness.commands import compare as comparison
@@ -177,6 +177,37 @@ def compare(
         retune=retune,
     )
     show_reports(comparison.compare(options, choose_recorder(None), to), json)
+
+
+def report(
+    experiments: Annotated[list[str] | None, typer.Argument(help="Files of experiments/; default: all.")] = None,
+    budget: Annotated[str, typer.Option(help="`smoke`, `quick` or `full`.")] = "full",
+    seeds: Annotated[str | None, typer.Option(help="As in `harness run`.")] = None,
+    recipe: Annotated[str, typer.Option(help="`fast`, `classic` or `published`.")] = "fast",
+    engine: Engine = "tensorflow",
+    precision: Precision = "auto",
+    data: Data = None,
+    to: Annotated[Path | None, typer.Option(help="Where to write; default: mlruns/reports.")] = None,
+) -> None:
+    """Write one HTML page of all finished runs, to send around: questions, answers, figures, numbers. Trains nothing.
+
+    Each experiment also has a page of its own, `report.html` in its folder. Such a page needs no other file.
+
+    ```
+    harness report
+    harness report ablate_bn ablate_order --budget quick
+    ```
+    """
+    options = commands_run.RunOptions(
+        experiments=experiments or names(),
+        budget=budget,
+        seeds=seeds,
+        recipe=recipe,
+        data=data,
+        engine=engine,
+        precision=precision,
+    )
+    print_line(str(comparison.one_page(options, choose_recorder(None), to)))
 
 
 def new(name: Annotated[str, typer.Argument(help="A Python name, as in `ablate_initializer`.")]) -> None:

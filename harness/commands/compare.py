@@ -35,15 +35,31 @@ def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[Repor
     to: the folder for tables and figures; None is mlruns/reports. Raises BadInput if nothing is stored.
     """
     if all(experiment.has_file(name) for name in what.experiments):
-        reports = Job(what, recorder).publish(to)
-        if not reports:
-            raise BadInput(
-                f"Nothing of {', '.join(what.experiments)} is stored at the budget {what.budget}: `{what.command}` "
-                f"trains it."
-            )
-        return reports
+        return [report for report, _ in _stored(Job(what, recorder), to)]
     compared, results = _of_runs([_run(name) for name in what.experiments])
     return [publish.publish(make_report(compared, results, links=links(results, recorder)), results, to)]
+
+
+def one_page(what: RunOptions, recorder: Recorder, to: Path | None) -> Path:
+    """Make the reports of experiments again, and one page of them all; return that page.
+
+    to: the folder for the page and the folders of the reports; None is mlruns/reports. Raises BadInput if nothing is
+    stored.
+    """
+    job = Job(what, recorder)
+    return publish.publish_all(_stored(job, to), to, job.dataset)
+
+
+def _stored(job: Job, to: Path | None) -> list[tuple[Report, list[RunResult]]]:
+    """Publish the reports of experiments. Raises BadInput if nothing is stored."""
+    what = job.options
+    reported = job.published(to)
+    if not reported:
+        raise BadInput(
+            f"Nothing of {', '.join(what.experiments)} is stored at the budget {what.budget}: `{what.command}` trains "
+            f"it."
+        )
+    return reported
 
 
 def _run(prefix: str) -> RunFolder:

@@ -190,7 +190,7 @@ class SearchJob:
         gains = {f"trial {t.number}": (t.value or 0.0) - (baseline.value or 0.0) for t in winners}
         report = dataclasses.replace(report, selection_bias=_selection_bias(report, gains))
         if not self.recorder.offline:
-            report = publish.publish(report, done, to)
+            report = publish.publish(report, done, to, self.dataset)
         return report
 
     def save(self, name: str, report: Report) -> Path:

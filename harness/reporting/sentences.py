@@ -108,8 +108,8 @@ def cost(report: Report) -> str:
     return f"{len(runs)} runs, {sum(run.pflop for run in runs):.3g} PFLOP, {duration(seconds)} of training"
 
 
-def command(report: Report) -> str:
-    """The one command that makes the report again, as a shell takes it."""
+def command(report: Report, seeds: list[int] | None = None) -> str:
+    """The one command that makes the report again, as a shell takes it. seeds: others than the report's."""
     if report.command:
         return report.command
     name = report.experiment
@@ -120,7 +120,7 @@ def command(report: Report) -> str:
     for option, usual in {"recipe": "fast", "split": "final", "engine": "tensorflow"}.items():
         given = getattr(report, option)
         words += [f"--{option}", given] if given != usual else []
-    if seeds := _seeds(report):
+    if seeds := seeds or _seeds(report):
         words += ["--seeds", seeds_text(seeds)]
     if report.data in NAMED:
         words += ["--data", report.data]

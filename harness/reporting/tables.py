@@ -50,9 +50,15 @@ def tables(report: Report) -> list[Table]:
     grouped = [(phase, report.rows(phase)) for phase in MEANING]
     found = [_comparison(phase, members) for phase, members in grouped if members]
     found += [_effects(phase, members) for phase in MEANING if (members := _effects_of(report, phase))]
-    found += [_mechanism(phase, members) for phase, members in grouped if _measured(members)]
+    found += mechanism_tables(report)
     found += [_selection_bias(report.selection_bias)] if report.selection_bias else []
     return found + ([_tuning(report.tuning)] if report.tuning else [])
+
+
+def mechanism_tables(report: Report) -> list[Table]:
+    """Those of what was measured inside the network, one for each phase."""
+    grouped = [(phase, report.rows(phase)) for phase in MEANING]
+    return [_mechanism(phase, members) for phase, members in grouped if _measured(members)]
 
 
 def seeds_needed(members: Sequence[VariantRow]) -> int | None:

@@ -149,6 +149,10 @@ class RunFolder:
         known = self._read_environment()
         return [decisive(tags) for tags in (*known.get("earlier", []), known["tags"])] if known else []
 
+    def tags(self) -> dict[str, str]:
+        """Return the tags of the environment the run was last trained in: its names, versions, hardware and commit."""
+        return self._read_environment().get("tags", {})
+
     def other_device(self, tags: Mapping[str, str]) -> str | None:
         """Return the device that the run's checkpoint was made on, if it is of another kind than that of these tags.
 
