@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
@@ -91,13 +91,15 @@ def _tidy(panels: np.ndarray, *, few_labels: bool) -> None:
     if not few_labels:
         return
     for axes in panels.flat:
+        axes.label_outer()
         for axis in (axes.xaxis, axes.yaxis):
             # An underscore is where a long name may be broken.
             axis.set_label_text(axis.get_label_text().replace("_", "\n").replace(" (", "\n("), fontsize=9)
             if axis.get_scale() == "log":
-                axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=4))
+                low, high = axis.get_view_interval()
+                axis.set_major_locator(LogLocator(numticks=4) if high > 10 * low else MaxNLocator(nbins=3))
+                axis.set_minor_locator(NullLocator())
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-                axis.set_minor_formatter(NullFormatter())
             axis.set_tick_params(labelsize=8)
         axes.tick_params(axis="x", labelrotation=45)
 
