@@ -20,7 +20,7 @@ from harness.analysis.make_report import make_report
 from harness.analysis.report import Report, RunLink
 from harness.data.sklearn_digits import digits
 from harness.experiment import Experiment, Prediction, factorial
-from harness.reporting import plain
+from harness.reporting import summary
 from harness.reporting.page import charts
 from harness.reporting.page.mistakes import SHOWN, mistakes
 from harness.reporting.page.render import render, ticked
@@ -102,8 +102,8 @@ def test_the_page_says_what_the_report_says(whole: Reported) -> None:
     assert report.question in text
     assert 'The notebook: "our target predictions will keep shifting' in text
     assert "Prediction, written before the run: without normalization accuracy falls by at least 5 points" in text
-    assert plain.answer(report) in text
-    assert "no norm (-11" in plain.answer(report)
+    assert summary.answer(report) in text
+    assert "no norm (-11" in summary.answer(report)
     assert "came true: no norm, same recipe: predicted worse by at least 5 points" in text
     assert "harness run ablate_bn --budget quick" in text
     for table in tables(report):
@@ -135,18 +135,20 @@ def test_several_reports_are_one_page_with_a_list_of_answers(whole: Reported, tm
     assert page == tmp_path / "report.html"
     read = Read(page.read_text())
     for report, _ in (whole, other):
-        assert read.text.count(plain.answer(report)) == 2
+        assert read.text.count(summary.answer(report)) == 2
     anchors = [place[1:] for place in read.places if place.startswith("#")]
     assert all(f'id="{anchor}"' in page.read_text() for anchor in anchors)
 
 
 def test_few_seeds_give_no_answer_but_the_command_for_one() -> None:
     report, _ = reported("ablate_bn", 3)
-    assert plain.answer(report) == "With 3 seeds nothing can be said yet: a verdict takes 7 of every variant."
-    assert plain.differences(report).startswith("no norm: -1")
-    assert "points, anything from -" in plain.differences(report)
-    assert plain.next_step(report).startswith("For a verdict: `harness run ablate_bn --budget quick")
-    assert "--seeds 7" in plain.next_step(report)
+    assert summary.answer(report) == "With 3 seeds nothing can be said yet: a verdict takes 7 of every variant."
+    assert summary.differences(report).startswith("no norm: -1")
+    assert "points, anything from -" in summary.differences(report)
+    words, command = summary.next_step(report)
+    assert words == "For a verdict:"
+    assert command.startswith("harness run ablate_bn --budget quick")
+    assert "--seeds 7" in command
 
 
 def test_a_report_of_one_variant_and_one_of_a_factorial_design_have_a_page_too() -> None:

@@ -79,4 +79,4 @@ def main() -> None:
 
 
 def _print_error(kind: str, message: str) -> None:
-    log.print(Text.assemble((f"{kind}:", "bold red"), f" {message}"), soft_wrap=True)
+    log.print(Text.assemble((f"{kind}:", "bold red"), f" {message}"))

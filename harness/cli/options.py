@@ -32,6 +32,7 @@ class ListsExperiments(TyperCommand):
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")
 ]
+Details = Annotated[bool, typer.Option("--details", help="Show all tables, and every prediction.")]
 Data = Annotated[
     str | None,
     typer.Option(help="`cifar10` insists on CIFAR-10, `digits` asks for scikit-learn's; default: whatever is found."),
@@ -71,13 +72,15 @@ def show(document: dict[str, Any], as_json: bool, printer: Callable[[dict[str, A
         printer(document)
 
 
-def show_reports(reports: "list[Report]", as_json: bool) -> None:
-    """One report by itself, several as a list."""
+def show_reports(reports: "list[Report]", as_json: bool, *, details: bool = False) -> None:
+    """One report by itself, several as a list. details: with all tables."""
 
     def show_each(_: dict[str, Any]) -> None:
         for report in reports:
-            alone = len(report.variants) == 1
-            (reporting_text.print_single if alone else reporting_text.print_report)(report)
+            if len(report.variants) == 1:
+                reporting_text.print_single(report)
+            else:
+                reporting_text.print_report(report, details=details)
 
     documents = [report.to_json() for report in reports]
     show(documents[0] if len(documents) == 1 else {"experiments": documents}, as_json, show_each)

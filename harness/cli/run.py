@@ -8,6 +8,7 @@ import typer
 
 from harness.cli.options import (
     Data,
+    Details,
     Engine,
     Json,
     Offline,
@@ -72,6 +73,7 @@ def run(
     offline: Offline = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was done and start over.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs, which are done, and how long.")] = False,
+    details: Details = False,
     json: Json = False,
 ) -> None:
     """Train the runs of experiments, and show the results.
@@ -128,7 +130,7 @@ def run(
         log.print("Stopped. Finished epochs are kept: the same command (without --fresh) goes on from there.")
         raise
     reports = job.publish()
-    show_reports(reports, json)
+    show_reports(reports, json, details=details)
 
 
 def _refuse_all_but(context: typer.Context, *allowed: str) -> None:
@@ -152,6 +154,7 @@ def compare(
     precision: Precision = "auto",
     data: Data = None,
     to: Annotated[Path | None, typer.Option(help="Where to write tables and figures; default: mlruns/reports.")] = None,
+    details: Details = False,
     json: Json = False,
 ) -> None:
     """Compare finished runs: those of experiments, or any others. Trains nothing.
@@ -176,7 +179,7 @@ def compare(
         changes=changes_of(setting),
         retune=retune,
     )
-    show_reports(comparison.compare(options, choose_recorder(None), to), json)
+    show_reports(comparison.compare(options, choose_recorder(None), to), json, details=details)
 
 
 def report(
@@ -261,7 +264,7 @@ def plan(
     count = spec_list.write(out, commands_run.Job(options, choose_recorder(None)).planned())
     train = shlex.join(["harness", "run", "--specs", str(out), "--offline", "DIR"])
     then = f"Train them with `{train}`." if count else "All of them are done here."
-    log.print(f"{out}: {count} runs. {then}", soft_wrap=True)
+    log.print(f"{out}: {count} runs. {then}")
 
 
 def sync(

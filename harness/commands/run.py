@@ -235,7 +235,7 @@ def _chosen(name: str, options: RunOptions) -> Experiment:
             f"another recipe, or leave that --set or {name} out."
         )
     if left_out:
-        log.print(f"{name} without {left_out}: the same, here, as the baseline or another variant.", soft_wrap=True)
+        log.print(f"{name} without {left_out}: the same, here, as the baseline or another variant.")
     if kept == whole.variants:
         return whole
     return dataclasses.replace(

@@ -123,7 +123,7 @@ class SearchJob:
                         slurm=self.options.slurm,
                     )
             plan_trials(self.study, self.search, self.study_config, self.options.trials)
-        log.print(f"{self.study.study_name}: all {len(finished(self.study))} trials are done.", soft_wrap=True)
+        log.print(f"{self.study.study_name}: all {len(finished(self.study))} trials are done.")
 
     def _search_here(self, watch: Callable[[], None]) -> None:
         """Run the study's trials in this process. watch: called before every run."""

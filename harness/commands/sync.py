@@ -62,7 +62,7 @@ def sync(directory: Path) -> dict[str, Any]:
                 row["status"], row["reason"] = "refused", str(error)
             else:
                 row["status"] = _import(sealed, datasets[which])
-        log.print(f"{number:>4}/{len(found)}  {row['name'] or path.name}: {row['status']}", soft_wrap=True)
+        log.print(f"{number:>4}/{len(found)}  {row['name'] or path.name}: {row['status']}")
         rows.append(row)
     searches = [row for database in sorted(directory.resolve().rglob("optuna.db")) for row in _searches_in(database)]
     return {"directory": str(directory), "bundles": rows, "searches": searches}
@@ -71,7 +71,7 @@ def sync(directory: Path) -> dict[str, Any]:
 def _searches_in(database: Path) -> list[dict[str, Any]]:
     rows = import_search.take_in_searches(database)
     for row in rows:
-        log.print(f"search {row['search']}: {row['status']}", soft_wrap=True)
+        log.print(f"search {row['search']}: {row['status']}")
     return rows
 
 

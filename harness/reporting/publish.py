@@ -13,7 +13,7 @@ from harness.common import paths
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
 from harness.data import Dataset
-from harness.reporting import curves, forest
+from harness.reporting import curves, forest, summary
 from harness.reporting.page.render import render
 from harness.reporting.page.section import section
 from harness.reporting.sentences import findings
@@ -129,7 +129,8 @@ def note(report: Report) -> str:
     for run in sorted(report.runs, key=lambda run: run.phase == "tuning"):
         links.setdefault(f"{run.variant}, {run.phase}", []).append(_link(run))
     lines = [f"**{report.question}**", ""]
-    lines += [f"- **{verdict}**: {because}" for verdict, because in findings(report)]
+    lines += [summary.answer(report), ""]
+    lines += [f"- **{summary.SCORES.get(word, word)}**: {because}" for word, because in findings(report)]
     lines += [
         "",
         "report.html among the artifacts has figures and tables. The runs, by seed (when tuning, by learning rate):",

@@ -134,6 +134,12 @@ def command(report: Report, seeds: list[int] | None = None) -> str:
     return shlex.join(words)
 
 
+def again(report: Report) -> str:
+    """A command that shows the report again and trains nothing: there is none for a search's, but its own."""
+    shown = command(report)
+    return shown.replace("harness run", "harness compare", 1) if " --variant " not in shown else shown
+
+
 def _seeds(report: Report) -> list[int]:
     return sorted({seed for row in report.variants for seed in row.seeds})
 

@@ -55,6 +55,31 @@ def tables(report: Report) -> list[Table]:
     return found + ([_tuning(report.tuning)] if report.tuning else [])
 
 
+def differences(report: Report) -> list[Table]:
+    """Of every phase what matters most, narrow: accuracy, the difference to the baseline, verdict, failures."""
+    found = []
+    for phase in MEANING:
+        if not (members := report.rows(phase)):
+            continue
+        columns = {"variant": [row.variant for row in members], "n": [str(row.n) for row in members]}
+        columns["accuracy\n[95 % interval]"] = [_accuracy(row.accuracy, sd=False) for row in members]
+        compared = [row.against_baseline for row in members]
+        columns["points\n[95 % interval]"] = [
+            points(each.mean, each.interval, "\n") if each else NOTHING for each in compared
+        ]
+        columns["verdict"] = [verdict(each) if each else NOTHING for each in compared]
+        columns["failed"] = [_failed(row) for row in members]
+        found.append(_table(phase, columns, []))
+    return found
+
+
+def _table(phase: str, columns: Mapping[str, list[str]], notes: list[str]) -> Table:
+    """The columns that have something to say."""
+    told = {name: cells for name, cells in columns.items() if set(cells) != {NOTHING}}
+    rows = [list(row) for row in zip(*told.values(), strict=True)]
+    return Table(f"{phase}: {MEANING[phase]}", list(told), rows, notes)
+
+
 def mechanism_tables(report: Report) -> list[Table]:
     """Those of what was measured inside the network, one for each phase."""
     grouped = [(phase, report.rows(phase)) for phase in MEANING]
@@ -125,9 +150,7 @@ def _comparison(phase: str, members: list[VariantRow]) -> Table:
         notes.append("Epochs: the median over the runs that reached the accuracy; *: not all of them did.")
     if phase == "retuned":
         columns["learning\nrate"] = [f"{row.learning_rate:.3g}" for row in members]
-    told = {name: cells for name, cells in columns.items() if set(cells) != {NOTHING}}
-    cells = [list(row) for row in zip(*told.values(), strict=True)]
-    return Table(f"{phase}: {MEANING[phase]}", list(told), cells, notes)
+    return _table(phase, columns, notes)
 
 
 def _compared(compared: Compared | None) -> dict[str, str]:
@@ -204,11 +227,11 @@ def _selection_bias(winners: Sequence[SelectionBias]) -> Table:
     return Table("how much of the search's gain was selection bias, in points", header, cells, [])
 
 
-def _accuracy(measured: AgainstTarget | None) -> str:
+def _accuracy(measured: AgainstTarget | None, *, sd: bool = True) -> str:
     if not measured:
         return NOTHING
     text = f"{measured.mean:.4f}"
-    if measured.sd is not None:
+    if sd and measured.sd is not None:
         text += f" ± {measured.sd:.4f}"
     if measured.interval:
         low, high = measured.interval

@@ -12,7 +12,7 @@ from harness.analysis.make_report import grouped
 from harness.analysis.report import Report
 from harness.data import Dataset
 from harness.experiment import BASELINE
-from harness.reporting import forest, plain, sentences
+from harness.reporting import forest, sentences, summary
 from harness.reporting.curves import OWN, RETUNED, SMALLER, band, gradients
 from harness.reporting.page import charts
 from harness.reporting.page.charts import Chart, Forest, Series
@@ -42,7 +42,7 @@ class Section:
     prediction: str
     answer: str
     outcomes: list[tuple[str, str]]
-    next_step: str
+    next_step: tuple[str, str]
     forests: list[Forest]
     effects: list[Forest]
     change_of_mind: list[str]
@@ -70,14 +70,14 @@ def section(report: Report, results: Sequence[RunResult], dataset: Dataset | Non
         anchor=re.sub(r"[^\w-]+", "-", f"{report.experiment}-{report.budget}"),
         claims=claims,
         prediction=prediction,
-        answer=plain.answer(report),
+        answer=summary.answer(report),
         outcomes=[
-            (plain.SCORES[each.score], f"{each.variant}, {each.phase}: {each.because}") for each in report.predictions
+            (summary.SCORES[each.score], f"{each.variant}, {each.phase}: {each.because}") for each in report.predictions
         ],
-        next_step=plain.next_step(report),
+        next_step=summary.next_step(report),
         forests=_forests(report, forest.comparison_lines(report)),
         effects=_forests(report, forest.effect_lines(report)),
-        change_of_mind=plain.change_of_mind(report) + _optimizer(results),
+        change_of_mind=summary.change_of_mind(report) + _optimizer(results),
         reservations=sentences.reservations(report),
         tuning=_tuning(report),
         probes=inside,
@@ -150,7 +150,7 @@ def _gradients(results: Sequence[RunResult]) -> Chart | None:
 
 def _pictures(report: Report, results: Sequence[RunResult], dataset: Dataset) -> list[Pictures]:
     """Of the baseline, and of the variant that differs most from it: of the first run each that kept them."""
-    furthest = max(plain.primary(report), key=lambda pair: abs(pair[1].mean), default=None)
+    furthest = max(summary.primary(report), key=lambda pair: abs(pair[1].mean), default=None)
     shown = []
     for variant in [BASELINE, *([furthest[0].variant] if furthest else [])]:
         for each in results:

@@ -48,19 +48,19 @@ def differences(report: Report) -> str:
     return "; ".join(told) + (f"; and {more} more" if more > 0 else "") + "." if told else ""
 
 
-def next_step(report: Report) -> str:
-    """What to do now: the command that gives a verdict, or else what became of the predictions."""
+def next_step(report: Report) -> tuple[str, str]:
+    """What to do now: words, and a command or nothing. For a verdict, else what became of the predictions."""
     compared = primary(report)
     if needed := seeds_needed([row for row, _ in compared]):
         if report.command or report.experiment not in experiment.names():
-            return f"For a verdict: {needed} seeds of each variant."
-        return f"For a verdict: `{command(report, seeds=list(range(needed)))}`"
+            return f"For a verdict: {needed} seeds of each variant.", ""
+        return "For a verdict:", command(report, seeds=list(range(needed)))
     if not report.predictions:
-        return f"To make it again: `{command(report)}`"
+        return "To make it again:", command(report)
     phase = compared[0][0].phase if compared else "same recipe"
     scores = [each.score for each in report.predictions if each.phase == phase]
     counted = [f"{scores.count(score)} {words}" for score, words in SCORES.items() if score in scores]
-    return f"Of {len(scores)} prediction{'s' * (len(scores) != 1)} made before: {', '.join(counted)}."
+    return f"Of {len(scores)} prediction{'s' * (len(scores) != 1)} made before: {', '.join(counted)}.", ""
 
 
 def change_of_mind(report: Report) -> list[str]:
