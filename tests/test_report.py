@@ -121,7 +121,8 @@ def test_the_terminal_and_the_page_say_the_same(whole: Reported, capsys: pytest.
     assert "2 of these runs were done by older code" in terminal
     assert "…" not in terminal
     assert "  mlruns/reports/x\n  http://x/#/y\n" in terminal
-    assert terminal.endswith(f"{summary.answer(report)}\n{summary.differences(report)}\n{summary.next_step(report)[0]}\n")
+    last = [summary.answer(report), summary.differences(report), summary.next_step(report)[0]]
+    assert terminal.splitlines()[-3:] == last
     assert "![Difference to the baseline" in page
     assert "(forest.png)" in page
     assert "| layer \\| norm | 10 |" in page

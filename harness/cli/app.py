@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 import harness
-from harness.cli import run, search, tools
+from harness.cli import run, runs, search, tools
 from harness.cli.options import ListsExperiments
 from harness.common import paths, signals
 from harness.common.errors import BadInput, HarnessError
@@ -21,7 +21,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 EXPERIMENTS, SEARCHES, TOOLS = "Experiments", "Searches", "Tools"
@@ -31,12 +30,14 @@ app.command(rich_help_panel=EXPERIMENTS, cls=ListsExperiments)(run.report)
 app.command(rich_help_panel=EXPERIMENTS)(run.new)
 app.command(rich_help_panel=EXPERIMENTS, cls=ListsExperiments)(run.plan)
 app.command(rich_help_panel=EXPERIMENTS)(run.sync)
+app.add_typer(runs.app, name="runs", rich_help_panel=TOOLS)
 app.command(rich_help_panel=SEARCHES)(search.search)
 app.command(rich_help_panel=SEARCHES)(search.anytime)
 app.command(rich_help_panel=SEARCHES)(search.worker)
 app.command(rich_help_panel=TOOLS)(tools.data)
 app.command(rich_help_panel=TOOLS)(tools.show)
 app.command(rich_help_panel=TOOLS)(tools.predict)
+app.command(rich_help_panel=TOOLS)(runs.export)
 app.command(rich_help_panel=TOOLS)(tools.bench)
 app.command(rich_help_panel=TOOLS)(tools.ui)
 app.command(rich_help_panel=TOOLS)(tools.dashboard)
@@ -64,7 +65,7 @@ def main() -> None:
     if os.environ.get("KERAS_BACKEND") not in ENGINES:
         os.environ.pop("KERAS_BACKEND", None)
     try:
-        app()
+        app(prog_name="harness")
     except HarnessError as error:
         _print_error("Bad input" if isinstance(error, BadInput) else "Failed", str(error))
         sys.exit(error.exit_code)

@@ -39,7 +39,9 @@ else:
 
 def run(
     context: typer.Context,
-    experiments: Annotated[list[str] | None, typer.Argument(help="Files of experiments/, without the .py.")] = None,
+    experiments: Annotated[
+        list[str] | None, typer.Argument(help="Files of experiments/, without the .py.", autocompletion=names)
+    ] = None,
     budget: Annotated[str, typer.Option(help="`smoke` (seconds), `quick` (minutes) or `full` (everything).")] = "full",
     seeds: Annotated[
         str | None,
@@ -143,7 +145,10 @@ def _refuse_all_but(context: typer.Context, *allowed: str) -> None:
 
 
 def compare(
-    what: Annotated[list[str], typer.Argument(help="Experiments, or runs by their keys (or the first few digits).")],
+    what: Annotated[
+        list[str],
+        typer.Argument(help="Experiments, or runs by their keys (or the first few digits).", autocompletion=names),
+    ],
     budget: Annotated[str, typer.Option(help="Of experiments: `smoke`, `quick` or `full`.")] = "full",
     seeds: Annotated[str | None, typer.Option(help="Of experiments: as in `harness run`.")] = None,
     recipe: Annotated[str, typer.Option(help="Of experiments: `fast` or `published`.")] = "fast",
@@ -183,7 +188,9 @@ def compare(
 
 
 def report(
-    experiments: Annotated[list[str] | None, typer.Argument(help="Files of experiments/; default: all.")] = None,
+    experiments: Annotated[
+        list[str] | None, typer.Argument(help="Files of experiments/; default: all.", autocompletion=names)
+    ] = None,
     budget: Annotated[str, typer.Option(help="`smoke`, `quick` or `full`.")] = "full",
     seeds: Annotated[str | None, typer.Option(help="As in `harness run`.")] = None,
     recipe: Annotated[str, typer.Option(help="`fast`, `classic` or `published`.")] = "fast",

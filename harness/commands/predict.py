@@ -27,20 +27,7 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
     no such model.
     """
     pixels = np.stack([read_image(path) for path in images])
-    candidates = choose_runs(run)
-    import_keras(default_engine())
-    with tracking.explained():
-        mlflow = tracking.open_mlflow()
-        # The models of small runs are not kept, because there are too many of them.
-        kept = (pair for pair in candidates if mlflow.get_run(tracking.run_id(pair[0])).outputs.model_outputs)
-        chosen = next(kept, None)
-        if chosen is None:
-            raise BadInput(
-                f"There is no model of {f'run {run}' if run else 'any run'}: those of `baseline` and of the full "
-                f"budget are kept. `make baseline` trains one."
-            )
-        folder, result = chosen
-        model = mlflow.keras.load_model(f"runs:/{tracking.run_id(folder)}/model")
+    folder, result, model = load_model(run)
     probabilities = np.asarray(model(pixels))
     names = list(result.error_per_class)
     return {
@@ -55,6 +42,25 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
             for path, row in zip(images, probabilities, strict=True)
         ],
     }
+
+
+def load_model(run: str | None) -> tuple[RunFolder, Result, Any]:
+    """Return a finished run and its `keras.Model`. run: as in `predict`; raises BadInput if there is no such model."""
+    candidates = choose_runs(run)
+    import_keras(default_engine())
+    with tracking.explained():
+        mlflow = tracking.open_mlflow()
+        # The models of small runs are not kept, because there are too many of them.
+        kept = (pair for pair in candidates if mlflow.get_run(tracking.run_id(pair[0])).outputs.model_outputs)
+        chosen = next(kept, None)
+        if chosen is None:
+            raise BadInput(
+                f"There is no model of {f'run {run}' if run else 'any run'}: those of `baseline` and of the full "
+                f"budget are kept. `make baseline` trains one."
+            )
+        folder, result = chosen
+        model = mlflow.keras.load_model(f"runs:/{tracking.run_id(folder)}/model")
+    return folder, result, model
 
 
 def read_image(path: Path) -> np.ndarray:

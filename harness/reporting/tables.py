@@ -56,7 +56,7 @@ def tables(report: Report) -> list[Table]:
 
 
 def differences(report: Report) -> list[Table]:
-    """Of every phase what matters most, narrow: accuracy, the difference to the baseline, verdict, failures."""
+    """Of every phase what matters most, narrow: accuracy, the difference to the baseline, the verdict with failures."""
     found = []
     for phase in MEANING:
         if not (members := report.rows(phase)):
@@ -67,8 +67,11 @@ def differences(report: Report) -> list[Table]:
         columns["points\n[95 % interval]"] = [
             points(each.mean, each.interval, "\n") if each else NOTHING for each in compared
         ]
-        columns["verdict"] = [verdict(each) if each else NOTHING for each in compared]
-        columns["failed"] = [_failed(row) for row in members]
+        verdicts = [verdict(each) if each else NOTHING for each in compared]
+        failed = [_failed(row).replace(", ", "\n") for row in members]
+        columns["verdict"] = [
+            word if bad == NOTHING else f"{word}\n{bad}" for word, bad in zip(verdicts, failed, strict=True)
+        ]
         found.append(_table(phase, columns, []))
     return found
 

@@ -135,10 +135,11 @@ def _cost(run: RunRow, training_seconds: float) -> str:
 
 def markdown(report: Report, figures: Sequence[str]) -> str:
     """The report as a page of its own, which embeds the figures by name."""
+    findings = [(summary.SCORES.get(word, word), because) for word, because in sentences.findings(report)]
     parts = [
         f"# {escaped(report.question)}",
         escaped(summary.answer(report)),
-        "\n".join(f"- **{summary.SCORES.get(word, word)}**: {escaped(why)}" for word, why in sentences.findings(report)),
+        "\n".join(f"- **{word}**: {escaped(because)}" for word, because in findings),
         escaped(sentences.context(report)),
         "\n".join(f"- {escaped(reservation)}" for reservation in sentences.reservations(report)),
         *(markdown_table(table) for table in tables(report)),

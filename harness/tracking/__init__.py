@@ -1,6 +1,6 @@
 """MLflow tracking: a copy of the runs on disk, brought up to date after every epoch."""
 
-from harness.tracking.mlflow_run import Tracker, mark_dead_runs, supersede
+from harness.tracking.mlflow_run import Tracker, delete, mark_dead_runs, supersede
 from harness.tracking.mlflow_store import (
     explained,
     is_server,
@@ -14,6 +14,7 @@ from harness.tracking.mlflow_store import (
 
 __all__ = [
     "Tracker",
+    "delete",
     "explained",
     "is_server",
     "is_tracked",
