@@ -294,6 +294,7 @@ def test_a_report_is_one_run_in_mlflow_that_links_its_runs(mlruns: Path, tmp_pat
     text = tags["mlflow.note.content"]
     assert "**came true**: no norm" in text
     assert all(f"](#/experiments/1/runs/{each.mlflow_run_id})" in text for each in report.runs)
+    assert (Path(run.info.artifact_uri) / "report.html").read_text().startswith("<!doctype html>")
     page = Path(run.info.artifact_uri) / "README.md"
     assert page.read_text() == (Path(report.folder) / "README.md").read_text()
 

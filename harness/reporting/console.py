@@ -1,6 +1,11 @@
 """The terminal: the two consoles that everything is printed to, and how a line and a table are printed."""
 
+import re
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
@@ -48,7 +53,9 @@ def print_line(text: str | Text, style: str = "") -> None:
 
 
 def print_command(command: str) -> None:
-    """A command on a line of its own, unbroken: it can be copied as it is."""
+    """A command on a line of its own, unbroken, with the path that this one was given by: it can be given as it is."""
+    if Path(sys.argv[0]).name == "harness" and not shutil.which("harness"):
+        command = re.sub(r"^harness\b", lambda _: shlex.quote(sys.argv[0]), command)
     out.print(Text(f"    {command}"), soft_wrap=True)
 
 

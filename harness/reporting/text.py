@@ -80,7 +80,8 @@ def print_single(report: Report) -> None:
             what += [f"{variant.epochs} epochs", report.precision, variant.note]
             print_line("  " + " · ".join(filter(None, what)))
     if any(run.trained for run in report.runs) and all(v.n < 2 and v.compared for v in report.variants):
-        print_line("  One run is no verdict: `make baseline SEEDS=10` gives one.")
+        print_line("  One run is no verdict. Ten give one:")
+        print_command(sentences.command(report, seeds=list(range(10))))
     for run in report.runs:
         _print_run(run, held_against_published=report.recipe == "published")
 
