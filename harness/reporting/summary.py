@@ -14,13 +14,16 @@ SCORES = {"supported": "came true", "refuted": "did not come true", "inconclusiv
 #: So many differences are named in a sentence, the largest first; tables and figures have all.
 NAMED = 3
 
+#: The verdict of a comparison that cannot have one yet.
+FEW = "too few seeds"
+
 #: What is said of the variants with a verdict: of one, and of several.
 SAID = {
     "worse": ("is worse than the baseline", "are worse than the baseline"),
     "better": ("is better than the baseline", "are better than the baseline"),
     "equivalent": (f"is within {MARGIN * 100:g} points of the baseline", f"are within {MARGIN * 100:g} points of it"),
     "inconclusive": ("is undecided", "are undecided"),
-    "too few seeds": ("has too few seeds for a verdict", "have too few seeds for a verdict"),
+    FEW: ("has too few seeds for a verdict", "have too few seeds for a verdict"),
 }
 
 
@@ -29,7 +32,7 @@ def answer(report: Report) -> str:
     compared = primary(report)
     if not compared:
         return _reached(report)
-    if not any(each.enough for _, each in compared):
+    if all(verdict(each) == FEW for _, each in compared):
         needed = seeds_needed([row for row, _ in compared])
         return f"With {_seeds(compared)} nothing can be said yet: a verdict takes {needed} of every variant."
     groups: dict[str, list[str]] = {}
@@ -68,13 +71,13 @@ def change_of_mind(report: Report) -> list[str]:
     margin = f"{MARGIN * 100:g}"
     said = []
     for row, each in _largest_first(primary(report)):
-        if not each.enough or not each.interval:
+        if verdict(each) == FEW or not each.interval:
             continue
         low, high = (100 * end for end in each.interval)
-        if each.verdict in ("worse", "better"):
-            end = high if each.verdict == "worse" else low
+        if verdict(each) in ("worse", "better"):
+            end = high if verdict(each) == "worse" else low
             said.append(f"{row.variant}: an interval that reaches 0. Its nearer end is now {end:+.2f} points.")
-        elif each.verdict == "equivalent":
+        elif verdict(each) == "equivalent":
             said.append(f"{row.variant}: an interval that leaves ±{margin}. It is now {low:+.2f} to {high:+.2f}.")
         else:
             said.append(f"{row.variant}: more seeds. Now anything from {low:+.2f} to {high:+.2f} points is possible.")
