@@ -18,8 +18,12 @@ from report_builders import Lab
 from harness import experiment
 from harness.analysis.make_report import make_report
 from harness.analysis.report import Report, RunLink
+from harness.commands.compare import one_page
+from harness.commands.run import Job, RunOptions
+from harness.common.errors import BadInput
 from harness.data.sklearn_digits import digits
 from harness.experiment import Experiment, Prediction, factorial
+from harness.plan import images_of
 from harness.reporting import summary
 from harness.reporting.page import charts
 from harness.reporting.page.mistakes import SHOWN, mistakes
@@ -27,7 +31,9 @@ from harness.reporting.page.render import render, ticked
 from harness.reporting.page.section import section
 from harness.reporting.publish import publish_all
 from harness.reporting.tables import flat, tables
+from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunResult
+from harness.tracking.recorder import MlflowRecorder
 
 BROWSER = shutil.which("chromium")
 
@@ -140,6 +146,22 @@ def test_several_reports_are_one_page_with_a_list_of_answers(whole: Reported, tm
     assert all(f'id="{anchor}"' in page.read_text() for anchor in anchors)
 
 
+def test_an_experiment_of_which_only_the_baseline_was_trained_is_not_on_the_page_of_all(mlruns: Path) -> None:
+    options = {"budget": "smoke", "data": "digits", "retune": False}
+    job = Job(RunOptions(experiments=["baseline"], **options), MlflowRecorder())
+    for spec in job.specs["baseline"]:
+        metrics = {"accuracy": 0.5, "cross_entropy": 1.0, "training_seconds": 1.0}
+        folder, history = RunFolder(spec.config), [{"epoch": 1.0, "test_accuracy": 0.5, "pflop": 0.1}]
+        with folder.locked():
+            folder.finish(Result("finished", "", metrics, "", {}, []), history)
+    both = RunOptions(experiments=["ablate_bn", "baseline"], **options)
+    text = Read(one_page(both, MlflowRecorder(), None).read_text()).text
+    assert experiment.load("baseline").question in text
+    assert experiment.load("ablate_bn").question not in text
+    with pytest.raises(BadInput, match="Only runs of the baseline are stored"):
+        one_page(RunOptions(experiments=["ablate_bn"], **options), MlflowRecorder(), None)
+
+
 def test_few_seeds_give_no_answer_but_the_command_for_one() -> None:
     report, _ = reported("ablate_bn", 3)
     assert summary.answer(report) == "With 3 seeds nothing can be said yet: a verdict takes 7 of every variant."
@@ -174,9 +196,6 @@ def test_wrong_predictions_are_shown_the_surest_first(mlruns: Path) -> None:
     config = dataclasses.replace(
         result.spec.config, data_fingerprint=dataset.fingerprint, train_images=1000, eval_images=50
     )
-    from harness.plan import images_of
-    from harness.runs.folder import RunFolder
-
     folder = RunFolder(config)
     result = dataclasses.replace(result, spec=dataclasses.replace(result.spec, config=config), folder=folder)
     assert mistakes(result, dataset) == []  # it kept none

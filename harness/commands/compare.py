@@ -47,7 +47,15 @@ def one_page(what: RunOptions, recorder: Recorder, to: Path | None) -> Path:
     stored.
     """
     job = Job(what, recorder)
-    return publish.publish_all(_stored(job, to), to, job.dataset)
+    # All experiments share the baseline's runs: where there is nothing else yet, there is nothing to tell.
+    told = [
+        (report, done)
+        for report, done in _stored(job, to)
+        if len(report.variants) > 1 or not job.experiments[report.experiment].variants
+    ]
+    if not told:
+        raise BadInput(f"Only runs of the baseline are stored: `{what.command}` trains what it is compared with.")
+    return publish.publish_all(told, to, job.dataset)
 
 
 def _stored(job: Job, to: Path | None) -> list[tuple[Report, list[RunResult]]]:
