@@ -22,7 +22,7 @@ ablations = ablate_bn ablate_activation ablate_linear ablate_scaling ablate_drop
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install baseline ablate ablate-bn ablate-activation ablate-linear ablate-scaling ablate-dropout ablate-order factorial ladder \
-        search confirm compare report sync data show ui dashboard bench test test-slow lint format lock clean
+        evidence verify search confirm compare report sync data show ui dashboard bench test test-slow lint format lock clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -70,6 +70,13 @@ ladder: $(READY)  ## which changes make 200 epochs into 8?
 
 ablate: $(READY)  ## all of these
 	@.venv/bin/harness run $(ablations) $(options)
+
+##@ What README and docs quote
+evidence: $(READY)  ## train what is missing of it, at low priority (days)
+	@.venv/bin/harness evidence run $(if $(OFFLINE),--to $(OFFLINE))
+
+verify: $(READY)  ## make every number again from the evidence, and compare
+	@.venv/bin/harness evidence verify
 
 ##@ Search for a better recipe
 search: $(READY)  ## search with Optuna (TRIALS=50)

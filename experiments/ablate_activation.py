@@ -11,7 +11,7 @@ here, and should keep it from vanishing. Under `classic` (plain SGD), written be
 by at least 2 points.
 
     make ablate-activation
-    harness run ablate_activation --budget quick --seeds 10
+    harness run ablate_activation --budget quick
 """
 
 from harness.experiment import Experiment, Prediction

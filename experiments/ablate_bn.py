@@ -10,7 +10,7 @@ covariate shift is the reason, `input_drift` must be larger without normalizatio
 found that it is not, and that `gradient_change` is no smaller either.
 
     make ablate-bn
-    harness run ablate_bn --budget quick --seeds 10
+    harness run ablate_bn --budget quick
 """
 
 from harness.experiment import Experiment, Prediction

@@ -7,7 +7,7 @@ the worse: 0.5 at least 10 points, 0.75 at least 20. Ramped up from 0 the same r
 it is lost in the convolution blocks; 0.5 behind the dense layer alone costs at least 2.
 
     make ablate-dropout
-    harness run ablate_dropout --budget quick --seeds 10
+    harness run ablate_dropout --budget quick
 """
 
 from harness.experiment import Experiment, Prediction

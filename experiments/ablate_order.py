@@ -8,7 +8,7 @@ Prediction, written before the run: behind the activation is equivalent, within 
 norm in front none was written: it had been seen to learn far less when that recipe was fitted (README.md).
 
     make ablate-order
-    harness run ablate_order --budget quick --seeds 10
+    harness run ablate_order --budget quick
 """
 
 from harness.experiment import Experiment, Prediction

@@ -8,7 +8,7 @@ Prediction, written before the run: with ReLU and with batch normalization behin
 came with. `factorial` asks the same without batch normalization and with sigmoid.
 
     make ablate-scaling
-    harness run ablate_scaling --budget quick --seeds 10
+    harness run ablate_scaling --budget quick
 """
 
 from harness.experiment import Experiment, Prediction

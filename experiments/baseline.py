@@ -14,4 +14,4 @@ Cost: 0.02 PFLOP an epoch, 8 epochs; 23 to 43 minutes a seed on two 2.8 GHz core
 
 from harness.experiment import Experiment
 
-experiment = Experiment(seeds=1)
+experiment = Experiment(looks=(1,))

@@ -13,7 +13,7 @@ batch norm stays at chance in every seed (one had been seen: 0.10), raw inputs w
 chance, and batch norm is worth at least 5 points with ReLU.
 
     make factorial
-    harness run factorial --budget quick --seeds 10
+    harness run factorial --budget quick
 """
 
 from harness.experiment import Prediction, factorial

@@ -19,6 +19,9 @@ Direction = Literal["worse", "better", "equivalent"]
 
 BASELINE = "baseline"
 
+#: After how many seeds the runs of an experiment are looked at; what is decided then gets no further seeds.
+LOOKS = (4, 7, 10)
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -38,15 +41,16 @@ class Experiment:
     """A question, as variants of the baseline: each has a name, and the settings that it changes with their new values.
 
     The settings are the fields of `Network` and `Recipe` in harness/config.py. `family` names the variants whose
-    comparisons with the baseline are corrected together for multiple testing (Holm); None is all of them. `seeds` is
-    how many seeds each variant is run with if the command does not say. `mechanism` names the measures
-    (harness/metrics.py) that would show the claimed cause at work. `factors` are those of a factorial design.
+    comparisons with the baseline are corrected together for multiple testing (Holm); None is all of them. `looks` are
+    the numbers of seeds after which a variant may stop, if the command does not say how many seeds there are.
+    `mechanism` names the measures (harness/metrics.py) that would show the claimed cause at work. `factors` are those
+    of a factorial design.
     """
 
     variants: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     predictions: tuple[Prediction, ...] = ()
     family: tuple[str, ...] | None = None
-    seeds: int = 10
+    looks: tuple[int, ...] = LOOKS
     mechanism: tuple[str, ...] = ()
     factors: dict[str, tuple[str, Any]] = dataclasses.field(default_factory=dict)
     question: str = ""
@@ -209,7 +213,7 @@ The notebook: "..."
 
 Prediction, written before the run: ... by at least ... points, because ...
 
-    harness run {name} --budget quick --seeds 10
+    harness run {name} --budget quick
 """
 
 from harness.experiment import Experiment, Prediction

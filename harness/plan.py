@@ -45,11 +45,14 @@ class Settings:
 def run_specs(
     name: str, experiment: Experiment, dataset: Dataset, settings: Settings, seeds: list[int]
 ) -> list[RunSpec]:
-    """The runs of every variant with every seed, all under the same recipe."""
+    """The runs of every seed with every variant, all under the same recipe.
+
+    The runs of a seed stand together, so that they are trained on one machine: they are compared with each other.
+    """
     return [
         run_spec(name, variant, changes, dataset, settings, seed, "same recipe")
-        for variant, changes in experiment.all_variants.items()
         for seed in seeds
+        for variant, changes in experiment.all_variants.items()
     ]
 
 
@@ -71,14 +74,14 @@ def retuned_specs(
     settings: Settings,
     seeds: list[int],
 ) -> list[RunSpec]:
-    """The runs of every variant with every seed, each variant at its own best learning rate.
+    """The runs of every seed with every variant, each variant at its own best learning rate.
 
     factors: for every variant, what the recipe's learning rate is multiplied by.
     """
     return [
         run_spec(name, variant, changes, dataset, settings, seed, "retuned", factors[variant])
-        for variant, changes in experiment.all_variants.items()
         for seed in seeds
+        for variant, changes in experiment.all_variants.items()
     ]
 
 

@@ -21,7 +21,7 @@ from harness.reporting.console import log, out
 
 EXPERIMENTS = ["run", "compare", "report", "new", "plan", "sync"]
 SEARCHES = ["search", "anytime", "worker"]
-TOOLS = ["data", "show", "predict", "export", "bench", "ui", "dashboard", "runs"]
+TOOLS = ["data", "show", "predict", "export", "bench", "calibrate", "ui", "dashboard", "runs"]
 COMMANDS = [*EXPERIMENTS, *SEARCHES, *TOOLS]
 
 

@@ -171,7 +171,7 @@ def test_the_command_of_a_report_makes_the_same_runs(
     name = "ablate_order"
     job = Job(RunOptions(**{"experiments": [name], "budget": "smoke", "data": "digits"} | options), MlflowRecorder())
     planned = [*job.specs[name], *job.tuning.get(name, [])]
-    report = make_report(job.experiments[name], [ended(spec) for spec in planned])
+    report = make_report(job.experiments[name], [ended(spec) for spec in planned], job.designs[name])
     again = given_again(sentences.command(report), monkeypatch)
     assert {spec.config.key for spec in again.specs[name]} == {spec.config.key for spec in job.specs[name]}
     assert {spec.config.key for spec in again.tuning.get(name, [])} == {

@@ -6,6 +6,7 @@ from itertools import chain, combinations, product
 
 import numpy as np
 
+from harness.analysis.design import Design
 from harness.analysis.stats import OneSample, holm, one_sample
 
 
@@ -16,7 +17,9 @@ class Effect(OneSample):
     p_holm: float | None
 
 
-def effects(cells: Mapping[tuple[bool, ...], Sequence[float]], factors: Sequence[str]) -> dict[str, Effect]:
+def effects(
+    cells: Mapping[tuple[bool, ...], Sequence[float]], factors: Sequence[str], design: Design
+) -> dict[str, Effect]:
     """All main effects and interactions of a full 2**k design, in order of how many factors take part.
 
     A cell is named by which factors are on, in the order of `factors`, and holds one value per seed: the same seeds
@@ -33,8 +36,11 @@ def effects(cells: Mapping[tuple[bool, ...], Sequence[float]], factors: Sequence
     subsets = list(chain.from_iterable(combinations(range(len(factors)), size + 1) for size in range(len(factors))))
     # Each contrast is the mean of one half of the cells minus that of the other: the cells where an even number of
     # its factors is off, and those where an odd number is.
-    found = [one_sample(signs[:, subset].prod(axis=1) @ values / (len(levels) / 2)) for subset in subsets]
-    return {
-        " x ".join(factors[i] for i in subset): Effect(**vars(effect), p_holm=p)
-        for subset, effect, p in zip(subsets, found, holm([effect.p for effect in found]), strict=True)
+    found = {
+        " x ".join(factors[i] for i in subset): one_sample(
+            signs[:, subset].prod(axis=1) @ values / (len(levels) / 2), design
+        )
+        for subset in subsets
     }
+    p_holm = holm({name: effect.p for name, effect in found.items()})
+    return {name: Effect(**vars(effect), p_holm=p_holm[name]) for name, effect in found.items()}

@@ -4,13 +4,15 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence, Set
 
+import numpy as np
+
 from harness import published
+from harness.analysis.design import Design, fixed
 from harness.analysis.factorial import effects
 from harness.analysis.history import code_that_measured_last, mechanism, reached
+from harness.analysis.images import image_rows
 from harness.analysis.report import (
-    CHANCE,
     LEVELS,
-    STUCK,
     EffectRow,
     GridPoint,
     Report,
@@ -20,8 +22,8 @@ from harness.analysis.report import (
     TunedVariant,
     VariantRow,
 )
-from harness.analysis.stats import Compared, compare_family
-from harness.analysis.target import AgainstTarget, against_target, score
+from harness.analysis.stats import CHANCE, STUCK, Compared, compare_family
+from harness.analysis.target import AgainstTarget, against_target, claims, score
 from harness.experiment import BASELINE, Experiment, factorial_name
 from harness.plan import Phase
 from harness.runs.spec import RunResult
@@ -33,7 +35,9 @@ Groups = dict[tuple[Phase, str], list[RunResult]]
 def make_report(
     experiment: Experiment,
     results: Sequence[RunResult],
+    design: Design | None = None,
     *,
+    labels: np.ndarray | None = None,
     trained: Set[str] = frozenset(),
     links: Mapping[str, RunLink] | None = None,
     missing: int = 0,
@@ -42,18 +46,20 @@ def make_report(
 ) -> Report:
     """The report of an experiment from its runs, of which there is at least one.
 
-    trained: the keys of the runs that were trained just now. links: by run key, where MLflow keeps the runs. The other
-    arguments are fields of the report.
+    design: None takes the seeds that are there for those that were declared. Other seeds are left out. labels: of the
+    images that judged the runs, where they are known. trained: the keys of the runs that were trained just now. links:
+    by run key, where MLflow keeps the runs. The other arguments are fields of the report.
     """
     # Tuning runs are judged by other images: they name the report's only while there is nothing else.
     first = next((each for each in results if each.spec.phase != "tuning"), results[0]).spec
     config = first.config
     # The targets are claims about test accuracy after the whole recipe: nothing smaller is held against them.
     fair = published.comparable(config.data) and config.split == "final" and first.budget == "full"
+    design = design or _as_declared(results)
     groups = grouped(results)
-    judged = {group: members for group, members in groups.items() if group[0] != "tuning"}
+    judged = _judged_groups(groups, design)
     phases = list(dict.fromkeys(phase for phase, _ in judged))
-    rows = [row for phase in phases for row in _variants(experiment, phase, judged, fair)]
+    rows = [row for phase in phases for row in _variants(experiment, phase, judged, design, fair)]
     return Report(
         experiment=first.experiment,
         question=experiment.question,
@@ -70,13 +76,20 @@ def make_report(
         source=config.source,
         variants=tuple(rows),
         tuning=tuple(_tuned(variant, tried) for (phase, variant), tried in groups.items() if phase == "tuning"),
-        effects=tuple(effect for phase in phases for effect in _effects(experiment, phase, judged)),
+        effects=tuple(effect for phase in phases for effect in _effects(experiment, phase, judged, design)),
         predictions=tuple(_scored(experiment, rows)),
         runs=tuple(_run(each, fair, trained, (links or {}).get(each.spec.config.key, RunLink())) for each in results),
+        looks=design.looks,
+        exploratory=design.exploratory,
         missing=missing,
         stale=stale,
         command=command,
+        images=() if labels is None else tuple(image_rows(judged, _compared_seeds(rows), labels)),
     )
+
+
+def _compared_seeds(rows: Iterable[VariantRow]) -> dict[tuple[Phase, str], int]:
+    return {(row.phase, row.variant): row.against_baseline.n for row in rows if row.against_baseline}
 
 
 def grouped(results: Iterable[RunResult]) -> Groups:
@@ -85,6 +98,20 @@ def grouped(results: Iterable[RunResult]) -> Groups:
     for each in results:
         groups.setdefault((each.spec.phase, each.spec.variant), []).append(each)
     return groups
+
+
+def _as_declared(results: Iterable[RunResult]) -> Design:
+    return fixed(sorted({each.spec.config.seed for each in results if each.spec.phase != "tuning"}) or [0])
+
+
+def _judged_groups(groups: Groups, design: Design) -> Groups:
+    """The runs of the design's seeds, without those of the tuning."""
+    own = {
+        (phase, variant): [each for each in members if each.spec.config.seed in design.seeds]
+        for (phase, variant), members in groups.items()
+        if phase != "tuning"
+    }
+    return {group: members for group, members in own.items() if members}
 
 
 def accuracies(results: Sequence[RunResult]) -> dict[int, float]:
@@ -97,31 +124,55 @@ def best_factors(results: Sequence[RunResult]) -> dict[str, float]:
     return {variant: _best(tried).spec.factor for (_, variant), tried in grouped(results).items()}
 
 
-def _variants(experiment: Experiment, phase: Phase, groups: Groups, fair: bool) -> list[VariantRow]:
+def _variants(experiment: Experiment, phase: Phase, groups: Groups, design: Design, fair: bool) -> list[VariantRow]:
     """The rows of one phase, each variant of the family beside the baseline on the seeds that both have."""
     own = {variant: members for (of, variant), members in groups.items() if of == phase}
     newest = code_that_measured_last([each for members in own.values() for each in members], experiment.mechanism)
-    baseline = accuracies(own.get(BASELINE, []))
-    pairs = {}
-    for variant in experiment.compared:
-        found = accuracies(own.get(variant, []))
-        if seeds := sorted(found.keys() & baseline.keys()):
-            pairs[variant] = ([found[seed] for seed in seeds], [baseline[seed] for seed in seeds])
-    compared = compare_family(pairs)
-    if len(pairs) < len(experiment.compared):
-        # Holm's correction is for the whole declared family: there is no verdict before all of it is there.
-        compared = {
-            variant: dataclasses.replace(each, verdict="inconclusive", enough=False)
-            for variant, each in compared.items()
-        }
+    compared = compare(experiment, phase, groups, design)
     reference = own.get(BASELINE, [])
     return [
         dataclasses.replace(
-            _variant(experiment, members, fair, newest, compared.get(variant)),
+            _variant(experiment, members, design, fair, newest, compared.get(variant)),
+            judged_in=_judged_in(phase, variant, groups),
             unlike_pairs=_unlike_pairs(members, reference) if variant in compared else 0,
         )
         for variant, members in own.items()
     ]
+
+
+def compare(experiment: Experiment, phase: Phase, groups: Groups, design: Design) -> dict[str, Compared]:
+    """The comparisons of one phase, which are one family; without those whose runs an earlier phase has judged."""
+    family = [variant for variant in experiment.compared if not _judged_in(phase, variant, groups)]
+    predicted: dict[str, list[float]] = {}
+    for prediction in experiment.predictions:
+        predicted.setdefault(prediction.variant, []).extend(claims(prediction))
+    variants = {variant: accuracies(groups.get((phase, variant), [])) for variant in family}
+    return compare_family(accuracies(groups.get((phase, BASELINE), [])), variants, design, predicted)
+
+
+def going_on(experiment: Experiment, phase: Phase, results: Sequence[RunResult], design: Design) -> set[str]:
+    """The variants that a phase's next look still needs, the baseline with them; none where all is decided.
+
+    The cells of a factorial design go on together, as its effects are of all of them.
+    """
+    compared = compare(experiment, phase, _judged_groups(grouped(results), design), design)
+    needed = {variant for variant, each in compared.items() if each.goes_on}
+    if needed and experiment.factors:
+        return set(experiment.all_variants)
+    return needed and needed | {BASELINE}
+
+
+def _judged_in(phase: Phase, variant: str, groups: Groups) -> Phase | None:
+    """The other phase that compares the same runs: a variant whose best rate is the recipe's own, as the baseline's."""
+    pairs = _pairs("same recipe", variant, groups)
+    return "same recipe" if phase != "same recipe" and pairs & _pairs(phase, variant, groups) else None
+
+
+def _pairs(phase: Phase, variant: str, groups: Groups) -> set[tuple[str, str]]:
+    """The keys of the two runs that are compared, for each seed."""
+    theirs = {each.spec.config.seed: each.spec.config.key for each in groups.get((phase, BASELINE), [])}
+    ours = {each.spec.config.seed: each.spec.config.key for each in groups.get((phase, variant), [])}
+    return {(ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()} if variant != BASELINE else set()
 
 
 def _unlike_pairs(results: Sequence[RunResult], reference: Sequence[RunResult]) -> int:
@@ -132,7 +183,12 @@ def _unlike_pairs(results: Sequence[RunResult], reference: Sequence[RunResult]) 
 
 
 def _variant(
-    experiment: Experiment, results: list[RunResult], fair: bool, newest: str, compared: Compared | None
+    experiment: Experiment,
+    results: list[RunResult],
+    design: Design,
+    fair: bool,
+    newest: str,
+    compared: Compared | None,
 ) -> VariantRow:
     spec = results[0].spec
     recipe = spec.config.recipe
@@ -141,8 +197,8 @@ def _variant(
     accuracy = cross_entropy = None
     if finished:
         losses = [each.result.metrics["cross_entropy"] for each in finished]
-        accuracy = against_target(list(accuracies(finished).values()), published.ACCURACY_TARGET)
-        cross_entropy = against_target(losses, published.CROSS_ENTROPY_TARGET, lower_is_better=True)
+        accuracy = against_target(list(accuracies(finished).values()), published.ACCURACY_TARGET, design)
+        cross_entropy = against_target(losses, published.CROSS_ENTROPY_TARGET, design)
     means, left_out = mechanism(finished, experiment.mechanism, newest)
     return VariantRow(
         variant=spec.variant,
@@ -184,7 +240,7 @@ def _scored(experiment: Experiment, rows: Sequence[VariantRow]) -> Iterable[Scor
                 yield ScoredPrediction(phase, **vars(prediction), score=said, because=because)
 
 
-def _effects(experiment: Experiment, phase: Phase, groups: Groups) -> list[EffectRow]:
+def _effects(experiment: Experiment, phase: Phase, groups: Groups, design: Design) -> list[EffectRow]:
     """Main effects and interactions of a factorial experiment; empty for the others and while runs are missing."""
     factors = list(experiment.factors)
     if not factors:
@@ -193,11 +249,13 @@ def _effects(experiment: Experiment, phase: Phase, groups: Groups) -> list[Effec
     for levels in itertools.product((False, True), repeat=len(factors)):
         off = tuple(name for name, on in zip(factors, levels, strict=True) if not on)
         cells[levels] = accuracies(groups.get((phase, factorial_name(off)), []))
-    seeds = sorted(set.intersection(*(set(values) for values in cells.values())))
+    seeds = [seed for seed in design.seeds if all(seed in values for values in cells.values())]
     if not seeds:
         return []
+    # The cells may have stopped at different looks: the last one that all of them have.
+    seeds = seeds[: max((look for look in design.looks if look <= len(seeds)), default=len(seeds))]
     paired = {levels: [values[seed] for seed in seeds] for levels, values in cells.items()}
-    found = effects(paired, factors)
+    found = effects(paired, factors, design)
     return [EffectRow(**vars(effect), phase=phase, effect=name) for name, effect in found.items()]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from harness import published
 from harness.analysis.factorial import Effect
 from harness.analysis.history import Reached
+from harness.analysis.images import ImagesRow
 from harness.analysis.stats import Compared
 from harness.analysis.target import AgainstTarget, Score
 from harness.experiment import Direction
@@ -16,12 +17,6 @@ from harness.plan import Phase
 
 #: Test accuracies: a report tells in which epoch a variant first has each of them.
 LEVELS = (0.5, 0.7, 0.8, 0.86)
-
-#: What a run that diverged counts as, and is never dropped: the accuracy of guessing one of ten classes.
-CHANCE = 0.1
-
-#: A finished run below this accuracy is called stuck: it is hardly better than guessing.
-STUCK = 0.15
 
 
 @dataclass(frozen=True)
@@ -42,8 +37,9 @@ class VariantRow:
     finished runs alone, and None where there is none. `compared`: whether the notebook's numbers say anything about
     such runs. `reached` is by LEVELS. `mechanism` has the mean of each measure that the experiment names, None where it
     was not taken, and `measured_by_older_code` counts the runs that are left out of these means. `against_baseline` is
-    None for the baseline, and for a variant without a seed in common with it. `unlike_pairs` counts the seeds whose two
-    runs were trained in different environments (processor, threads, versions), so that more than the variant differs.
+    None for the baseline, for a variant without a seed in common with it, and where the runs are those of the earlier
+    phase that `judged_in` names: no pair of runs gets two verdicts. `unlike_pairs` counts the seeds whose two runs were
+    trained in different environments (processor, threads, versions), so that more than the variant differs.
     """
 
     variant: str
@@ -64,6 +60,7 @@ class VariantRow:
     mechanism: dict[str, float | None]
     measured_by_older_code: int
     against_baseline: Compared | None = None
+    judged_in: Phase | None = None
     unlike_pairs: int = 0
 
 
@@ -153,8 +150,10 @@ class RunRow:
 class Report:
     """An experiment's report. What it was made on comes first; `train_images` and `eval_images` count images.
 
-    `missing` runs are not done yet, and `stale` ones were done by older code and are not used. `command` is what makes
-    the report again, where that is not told by the rest. `folder` and `url` are empty until it is published.
+    `looks` are the numbers of seeds after which the design looks at the runs; `exploratory`: they were not declared
+    before the first run. `missing` runs are not done yet, and `stale` ones were done by older code and are not used.
+    `command` is what makes the report again, where that is not told by the rest. `folder` and `url` are empty until it
+    is published.
     """
 
     experiment: str
@@ -175,10 +174,13 @@ class Report:
     effects: tuple[EffectRow, ...]
     predictions: tuple[ScoredPrediction, ...]
     runs: tuple[RunRow, ...]
+    looks: tuple[int, ...]
+    exploratory: bool
     missing: int = 0
     stale: int = 0
     command: str = ""
     selection_bias: tuple[SelectionBias, ...] = ()
+    images: tuple[ImagesRow, ...] = ()
     folder: str = ""
     url: str = ""
 
@@ -189,10 +191,10 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """As JSON has it: lists for tuples, and null for a number that is not finite.
 
-        `command`, `selection_bias`, `folder` and `url` are left out while they are empty.
+        `command`, `selection_bias`, `images`, `folder` and `url` are left out while they are empty.
         """
         document = plain(dataclasses.asdict(self))
-        optional = ("command", "selection_bias", "folder", "url")
+        optional = ("command", "selection_bias", "images", "folder", "url")
         return {name: value for name, value in document.items() if value or name not in optional}
 
 

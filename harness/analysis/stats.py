@@ -1,33 +1,27 @@
-"""One number per seed, tested: its mean against zero, a variant against its baseline, and a family of variants.
+"""One number per seed, judged: its mean against zero, and a family of variants against their baseline."""
 
-Every number is scipy's or statsmodels'.
-"""
-
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from harness.analysis.design import Design
 from harness.common.lazy import lazy_import
 
 if TYPE_CHECKING:
     from scipy import stats
-    from statsmodels.stats import multitest, proportion, weightstats
+    from statsmodels.stats import proportion
 else:
     stats = lazy_import("scipy.stats")
-    multitest = lazy_import("statsmodels.stats.multitest")
     proportion = lazy_import("statsmodels.stats.proportion")
-    weightstats = lazy_import("statsmodels.stats.weightstats")
 
 
-#: Accuracies are counts over 10,000, but their differences as floats are off by 1e-16. That would split the ties of
-#: the permutation test and give equal differences a spread, so numbers this close together are one number.
+#: Accuracies are counts over 10,000, but their differences as floats are off by 1e-16. That would give equal
+#: differences a spread, so numbers this close together are one number.
 DECIMALS = 12
-
-#: The sign-flip test visits all 2**n sign patterns while they are no more than this, and else draws this many.
-SIGN_PATTERNS = 2**16
 
 #: Differences of accuracy smaller than half a point count as none.
 MARGIN = 0.005
@@ -35,101 +29,207 @@ MARGIN = 0.005
 #: The chance a family may have of calling at least one difference that is not there.
 ALPHA = 0.05
 
-Verdict = Literal["better", "worse", "equivalent", "inconclusive"]
+#: What a run that diverged counts as, and is never dropped: the accuracy of guessing one of ten classes.
+CHANCE = 0.1
+
+#: A run below this accuracy is called stuck: it is hardly better than guessing.
+STUCK = 0.15
+
+Verdict = Literal["better", "worse", "equivalent", "undecided", "too few seeds", "exploratory"]
+
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class OneSample:
     """`n` seeds, their mean and its uncertainty, in the unit of the values (accuracies: a share, 0.01 is one point).
 
-    `sd` is the sample's (n - 1), `interval` the 95 % t interval of the mean, `p` the two-sided sign-flip p of a mean of
-    zero.
-
-    `p` is exact up to n = 16, and estimated from seeded draws above. With one seed, all but the mean are None.
+    `sd` is the sample's (n - 1), `interval` a 95 % interval of the mean, and `p` the two-sided p of a mean of zero. At
+    a look of the design both hold for all of its looks. Between looks, or in an exploratory design, the interval is the
+    t interval of these seeds, and there is no p. With one seed, or without any spread, both are None.
     """
 
     n: int
     mean: float
     sd: float | None
-    interval: tuple[float, float] | None
+    interval: Interval | None
     p: float | None
 
 
-def one_sample(values: Sequence[float] | np.ndarray) -> OneSample:
-    """The mean of one number per seed, with its uncertainty. Raises ValueError for none, or one that is not finite."""
-    sample = np.asarray(values, np.float64).round(DECIMALS)
-    if not (sample.size and np.isfinite(sample).all()):
-        # scipy would answer a NaN with p = 0.
-        raise ValueError(f"Needs finite numbers, at least one; got {values}.")
-    n, mean = len(sample), float(sample.mean().round(DECIMALS))
-    if n < 2:
-        return OneSample(n, mean, None, None, None)
+def one_sample(values: Sequence[float] | np.ndarray, design: Design) -> OneSample:
+    """The mean of one number per seed, with its uncertainty by its own spread.
 
-    # Whole numbers, whose sums are exact, so that equal sums are equal.
-    units = np.rint(sample * 10**DECIMALS)
-    p = stats.permutation_test(
-        (units,), np.sum, permutation_type="samples", vectorized=True, n_resamples=SIGN_PATTERNS, rng=0
-    ).pvalue
-    if np.ptp(sample) == 0:
-        return OneSample(n, mean, 0.0, (mean, mean), float(p))
-    low, high = weightstats.DescrStatsW(sample).tconfint_mean(alpha=0.05)
-    return OneSample(n, mean, float(sample.std(ddof=1)), (float(low), float(high)), float(p))
+    Raises ValueError for no number, or one that is not finite.
+    """
+    sample = _checked(values)
+    n, mean, sd = _moments(sample)
+    if not sd:
+        return OneSample(n, mean, sd, None, None)
+    error, freedom = sd / math.sqrt(n), n - 1
+    if n not in design.looks or design.exploratory:
+        return OneSample(n, mean, sd, _around(mean, error * float(stats.t.isf(ALPHA / 2, freedom))), None)
+    interval = _around(mean, error * design.quantile(ALPHA, freedom, n))
+    return OneSample(n, mean, sd, interval, design.p(mean / error, freedom, n))
 
 
 @dataclass(frozen=True)
-class Paired(OneSample):
-    """The differences variant - baseline, seed by seed, and what they mean for a new pair of runs.
+class Compared(OneSample):
+    """The differences variant - baseline, seed by seed, at the look that decided them or the last one that there is.
 
+    `p_holm` is adjusted over the family. `confidence` is that of `interval`: the interval leaves out zero exactly where
+    `p_holm` is below ALPHA, for which it is wider than a 95 % interval where others of the family are undecided too.
+    `failed` counts the pairs with a run that is stuck or diverged; such a comparison is judged by its own spread.
     `probability_of_improvement` (Agarwal et al. 2021) is the probability that a new run of the variant beats a new run
-    of the baseline, ties counting half, with a 95 % interval. `equivalence_p` is the TOST p of a mean difference at
-    least as large as the margin. With one seed, all three are None.
+    of the baseline, ties counting half, with a 95 % interval. `goes_on`: more seeds of the design are still to come.
     """
 
+    p_holm: float | None
+    confidence: float | None
     probability_of_improvement: float | None
-    probability_of_improvement_interval: tuple[float, float] | None
-    equivalence_p: float | None
+    probability_of_improvement_interval: Interval | None
+    verdict: Verdict
+    failed: int
+    goes_on: bool
 
 
-def paired(
-    variant: Sequence[float], baseline: Sequence[float], margin: float = MARGIN, *, lower_is_better: bool = False
-) -> Paired:
-    """Both from the same seeds in the same order. `lower_is_better` says which run of two beats the other.
+def compare_family(
+    baseline: Mapping[int, float],
+    variants: Mapping[str, Mapping[int, float]],
+    design: Design,
+    claims: Mapping[str, Sequence[float]] | None = None,
+) -> dict[str, Compared]:
+    """Judge each variant of the family against the baseline: accuracies by seed, CHANCE for a run that diverged.
 
-    Raises ValueError where the two differ in length, or a number is not finite.
+    The looks are taken in order, each when all variants that are still undecided have its seeds. A comparison is
+    decided when it has a verdict and its interval is clear of all its `claims` (differences that were predicted); it
+    keeps what it was at that look, whichever seeds are there besides. A variant without a seed in common with the
+    baseline counts in the family, and is not in the answer.
     """
-    if len(variant) != len(baseline):
-        # numpy would stretch a single run over all the others.
-        raise ValueError(f"{len(variant)} runs cannot be paired with {len(baseline)}.")
-    differences = one_sample(np.subtract(variant, baseline))
-    if differences.n < 2:
-        return Paired(
-            **vars(differences),
-            probability_of_improvement=None,
-            probability_of_improvement_interval=None,
-            equivalence_p=None,
-        )
-
-    if differences.sd == 0:
-        # A t test needs some spread; the limit of ever less of it is certainty.
-        equivalence_p = 0.0 if abs(differences.mean) < margin else 1.0
-    else:
-        equivalence_p = float(weightstats.ttost_paired(np.asarray(variant), np.asarray(baseline), -margin, margin)[0])
-    larger, smaller = (baseline, variant) if lower_is_better else (variant, baseline)
-    probability_of_improvement, interval = _probability_of_improvement(larger, smaller)
-    return Paired(
-        **vars(differences),
-        probability_of_improvement=probability_of_improvement,
-        probability_of_improvement_interval=interval,
-        equivalence_p=equivalence_p,
-    )
+    common = {name: [seed for seed in design.seeds if seed in values and seed in baseline]
+              for name, values in variants.items()}  # fmt: skip
+    pairs = {
+        name: _checked([[values[seed], baseline[seed]] for seed in common[name]]).T
+        for name, values in variants.items()
+        if common[name]
+    }
+    if design.exploratory:
+        return {name: _unjudged(pair, design, "exploratory") for name, pair in pairs.items()}
+    found: dict[str, Compared] = {}
+    for look in design.looks:
+        due = [name for name in variants if name not in found or found[name].goes_on]
+        seeds = list(design.seeds[:look])
+        if look < 2 or not due or any(common[name][:look] != seeds for name in due):
+            break
+        now = {name: pairs[name][:, :look] for name in due}
+        found |= _look(now, found, design, claims or {})
+    return {name: found.get(name) or _unjudged(pair, design, "too few seeds") for name, pair in pairs.items()}
 
 
-def _probability_of_improvement(a: Sequence[float], b: Sequence[float]) -> tuple[float, tuple[float, float]]:
+def _look(
+    pairs: Mapping[str, np.ndarray],
+    found: Mapping[str, Compared],
+    design: Design,
+    claims: Mapping[str, Sequence[float]],
+) -> dict[str, Compared]:
+    """Judge the pairs [variant and baseline, seed] of those that are undecided; the others keep their p."""
+    spread = {name: _spread(pair, pairs) for name, pair in pairs.items()}
+    p_values = {name: each.p for name, each in found.items()}
+    for name, pair in pairs.items():
+        (error, freedom), n = spread[name], pair.shape[1]
+        mean = _moments(pair[0] - pair[1])[1]
+        p_values[name] = design.p(mean / error, freedom, n) if error else None
+    p_holm = holm(p_values)
+    alphas = dict(zip(p_values, _levels(list(p_values.values())), strict=True))
+    return {
+        name: _judged(pair, spread[name], p_values[name], p_holm[name], alphas[name], design, claims.get(name, ()))
+        for name, pair in pairs.items()
+    }
+
+
+def _spread(pair: np.ndarray, pairs: Mapping[str, np.ndarray]) -> tuple[float, int]:
+    """The standard error of a mean difference, and its degrees of freedom.
+
+    Pooled over the runs of the family (the residual of variant and seed), and at least the comparison's own: pooling
+    alone calls a noisy variant different in up to 9 % of families without any difference. A comparison with a run that
+    is stuck stays outside, as such runs have no spread, or a second mode.
+    """
+    n = pair.shape[1]
+    own = _moments(pair[0] - pair[1])[2] or 0.0
+    if _failed(pair):
+        return own / math.sqrt(n), n - 1
+    arms = np.stack([pair[1], *(each[0] for each in pairs.values() if not _failed(each))])
+    residual = arms - arms.mean(0) - arms.mean(1, keepdims=True) + arms.mean()
+    freedom = (len(arms) - 1) * (n - 1)
+    # A difference of two runs has twice the variance of one.
+    pooled = math.sqrt(2 * float((residual**2).sum()) / freedom) if own else 0.0
+    return max(pooled, own) / math.sqrt(n), freedom
+
+
+def _judged(
+    pair: np.ndarray,
+    spread: tuple[float, int],
+    p: float | None,
+    p_holm: float | None,
+    alpha: float,
+    design: Design,
+    claims: Sequence[float],
+) -> Compared:
+    n, mean, sd = _moments(pair[0] - pair[1])
+    (error, freedom) = spread
+    interval = _around(mean, error * design.quantile(alpha, freedom, n)) if error else None
+    verdict: Verdict = "undecided"
+    if interval:
+        low, high = interval
+        if low > -MARGIN and high < MARGIN:
+            # First: a difference that is real and within the margin counts as none.
+            verdict = "equivalent"
+        elif low > 0 or high < 0:
+            verdict = "better" if low > 0 else "worse"
+    clear = interval is not None and not any(interval[0] <= claim <= interval[1] for claim in claims)
+    improvement, improvement_interval = _probability_of_improvement(*pair)
+    return Compared(
+        n, mean, sd, interval, p, p_holm, 1 - alpha, improvement, improvement_interval, verdict, _failed(pair),
+        goes_on=n < design.looks[-1] and not (verdict != "undecided" and clear),
+    )  # fmt: skip
+
+
+def _unjudged(pair: np.ndarray, design: Design, verdict: Verdict) -> Compared:
+    """A comparison without p: what its seeds show, and nothing about others."""
+    sample = one_sample(pair[0] - pair[1], dataclasses.replace(design, exploratory=True))
+    improvement = _probability_of_improvement(*pair) if sample.n > 1 else (None, None)
+    return Compared(
+        **vars(sample), p_holm=None, confidence=1 - ALPHA if sample.interval else None,
+        probability_of_improvement=improvement[0], probability_of_improvement_interval=improvement[1],
+        verdict=verdict, failed=_failed(pair), goes_on=verdict == "too few seeds",
+    )  # fmt: skip
+
+
+def _checked(values: Sequence[float] | Sequence[list[float]] | np.ndarray) -> np.ndarray:
+    sample = np.asarray(values, np.float64)
+    if not (sample.size and np.isfinite(sample).all()):
+        raise ValueError(f"Needs finite numbers, at least one; got {values}.")
+    return sample
+
+
+def _moments(sample: np.ndarray) -> tuple[int, float, float | None]:
+    """How many, their mean and their standard deviation, which one number alone does not have."""
+    sample = sample.round(DECIMALS)
+    sd = float(sample.std(ddof=1)) if len(sample) > 1 and np.ptp(sample) else 0.0
+    return len(sample), float(sample.mean().round(DECIMALS)), sd if len(sample) > 1 else None
+
+
+def _failed(pair: np.ndarray) -> int:
+    return int((pair < STUCK).any(axis=0).sum())
+
+
+def _around(mean: float, half: float) -> Interval:
+    return mean - half, mean + half
+
+
+def _probability_of_improvement(a: np.ndarray, b: np.ndarray) -> tuple[float, Interval]:
     """P(a > b) + P(a = b) / 2 for new, independent runs, and its 95 % interval."""
-
     n = len(a)
-    # Of this test, the statistic alone: how many of the n * n pairs of runs a wins.
-    share = float(stats.mannwhitneyu(a, b, method="asymptotic").statistic) / n**2
+    share = float((np.sign(np.subtract.outer(a, b)) / 2 + 0.5).mean())
     # As if these were n pairs of separate runs, whose share of wins varies more: simulated with 5 to 20 seeds, it
     # covers 96 to 99 %. Brunner-Munzel's interval covers as little as 82 % where runs hardly overlap, and there is
     # none where they do not overlap at all.
@@ -137,65 +237,26 @@ def _probability_of_improvement(a: Sequence[float], b: Sequence[float]) -> tuple
     return share, (float(low), float(high))
 
 
-@dataclass(frozen=True)
-class Compared(Paired):
-    """A comparison and its verdict. Both p values of its own are Holm's over the family; None with one seed.
+def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """p values adjusted over all of them (Holm 1979). One that is None stays None, and counts as 1.
 
-    `enough` is False where these seeds are too few for a verdict, whatever their accuracies.
+    statsmodels has this too, but collects garbage each time: an A/A test adjusts 30,000 families.
     """
-
-    p_holm: float | None
-    equivalence_p_holm: float | None
-    verdict: Verdict
-    enough: bool
-
-
-def compare_family(
-    pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    alpha: float = ALPHA,
-    *,
-    lower_is_better: bool = False,
-    margin: float = MARGIN,
-) -> dict[str, Compared]:
-    """Judge each (variant, baseline) of the family.
-
-    `margin` is in the unit of the values; its default is for accuracies.
-    """
-    compared = [paired(*pair, margin, lower_is_better=lower_is_better) for pair in pairs.values()]
-    p_holm = holm([each.p for each in compared])
-    # Adjusted as well: "equivalent" is a claim like the others, and more variants make a false one as much likelier.
-    # But on its own, as a comparison cannot err both ways: no true difference is both zero and as large as the margin.
-    # So `alpha` bounds the chance of any false difference, and also that of any false equivalence.
-    equivalence_p_holm = holm([each.equivalence_p for each in compared])
-    needed = fewest_seeds(len(pairs), alpha)
-
-    def judge(each: Paired, p: float | None, equivalence_p: float | None) -> Compared:
-        verdict: Verdict = "inconclusive"
-        # Too few seeds get no verdict, not even "equivalent": one that could never have said "better" is no finding.
-        enough = each.n >= needed
-        # First: a difference that is real and within the margin counts as none.
-        if enough and equivalence_p is not None and equivalence_p < alpha:
-            verdict = "equivalent"
-        elif enough and p is not None and p < alpha:
-            verdict = "better" if (each.mean < 0) == lower_is_better else "worse"
-        return Compared(**vars(each), p_holm=p, equivalence_p_holm=equivalence_p, verdict=verdict, enough=enough)
-
-    return dict(zip(pairs, map(judge, compared, p_holm, equivalence_p_holm), strict=True))
+    values = np.array([1.0 if p is None else p for p in p_values.values()])
+    order = values.argsort()
+    factors = np.arange(len(values), 0, -1)
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1)
+    return {name: None if p is None else float(a) for (name, p), a in zip(p_values.items(), adjusted, strict=True)}
 
 
-def fewest_seeds(family_size: int, alpha: float = ALPHA) -> int:
-    """The fewest seeds with which the first comparison in Holm's order can be significant.
-
-    Of the 2**n sign patterns of n differences, two are the most extreme: no p is below 2**(1 - n). Where all
-    comparisons have the same n, none of them can be significant with fewer seeds than these.
-    """
-    return next(n for n in count(2) if family_size * 2 ** (1 - n) < alpha)
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """p values adjusted over all of them (Holm 1979). One that is None stays None, and counts as 1."""
-    if not p_values:
-        return []
-
-    adjusted = multitest.multipletests([1.0 if p is None else p for p in p_values], method="holm")[1]
-    return [None if p is None else float(a) for p, a in zip(p_values, adjusted, strict=True)]
+def _levels(p_values: Sequence[float | None]) -> list[float]:
+    """The level at which Holm's procedure tests each of the p values; it stops at the first that is not below it."""
+    values = np.array([1.0 if p is None else p for p in p_values])
+    levels, order, level = np.empty(len(values)), values.argsort(), 0.0
+    stopped = False
+    for rank, index in enumerate(order):
+        level = level if stopped else ALPHA / (len(values) - rank)
+        stopped = stopped or values[index] >= level
+        levels[index] = level
+    return [float(each) for each in levels]

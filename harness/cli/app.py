@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 import harness
-from harness.cli import run, runs, search, tools
+from harness.cli import evidence, run, runs, search, tools
 from harness.cli.options import ListsExperiments
 from harness.common import paths, signals
 from harness.common.errors import BadInput, HarnessError
@@ -31,6 +31,7 @@ app.command(rich_help_panel=EXPERIMENTS)(run.new)
 app.command(rich_help_panel=EXPERIMENTS, cls=ListsExperiments)(run.plan)
 app.command(rich_help_panel=EXPERIMENTS)(run.sync)
 app.add_typer(runs.app, name="runs", rich_help_panel=TOOLS)
+app.add_typer(evidence.app, name="evidence", rich_help_panel=EXPERIMENTS)
 app.command(rich_help_panel=SEARCHES)(search.search)
 app.command(rich_help_panel=SEARCHES)(search.anytime)
 app.command(rich_help_panel=SEARCHES)(search.worker)
@@ -39,6 +40,7 @@ app.command(rich_help_panel=TOOLS)(tools.show)
 app.command(rich_help_panel=TOOLS)(tools.predict)
 app.command(rich_help_panel=TOOLS)(runs.export)
 app.command(rich_help_panel=TOOLS)(tools.bench)
+app.command(rich_help_panel=TOOLS)(tools.calibrate)
 app.command(rich_help_panel=TOOLS)(tools.ui)
 app.command(rich_help_panel=TOOLS)(tools.dashboard)
 

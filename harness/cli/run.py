@@ -27,10 +27,12 @@ from harness.reporting.console import log, preview, print_line, print_runs
 
 if TYPE_CHECKING:
     from harness.commands import compare as comparison
+    from harness.commands import detect as commands_detect
     from harness.commands import run as commands_run
     from harness.commands import spec_list
     from harness.commands import sync as commands_sync
 else:
+    commands_detect = lazy_import("harness.commands.detect")
     comparison = lazy_import("harness.commands.compare")
     commands_run = lazy_import("harness.commands.run")
     spec_list = lazy_import("harness.commands.spec_list")
@@ -45,7 +47,7 @@ def run(
     budget: Annotated[str, typer.Option(help="`smoke` (seconds), `quick` (minutes) or `full` (everything).")] = "full",
     seeds: Annotated[
         str | None,
-        typer.Option(help="How many (`10`: seeds 0-9) or which (`0,4,7`); default: what the experiment asks for."),
+        typer.Option(help="How many (`10`: seeds 0-9) or which (`0,4,7`); default: up to 10, looking after 4 and 7."),
     ] = None,
     recipe: Annotated[
         str, typer.Option(help="`fast`, `classic` (SGD instead of Muon) or `published` (200 epochs).")
@@ -243,6 +245,10 @@ def plan(
     engine: Engine = "tensorflow",
     precision: Precision = "auto",
     retune: Annotated[bool | None, typer.Option(help="As in `harness run`.")] = None,
+    detect: Annotated[
+        float | None, typer.Option(metavar="POINTS", help="Instead: what an effect of this size would need here.")
+    ] = None,
+    json: Json = False,
 ) -> None:
     """Write a list of the runs that are still to be trained, for a machine without MLflow.
 
@@ -250,6 +256,7 @@ def plan(
     learning rates are only known after the tuning: sync its bundles, and plan again.
 
     ```
+    harness plan ablate_bn --detect 0.5                       # seeds, hours and PFLOP; writes nothing
     harness plan ablate_bn ablate_order --budget quick --out specs.json
     harness plan baseline --seeds 10 --engine jax --precision bfloat16
     harness run --specs specs.json --offline bundles          # there
@@ -268,7 +275,12 @@ def plan(
         changes=changes_of(setting),
         retune=retune,
     )
-    count = spec_list.write(out, commands_run.Job(options, choose_recorder(None)).planned())
+    job = commands_run.Job(options, choose_recorder(None))
+    if detect is not None:
+        show(commands_detect.detect(job, detect), json, commands_detect.print_detect)
+        return
+    job.declare()
+    count = spec_list.write(out, job.planned())
     train = shlex.join(["harness", "run", "--specs", str(out), "--offline", "DIR"])
     then = f"Train them with `{train}`." if count else "All of them are done here."
     log.print(f"{out}: {count} runs. {then}")

@@ -10,12 +10,14 @@ from harness.cli.options import show as print_document
 from harness.common.lazy import lazy_import
 
 if TYPE_CHECKING:
+    from harness.commands import calibrate as calibration
     from harness.commands import describe as inspection
     from harness.commands import predict as prediction
     from harness.commands import serve
     from harness.commands.bench import bench as benchmark
 else:
     benchmark = lazy_import("harness.commands.bench.bench")
+    calibration = lazy_import("harness.commands.calibrate")
     inspection = lazy_import("harness.commands.describe")
     prediction = lazy_import("harness.commands.predict")
     serve = lazy_import("harness.commands.serve")
@@ -90,6 +92,25 @@ def bench(
     ```
     """
     print_document(benchmark.run(rounds, engine, batch_size, images), json, benchmark.print_bench)
+
+
+def calibrate(
+    accuracies: Annotated[
+        Path, typer.Argument(help="Baseline runs: a JSON list of accuracies, a report as JSON, or a CSV.")
+    ],
+    families: Annotated[int, typer.Option(help="How many families, and how many single comparisons.")] = 10_000,
+    to: Annotated[Path, typer.Option(help="Where calibration.md and its figure go.")] = Path("docs"),
+    json: Json = False,
+) -> None:
+    """A/A test of the statistics: compare runs of one recipe with each other, and count the verdicts that are wrong.
+
+    ```
+    harness run baseline --budget quick --seeds 100
+    harness compare baseline --budget quick --seeds 100 --json > runs.json
+    harness calibrate runs.json --to docs
+    ```
+    """
+    print_document(calibration.calibrate(accuracies, families, to), json, calibration.print_calibration)
 
 
 def ui(port: Port = 5000) -> None:

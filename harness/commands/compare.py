@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import experiment
+from harness.analysis.design import fixed
 from harness.analysis.make_report import make_report
 from harness.analysis.report import Report
 from harness.commands.execution import links
@@ -37,7 +38,9 @@ def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[Repor
     if all(experiment.has_file(name) for name in what.experiments):
         return [report for report, _ in _stored(Job(what, recorder), to)]
     compared, results = _of_runs([_run(name) for name in what.experiments])
-    return [publish.publish(make_report(compared, results, links=links(results, recorder)), results, to)]
+    # Whoever names runs has seen them.
+    design = fixed(sorted({each.spec.config.seed for each in results}), exploratory=True)
+    return [publish.publish(make_report(compared, results, design, links=links(results, recorder)), results, to)]
 
 
 def one_page(what: RunOptions, recorder: Recorder, to: Path | None) -> Path:

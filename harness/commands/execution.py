@@ -56,8 +56,8 @@ def in_the_terminal(
 
 
 def links(results: Sequence[RunResult], recorder: Recorder) -> dict[str, RunLink]:
-    """Return the link to the record of each run: run key -> link."""
-    return {each.spec.config.key: recorder.link(each.folder) for each in results}
+    """Return the link to the record of each run that is here, and not only in the evidence: run key -> link."""
+    return {each.spec.config.key: recorder.link(each.folder) for each in results if isinstance(each.folder, RunFolder)}
 
 
 def advise(engine: str) -> None:

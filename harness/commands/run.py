@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from harness import experiment, plan
-from harness.analysis.make_report import best_factors, make_report
+from harness.analysis.design import Design, fixed
+from harness.analysis.make_report import best_factors, going_on, make_report
 from harness.analysis.report import Report
 from harness.commands.execution import TERMINAL, advise, in_the_terminal, links
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
-from harness.config import SplitName, change, value_text
+from harness.config import SplitName, change, changes_text, value_text
 from harness.data import Dataset, how_to_get_cifar10, load
 from harness.engine.backend import ENGINES
 from harness.engine.devices import resolve_precision
@@ -23,6 +24,7 @@ from harness.experiment import BASELINE, Experiment
 from harness.plan import Settings
 from harness.recipes import BUDGETS, named, recipe_called
 from harness.reporting.console import log
+from harness.runs import declared
 from harness.runs.spec import RunResult, RunSpec
 from harness.tracking.recorder import Recorder
 
@@ -78,24 +80,19 @@ class Job:
         self.experiments = {name: _chosen(name, options) for name in options.experiments}
         named("budget", BUDGETS, options.budget)
         named("engine", dict.fromkeys(ENGINES), options.engine)
-        most = BUDGETS[options.budget].most_seeds
-        self.seeds = {
-            name: plan.parse_seeds(options.seeds or str(min(each.seeds, most or each.seeds)))
-            for name, each in self.experiments.items()
-        }
+        self.designs = {name: _design(each, options) for name, each in self.experiments.items()}
         if options.split not in get_args(SplitName):
             raise BadInput(f"Invalid value --split {options.split}: it is {' or '.join(get_args(SplitName))}.")
         check_workers(options.workers)
         precision = resolve_precision(options.precision, options.engine)
-        one_baseline = list(self.seeds.values()) == [[0]] and list(self.seeds) == [BASELINE]
+        one_baseline = list(self.designs) == [BASELINE] and self.designs[BASELINE].seeds == (0,)
         may_fall_back = options.budget == "smoke" or (one_baseline and options.recipe == "fast")
         self.dataset = find_data(options.data, may_fall_back=may_fall_back)
         split = cast(SplitName, options.split)
         self.settings = Settings(options.budget, options.recipe, split, options.engine, precision, options.changes)
-        self.specs = {
-            name: plan.run_specs(name, each, self.dataset, self.settings, self.seeds[name])
-            for name, each in self.experiments.items()
-        }
+        for name, design in self.designs.items():
+            exploratory = declared.contradicts(self._question(name), design.seeds, design.looks)
+            self.designs[name] = dataclasses.replace(design, exploratory=exploratory)
         retune = options.budget != "smoke" if options.retune is None else options.retune
         self.tuning = {
             name: plan.tuning_specs(name, each, self.dataset, self.settings)
@@ -103,11 +100,27 @@ class Job:
             if retune and each.variants
         }
 
+    @property
+    def specs(self) -> dict[str, list[RunSpec]]:
+        """The runs under the same recipe that the designs ask for, as far as the results so far tell."""
+        return {
+            name: self._asked_for(
+                name, plan.run_specs(name, each, self.dataset, self.settings, list(self.designs[name].seeds))
+            )
+            for name, each in self.experiments.items()
+        }
+
+    def declare(self) -> None:
+        """Keep the designs of these experiments, before their first run."""
+        for name, design in self.designs.items():
+            declared.declare(self._question(name), design.seeds, design.looks)
+
     def train(self, displays: Displays = TERMINAL) -> None:
-        """Train all runs to their end: first those of the same recipe and of the tuning, then the retuned ones."""
+        """Train all runs to their end, look by look, and the retuned ones after the tuning."""
         advise(self.options.engine)
-        self._train([*_flat(self.specs), *_flat(self.tuning)], displays)
-        self._train(_flat(self._retuned()), displays)
+        self.declare()
+        while todo := [spec for spec in self._wanted() if not self._is_trained(spec)]:
+            self._train(todo, displays)
 
     def publish(self, to: Path | None = None) -> list[Report]:
         """Return each experiment's report, from the runs that are done, and publish it: tables, figures, MLflow run.
@@ -118,15 +131,17 @@ class Job:
 
     def published(self, to: Path | None) -> list[tuple[Report, list[RunResult]]]:
         """Publish as `publish` does; return each report with the runs that it is made of."""
-        retuned = self._retuned()
+        specs, retuned = self.specs, self._retuned()
         reports = []
         for name, each in self.experiments.items():
-            planned = [*self.specs[name], *self.tuning.get(name, []), *retuned.get(name, [])]
+            planned = [*specs[name], *self.tuning.get(name, []), *retuned.get(name, [])]
             done = [outcome for spec in planned if (outcome := result_of(spec))]
             if done:
                 report = make_report(
                     each,
                     done,
+                    self.designs[name],
+                    labels=plan.images_of(planned[0].config, self.dataset).eval_labels,
                     trained=self._trained,
                     links=links(done, self.recorder),
                     missing=len(planned) - len(done),
@@ -139,9 +154,51 @@ class Job:
         return reports
 
     def planned(self) -> list[RunSpec]:
-        """Return the runs that are not done. Retuned runs are included only if the tuning is done."""
-        every = [*_flat(self.specs), *_flat(self.tuning), *_flat(self._retuned())]
-        return [spec for spec in every if not is_done(spec, self.recorder)]
+        """Return the runs that are not done.
+
+        The retuned runs are included only if the tuning is done, and those of a look only if the earlier looks are.
+        """
+        return [spec for spec in self._wanted() if not is_done(spec, self.recorder)]
+
+    def _wanted(self) -> list[RunSpec]:
+        return [*_flat(self.specs), *_flat(self.tuning), *_flat(self._retuned())]
+
+    def _is_trained(self, spec: RunSpec) -> bool:
+        forgotten = self.options.fresh and spec.config.key not in self._trained
+        return not forgotten and is_done(spec, self.recorder)
+
+    def _question(self, name: str) -> dict[str, str]:
+        """Return what a design is declared for: the experiment, and the settings that all its runs share."""
+        settings = self.settings
+        changes = changes_text(settings.changes)
+        return {
+            "experiment": name,
+            **{field: str(getattr(settings, field)) for field in ("budget", "recipe", "split", "engine", "precision")},
+            "changes": changes,
+            "data": self.dataset.fingerprint,
+        }
+
+    def _asked_for(self, name: str, every: list[RunSpec]) -> list[RunSpec]:
+        """Return the runs of one phase up to the next look of the design: of all variants, then of the undecided."""
+        design, asked = self.designs[name], list[RunSpec]()
+        going = set(self.experiments[name].all_variants)
+        # Retuned runs that are those of the same recipe too are judged there, and need no further seeds here.
+        before = [
+            outcome
+            for spec in every
+            if (spec.phase, spec.factor) == ("retuned", 1.0)
+            and (outcome := result_of(dataclasses.replace(spec, phase="same recipe")))
+        ]
+        for start, look in zip((0, *design.looks), design.looks, strict=False):
+            seeds = design.seeds[start:look]
+            asked += [spec for spec in every if spec.config.seed in seeds and spec.variant in going]
+            if look == design.looks[-1]:
+                break
+            done = [outcome for spec in asked if (outcome := result_of(spec))]
+            if len(done) < len(asked):
+                break
+            going = going_on(self.experiments[name], every[0].phase, [*before, *done], design)
+        return asked
 
     def _retuned(self) -> dict[str, list[RunSpec]]:
         """Return the runs with the tuned learning rates, for the experiments whose tuning is done."""
@@ -149,9 +206,10 @@ class Job:
         for name, grid in self.tuning.items():
             tried = [outcome for spec in grid if (outcome := result_of(spec))]
             if len(tried) == len(grid):
-                factors = best_factors(tried)
-                each = self.experiments[name]
-                retuned[name] = plan.retuned_specs(name, each, factors, self.dataset, self.settings, self.seeds[name])
+                factors, each = best_factors(tried), self.experiments[name]
+                seeds = list(self.designs[name].seeds)
+                every = plan.retuned_specs(name, each, factors, self.dataset, self.settings, seeds)
+                retuned[name] = self._asked_for(name, every)
         return retuned
 
     def _train(self, wanted: list[RunSpec], displays: Displays) -> None:
@@ -168,8 +226,7 @@ class Job:
 
     def preview(self) -> dict[str, Any]:
         """Return the document of `harness run --dry-run`: the runs, and which of them are done."""
-        retuned = self._retuned()
-        planned = {spec.config.key: spec for spec in [*_flat(self.specs), *_flat(self.tuning), *_flat(retuned)]}
+        planned = {spec.config.key: spec for spec in self._wanted()}
         rows: list[dict[str, Any]] = [
             {
                 "run_key": key,
@@ -186,10 +243,29 @@ class Job:
             "specs": rows,
             "seconds": left / speed if speed else None,
             "stale": plan.stale(list(planned.values())),
-            "unknown_yet": sum(len(self.seeds[name]) * len(self.experiments[name].all_variants) for name in self.tuning)
-            if not retuned
-            else 0,
+            "unknown_yet": self._unknown_yet(),
         }
+
+    def _unknown_yet(self) -> int:
+        """Return how many runs more there may be: those of later looks, and the retuned ones while tuning goes on."""
+        specs, retuned = self.specs, self._retuned()
+        unknown = 0
+        for name, each in self.experiments.items():
+            phases = [specs[name], retuned.get(name, [])] if name in self.tuning else [specs[name]]
+            for asked in phases:
+                going = {spec.variant for spec in asked if not result_of(spec)} if asked else set(each.all_variants)
+                left = len(self.designs[name].seeds) - len({spec.config.seed for spec in asked})
+                unknown += left * len(going)
+        return unknown
+
+
+def _design(experiment: Experiment, options: RunOptions) -> Design:
+    """Return the design that `--seeds` fixes, or else the looks of the experiment."""
+    if options.seeds:
+        return fixed(plan.parse_seeds(options.seeds))
+    most = BUDGETS[options.budget].most_seeds
+    looks = (most,) if most else experiment.looks
+    return Design(tuple(range(looks[-1])), looks)
 
 
 def check_workers(workers: int | None) -> None:

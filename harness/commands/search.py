@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from harness import plan
+from harness.analysis.design import fixed
 from harness.analysis.make_report import make_report
 from harness.analysis.report import Report, SelectionBias
 from harness.commands.execution import advise, in_the_terminal, links
@@ -31,6 +32,7 @@ from harness.plan import Settings
 from harness.recipes import BUDGETS, named, recipe_called, save
 from harness.reporting.console import log
 from harness.reporting.search_progress import SearchDisplay
+from harness.runs import declared
 from harness.runs.folder import Result
 from harness.runs.spec import RunSpec
 from harness.search.objective import join_search
@@ -174,6 +176,9 @@ class SearchJob:
         )
         name = " ".join(filter(None, [self.options.search, self.options.study, "confirmed"]))
         planned = plan.run_specs(name, experiment, self.dataset, settings, list(seeds))
+        question = {"experiment": name, "study": self.study.study_name, "trials": ", ".join(experiment.variants)}
+        exploratory = declared.contradicts(question, seeds, [len(seeds)])
+        declared.declare(question, seeds, [len(seeds)])
         workers = None if self.recorder.offline else self.options.workers
         execution = in_the_terminal(self.recorder, probe=False, workers=workers, slurm=self.options.slurm)
         trained = train_all(planned, self.dataset, execution)
@@ -181,6 +186,7 @@ class SearchJob:
         report = make_report(
             experiment,
             done,
+            fixed(seeds, exploratory=exploratory),
             trained=trained,
             links=links(done, self.recorder),
             missing=len(planned) - len(done),

@@ -87,7 +87,9 @@ def preview(document: dict[str, Any]) -> None:
     done = sum(spec["done"] for spec in document["specs"])
     print_line(f"  {len(document['specs'])} runs, {done} done")
     if document["unknown_yet"]:
-        print_line(f"  and up to {document['unknown_yet']} more, at the learning rates that the tuning will choose")
+        print_line(
+            f"  and up to {document['unknown_yet']} more: further looks, and learning rates that the tuning will choose"
+        )
     if document["stale"]:
         print_line(f"  {document['stale']} of these runs were done by older code: their results are kept, not used")
     if document["seconds"] is None:

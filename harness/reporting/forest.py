@@ -10,7 +10,7 @@ from harness.analysis import ALPHA, MARGIN
 from harness.analysis.report import EffectRow, Report
 from harness.experiment import BASELINE
 from harness.reporting.sentences import setting
-from harness.reporting.tables import MEANING, p_value, points, verdict
+from harness.reporting.tables import MEANING, p_value, points
 
 #: Okabe & Ito's colours, told apart by all kinds of colour vision; and shapes, for those who print in grey. More than
 #: the sum of two effects is neither better nor worse.
@@ -43,7 +43,7 @@ def comparison_lines(report: Report) -> dict[str, list[Line]]:
     retuned = any(own.get(row.variant) != row.learning_rate for row in report.rows("retuned"))
     for row in report.variants:
         if (compared := row.against_baseline) and (row.phase != "retuned" or retuned):
-            said = verdict(compared)
+            said = compared.verdict
             line = Line(row.variant, compared.mean, compared.interval, said, f"{said}, n = {compared.n}")
             panels.setdefault(row.phase, []).append(line)
     return panels
@@ -61,7 +61,7 @@ def effect_lines(report: Report) -> dict[str, list[Line]]:
 
 def _mark(effect: EffectRow) -> str:
     if effect.p_holm is None or effect.p_holm >= ALPHA:
-        return "inconclusive"
+        return "undecided"
     if " x " in effect.effect:
         return "interaction"
     return "better" if effect.mean > 0 else "worse"

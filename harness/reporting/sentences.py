@@ -17,11 +17,11 @@ def findings(report: Report) -> list[tuple[str, str]]:
 
 
 def _scored(report: Report) -> list[tuple[str, str]]:
-    """Of every prediction: supported, refuted or inconclusive; and of which variant, because of which numbers."""
+    """Of every prediction: supported, refuted or undecided; and of which variant, because of which numbers."""
     found: list[tuple[str, str]] = []
     for each in report.predictions:
         because = f"{each.variant}, {each.phase}: {each.because}"
-        if needed := seeds_needed(report.rows(each.phase)):
+        if needed := seeds_needed(report, each.phase):
             because += f"; too few seeds for a verdict, {needed} needed"
         found.append((each.score, because))
     return found
@@ -36,7 +36,10 @@ def _against_the_target(report: Report) -> list[tuple[str, str]]:
             numbers = f"accuracy {measured.mean:.4f}"
             if measured.interval:
                 numbers += " [{:.4f}, {:.4f}]".format(*measured.interval)
-            target = f"the notebook's {published.ACCURACY_TARGET:.2f}"
+            own = published.final()["test_accuracy"]
+            target = (
+                f"the notebook's {published.ACCURACY_TARGET:.2f} (its own curve: {own:.3f} over the last 20 epochs)"
+            )
             found.append((measured.verdict, f"{row.variant} against {target}: {numbers}, n = {row.n}"))
     return found
 
@@ -90,6 +93,11 @@ def reservations(report: Report) -> list[str]:
                 f"{row.variant}, {row.phase}: in {row.unlike_pairs} of {row.n} pairs the two runs were trained in "
                 f"different environments (processor, threads or versions), so more than the variant differs."
             )
+    if report.exploratory:
+        said.append(
+            "These seeds were not declared before the first of them was trained (the design of that first command is "
+            "kept): the differences are exploratory and have neither p nor verdict."
+        )
     if report.missing:
         said.append(
             f"{report.missing} of {report.missing + len(report.runs)} runs are not done yet: this report is "
@@ -120,7 +128,9 @@ def command(report: Report, seeds: list[int] | None = None) -> str:
     for option, usual in {"recipe": "fast", "split": "final", "engine": "tensorflow"}.items():
         given = getattr(report, option)
         words += [f"--{option}", given] if given != usual else []
-    if seeds := seeds or _seeds(report):
+    if seeds or len(report.looks) == 1:
+        seeds = seeds or _seeds(report)
+    if seeds:
         words += ["--seeds", seeds_text(seeds)]
     if report.data in NAMED:
         words += ["--data", report.data]

@@ -6,10 +6,10 @@ from harness import experiment
 from harness.analysis import MARGIN, Compared
 from harness.analysis.report import Report, VariantRow
 from harness.reporting.sentences import command, judged
-from harness.reporting.tables import seeds_needed, verdict
+from harness.reporting.tables import seeds_needed
 
 #: A prediction came true or not, a difference has a verdict: not the same words for both.
-SCORES = {"supported": "came true", "refuted": "did not come true", "inconclusive": "still open"}
+SCORES = {"supported": "came true", "refuted": "did not come true", "undecided": "still open"}
 
 #: So many differences are named in a sentence, the largest first; tables and figures have all.
 NAMED = 3
@@ -22,7 +22,8 @@ SAID = {
     "worse": ("is worse than the baseline", "are worse than the baseline"),
     "better": ("is better than the baseline", "are better than the baseline"),
     "equivalent": (f"is within {MARGIN * 100:g} points of the baseline", f"are within {MARGIN * 100:g} points of it"),
-    "inconclusive": ("is undecided", "are undecided"),
+    "undecided": ("is undecided", "are undecided"),
+    "exploratory": ("was looked at before it was declared", "were looked at before they were declared"),
     FEW: ("has too few seeds for a verdict", "have too few seeds for a verdict"),
 }
 
@@ -32,12 +33,12 @@ def answer(report: Report) -> str:
     compared = primary(report)
     if not compared:
         return _reached(report)
-    if all(verdict(each) == FEW for _, each in compared):
-        needed = seeds_needed([row for row, _ in compared])
+    if all(each.verdict == FEW for _, each in compared):
+        needed = _needed(report)
         return f"With {_seeds(compared)} nothing can be said yet: a verdict takes {needed} of every variant."
     groups: dict[str, list[str]] = {}
     for row, each in _largest_first(compared):
-        groups.setdefault(verdict(each), []).append(f"{row.variant} ({each.mean * 100:+.2f})")
+        groups.setdefault(each.verdict, []).append(f"{row.variant} ({each.mean * 100:+.2f})")
     said = [f"{_listed(names)} {SAID[word][len(names) > 1]}" if word in SAID else f"{_listed(names)}: {word}"
             for word, names in groups.items()]  # fmt: skip
     return f"With {_seeds(compared)}, in points of {judged(report)} accuracy: {'; '.join(said)}."
@@ -54,7 +55,7 @@ def differences(report: Report) -> str:
 def next_step(report: Report) -> tuple[str, str]:
     """What to do now: words, and a command or nothing. For a verdict, else what became of the predictions."""
     compared = primary(report)
-    if needed := seeds_needed([row for row, _ in compared]):
+    if needed := _needed(report):
         if report.command or report.experiment not in experiment.names():
             return f"For a verdict: {needed} seeds of each variant.", ""
         return "For a verdict:", command(report, seeds=list(range(needed)))
@@ -71,13 +72,13 @@ def change_of_mind(report: Report) -> list[str]:
     margin = f"{MARGIN * 100:g}"
     said = []
     for row, each in _largest_first(primary(report)):
-        if verdict(each) == FEW or not each.interval:
+        if each.verdict == FEW or not each.interval:
             continue
         low, high = (100 * end for end in each.interval)
-        if verdict(each) in ("worse", "better"):
-            end = high if verdict(each) == "worse" else low
+        if each.verdict in ("worse", "better"):
+            end = high if each.verdict == "worse" else low
             said.append(f"{row.variant}: an interval that reaches 0. Its nearer end is now {end:+.2f} points.")
-        elif verdict(each) == "equivalent":
+        elif each.verdict == "equivalent":
             said.append(f"{row.variant}: an interval that leaves ±{margin}. It is now {low:+.2f} to {high:+.2f}.")
         else:
             said.append(f"{row.variant}: more seeds. Now anything from {low:+.2f} to {high:+.2f} points is possible.")
@@ -98,6 +99,11 @@ def primary(report: Report) -> list[tuple[VariantRow, Compared]]:
         if found:
             return found
     return []
+
+
+def _needed(report: Report) -> int | None:
+    compared = primary(report)
+    return seeds_needed(report, compared[0][0].phase) if compared else None
 
 
 def _largest_first(compared: Iterable[tuple[VariantRow, Compared]]) -> list[tuple[VariantRow, Compared]]:

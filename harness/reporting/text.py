@@ -20,7 +20,7 @@ from harness.tracking.provenance import provenance
 STYLES = {
     "supported": "bold green",
     "refuted": "bold red",
-    "inconclusive": "bold yellow",
+    "undecided": "bold yellow",
     "exceeds": "bold green",
     "below": "bold red",
     "better": "green",
@@ -29,7 +29,7 @@ STYLES = {
 }
 
 CAPTIONS = {
-    "forest": "Difference to the baseline with its 95 % interval; shaded: differences that count as none",
+    "forest": "Difference to the baseline with its interval at Holm's level; shaded: differences that count as none",
     "effects": "Main effects and interactions with their 95 % intervals",
     "curves": "Accuracy by epoch: mean and range over the seeds, over the published curve",
     "gradient_flow": "Norm of the loss gradient by layer and epoch, first layer on top",
@@ -97,7 +97,10 @@ def _print_against_targets(report: Report, variant: VariantRow) -> None:
             if measured.interval:
                 number += "  [{:.4f}, {:.4f}]".format(*measured.interval)
             compared = [target, f"{published.final()[theirs]:.3f}"] if variant.compared else [NOTHING, NOTHING]
-            rows.append([label, number, *compared, measured.verdict])
+            verdict: str = measured.verdict
+            if verdict in ("exceeds", "below"):
+                verdict = f"{verdict} {target.split()[1]}"
+            rows.append([label, number, *compared, verdict])
     title = f"{variant.variant} · recipe {report.recipe} · n = {variant.n}"
     print_rows(["", "this network", "target", "published", "verdict"], rows, title)
 

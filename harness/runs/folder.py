@@ -92,9 +92,13 @@ class RunFolder:
     def __init__(self, config: RunConfig) -> None:
         self.config = config
         self.path = paths.mlruns() / "runs" / config.key
-        self.artifacts = self.path / "artifacts"
         self._checkpoint = self.path / "checkpoint.npz"
         self._result = self.path / "result.json"
+
+    @property
+    def artifacts(self) -> Path:
+        """The files that the report reads and the tracker uploads."""
+        return self.path / "artifacts"
 
     @contextlib.contextmanager
     def locked(self, *, wait: bool = False) -> Iterator[None]:
@@ -149,6 +153,7 @@ class RunFolder:
         known = self._read_environment()
         return [decisive(tags) for tags in (*known.get("earlier", []), known["tags"])] if known else []
 
+    @property
     def tags(self) -> dict[str, str]:
         """Return the tags of the environment the run was last trained in: its names, versions, hardware and commit."""
         return self._read_environment().get("tags", {})

@@ -41,12 +41,12 @@ def load_epochs() -> "pd.DataFrame":
 
 
 def _names(folder: RunFolder) -> dict[str, Any]:
-    tags = folder.tags()
+    tags = folder.tags
     return {"run_key": folder.config.key, **{name: tags.get(name) for name in NAMES}, "seed": folder.config.seed}
 
 
 def _row(folder: RunFolder) -> dict[str, Any]:
-    result, tags, config = folder.result(), folder.tags(), folder.config
+    result, tags, config = folder.result(), folder.tags, folder.config
     history = folder.history()
     settings = {name: value_text(value) if isinstance(value, tuple) else value for name, value in config.flat().items()}
     return {

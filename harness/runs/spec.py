@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Protocol
 
 from harness.config import RunConfig, from_json
-from harness.runs.folder import History, Result, RunFolder
+from harness.runs.folder import History, Result
 
 #: What a run is for. Every variant is trained with the baseline's recipe ("same recipe"). Then its learning rate is
 #: tuned ("tuning"), and it is trained again with the best one ("retuned"). A search (harness/search) samples recipes.
@@ -74,12 +75,27 @@ class RunSpec:
         return json.dumps({**vars(self), "config": json.loads(self.config.to_json())}, sort_keys=True)
 
 
+class Stored(Protocol):
+    """Where a run that has ended is stored: its own folder (`RunFolder`), or the committed evidence."""
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder with its files."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Where it was trained: machine, versions and commit."""
+
+    def environments(self) -> list[dict[str, str]]:
+        """Return the tags of each environment that may have changed the last bits of its numbers."""
+
+
 @dataclass(frozen=True)
 class RunResult:
-    """A run that has ended: its spec, its folder, its result, and its metrics, one row per epoch."""
+    """A run that has ended: its spec, where it is stored, its result, and its metrics, one row per epoch."""
 
     spec: RunSpec
-    folder: RunFolder
+    folder: Stored
     result: Result
     history: History
 

@@ -200,7 +200,7 @@ def _machines(results: Sequence[RunResult]) -> list[str]:
     counts: dict[str, int] = {}
     # A variant that the recipe's own rate suits best is retuned by the runs that it has.
     for folder in {each.spec.config.key: each.folder for each in results}.values():
-        tags = folder.tags()
+        tags = folder.tags
         versions = [f"{name.removeprefix('version_')} {tags[name]}" for name in sorted(tags) if name[:8] == "version_"]
         commit = f"commit {tags['git_commit'][:12]}" if tags.get("git_commit") else ""
         changed = "with uncommitted changes" if tags.get("git_dirty") == "true" else ""

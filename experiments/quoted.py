@@ -1,0 +1,85 @@
+"""The blocks of README and docs that are made from the evidence: `<!-- evidence: NAME -->` to `<!-- end -->`."""
+
+import json
+from collections.abc import Sequence
+
+from experiments.studies import FAST, FULL, SIX_EPOCHS
+from harness.analysis.design import fixed
+from harness.analysis.studies import Study, declared, runs_of, variants_of
+from harness.analysis.target import against_target
+from harness.experiment import BASELINE
+from harness.published import ACCURACY_TARGET
+from harness.reporting.quoted import Block, difference, mean_interval
+from harness.runs.evidence import FOLDER, EvidenceRun
+
+RESULTS = FOLDER.parent
+full = {study.experiment: study for study in FULL}
+
+#: The rows of README's table: what a row is called, and the experiment and the variant it is from.
+CHANGES = (
+    ("pixels 0–255", "ablate_scaling", "raw 0-255"),
+    ("no batch norm", "ablate_bn", "no norm"),
+    ("... and pixels 0–255", "factorial", "no scaling + no norm"),
+    ("group norm", "ablate_bn", "group norm"),
+    ("GELU", "ablate_activation", "gelu"),
+    ("sigmoid", "ablate_activation", "sigmoid"),
+    ("linear, max-pooling", "ablate_activation", "linear"),
+    ("linear, average pooling", "ablate_linear", "linear, average pooling"),
+)
+
+
+def changes(evidence: Sequence[EvidenceRun]) -> str:
+    """What one change does at full size: two changes a row, in points of test accuracy."""
+    cells = [f"{name} | {difference(full[experiment], variant, evidence)}" for name, experiment, variant in CHANGES]
+    half = len(cells) // 2
+    rows = [f"| {one} | {other} |" for one, other in zip(cells[:half], cells[half:], strict=True)]
+    return "\n".join(["| change | points | change | points |", "|---|---|---|---|", *rows])
+
+
+def targets(evidence: Sequence[EvidenceRun]) -> str:
+    """The recipes beside the target."""
+    cpu = json.loads((RESULTS / "baseline" / "fast.json").read_text())
+    rows = [
+        ("`fast`, one H200, JAX, bfloat16", 8, *against(accuracies(FAST, evidence)), ""),
+        ("`fast`, 2-core CPU, TensorFlow, float32", 8, *against([run["accuracy"] for run in cpu["runs"]]),
+         ", exploratory: a look after 3"),
+        ("[six epochs](docs/recipes.md#six-epochs), one H200", 6, *against(accuracies(SIX_EPOCHS, evidence)), ""),
+    ]  # fmt: skip
+    return "\n".join(
+        [
+            "| recipe | epochs | test accuracy, mean [95 % interval] | n | against 0.86 |",
+            "|---|---|---|---|---|",
+            *(f"| {name} | {epochs} | {interval} | {n} | {verdict}{note} |"
+              for name, epochs, interval, n, verdict, note in rows),
+            "| published, from its figure | 200 | 0.867 | 1 | |",
+        ]
+    )  # fmt: skip
+
+
+def accuracies(study: Study, evidence: Sequence[EvidenceRun]) -> list[float]:
+    """The accuracy of each seed of a study that has no variants."""
+    return [each.result.metrics["accuracy"] for each in runs_of(study, evidence)]
+
+
+def against(values: Sequence[float]) -> tuple[str, int, str]:
+    """A mean with its interval, the number of seeds, and the verdict against the target."""
+    found = against_target(values, ACCURACY_TARGET, fixed(range(len(values))))
+    return mean_interval(values), found.n, found.verdict
+
+
+def full_table(evidence: Sequence[EvidenceRun]) -> str:
+    """Every variant at full size, best first."""
+    rows = {}
+    for study in FULL:
+        for variant in sorted(set(variants_of(study).values()) - {BASELINE}):
+            found = difference(study, variant, evidence)
+            changes = ", ".join(f"{name}={value}" for name, value in declared(study).variants[variant].items())
+            accuracy = "" if found.stuck else f"{found.accuracy:.4f}"
+            rows[changes] = (found.accuracy, f"| `{changes}` | {accuracy} | {found} | {found.n} |")
+    ordered = sorted(rows.values(), reverse=True)
+    return "\n".join(
+        ["| change | accuracy | difference from the baseline | n |", "|---|---|---|---|", *(row for _, row in ordered)]
+    )
+
+
+BLOCKS: dict[str, Block] = {"changes": changes, "targets": targets, "full-table": full_table}

@@ -1,0 +1,53 @@
+"""What README and docs quote: the comparisons, and the seeds that were declared for each.
+
+    make evidence     train what is missing of them, at low priority: days of two cores
+    make verify       make every report and table again from the committed evidence, and compare
+
+They are trained look by look, and in a look seed by seed, all variants of a seed together. Plain SGD comes first: no
+other question depends on the size of a gradient. Nothing is left out silently: a report counts the runs it lacks.
+"""
+
+from typing import Any
+
+from harness.analysis.studies import Study
+
+#: Nothing is tuned for a variant. In bfloat16 where the processor has it: what was trained in float32 is a study apart.
+STUDIES = (
+    Study(name="classic-factorial", experiment="factorial", recipe="classic"),
+    Study(name="classic-linear", experiment="ablate_linear", recipe="classic"),
+    Study(name="classic-tanh", experiment="ablate_activation", recipe="classic", variants=("tanh",)),
+    *(
+        Study(name=f"fast-{name}", experiment=f"{prefix}{name}")
+        for prefix, names in {
+            "": ["factorial"],
+            "ablate_": ["bn", "activation", "linear", "scaling", "order"],
+        }.items()
+        for name in names
+    ),
+    Study(name="ladder", experiment="ladder"),
+    Study(name="fast-dropout", experiment="ablate_dropout"),
+)
+
+#: One H200, 2026-11-27. Ten seeds were declared, and time ended before: intervals without a verdict.
+FULL = tuple(
+    Study(name=f"full-{name}", experiment=name, budget="full", engine="jax", looks=(10,))
+    for name in ("ablate_activation", "ablate_bn", "ablate_linear", "ablate_order", "ablate_scaling", "factorial")
+)
+
+#: The recipes beside the target, ten declared seeds each.
+ON_GPU: dict[str, Any] = {"experiment": "baseline", "budget": "full", "engine": "jax", "looks": (10,)}
+FAST = Study(name="full-fast", **ON_GPU)
+SIX_EPOCHS = Study(
+    name="full-six-epochs",
+    **ON_GPU,
+    seeds=tuple(range(10, 20)),
+    changes={
+        "epochs": 6,
+        "learning_rate": 0.0542,
+        "warmup": 0.1,
+        "momentum": 0.85,
+        "weight_decay": 0.0433,
+        "label_smoothing": 0.05,
+        "shift": 3,
+    },
+)

@@ -1,0 +1,105 @@
+"""Studies: the comparisons that README and docs quote, and their reports from the committed evidence."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness import experiment
+from harness.analysis.design import Design
+from harness.analysis.make_report import make_report
+from harness.analysis.report import Report
+from harness.config import Network, Precision, Recipe, change
+from harness.experiment import LOOKS, Experiment
+from harness.recipes import BUDGETS, recipe_called
+from harness.runs.evidence import EvidenceRun
+from harness.runs.spec import RunResult
+
+#: Training images of CIFAR-10.
+ALL_IMAGES = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One experiment at one size on one kind of machine, with the seeds that were declared for it.
+
+    name: its report is experiments/results/<name>. looks: after how many seeds it is looked at. changes: settings that
+    all its variants share, as for `--set`.
+    """
+
+    name: str
+    experiment: str
+    budget: str = "quick"
+    recipe: str = "fast"
+    engine: str = "tensorflow"
+    precision: Precision = "bfloat16"
+    data: str = "cifar10-jpeg75"
+    seeds: tuple[int, ...] = tuple(range(10))
+    looks: tuple[int, ...] = LOOKS
+    changes: dict[str, Any] = field(default_factory=dict)
+    variants: tuple[str, ...] = ()
+
+    @property
+    def design(self) -> Design:
+        """The declared seeds and looks."""
+        return Design(self.seeds, self.looks)
+
+    @property
+    def command(self) -> str:
+        """The command that makes these runs."""
+        words = [f"harness run {self.experiment}"]
+        for name, usual in {"budget": "full", "recipe": "fast", "engine": "tensorflow"}.items():
+            if (value := getattr(self, name)) != usual:
+                words.append(f"--{name} {value}")
+        words += [f"--variant '{variant}'" for variant in self.variants]
+        words += [f"--set {name}={value}" for name, value in self.changes.items()]
+        return " ".join([*words, f"--precision {self.precision} --no-retune"])
+
+
+def declared(study: Study) -> Experiment:
+    """Return the experiment of a study, with the variants that it takes."""
+    whole = experiment.load(study.experiment)
+    if not study.variants:
+        return whole
+    kept = {name: whole.variants[name] for name in study.variants}
+    predictions = tuple(each for each in whole.predictions if each.variant in kept)
+    return dataclasses.replace(whole, variants=kept, family=None, predictions=predictions, factors={})
+
+
+def variants_of(study: Study) -> dict[tuple[Network, Recipe], str]:
+    """Return the variants of a study by what they are. Under some recipe two are alike: the first stands for both."""
+    network, recipe = recipe_called(study.recipe)
+    shrunk = BUDGETS[study.budget].shrink(recipe, BUDGETS[study.budget].train_images or ALL_IMAGES)
+    found: dict[tuple[Network, Recipe], str] = {}
+    for name, changes in declared(study).all_variants.items():
+        found.setdefault(change(network, shrunk, changes | study.changes), name)
+    return found
+
+
+def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:
+    """Return the runs of a study: those with its settings, whichever experiment they were trained for."""
+    variant_of, found = variants_of(study), []
+    images = BUDGETS[study.budget].train_images or ALL_IMAGES
+    for run in evidence:
+        config = run.config
+        variant = variant_of.get((config.network, config.recipe))
+        about = (config.engine, config.precision, config.data, config.split, config.train_images)
+        if variant is None or about != (study.engine, study.precision, study.data, "final", images):
+            continue
+        if config.seed in study.seeds:
+            spec = dataclasses.replace(
+                run.spec, experiment=study.experiment, variant=variant, budget=study.budget, recipe=study.recipe,
+                phase="same recipe", changes="", factor=1.0,
+            )  # fmt: skip
+            found.append(RunResult(spec, run, run.result, run.history))
+    order = list(variant_of.values())
+    return sorted(found, key=lambda each: (order.index(each.spec.variant), each.spec.config.seed))
+
+
+def report_of(study: Study, evidence: Iterable[EvidenceRun]) -> Report | None:
+    """Return the report of a study from the evidence; None if there are no runs of it yet."""
+    results = runs_of(study, evidence)
+    if not results:
+        return None
+    planned = len(variants_of(study)) * len(study.seeds)
+    return make_report(declared(study), results, study.design, missing=planned - len(results), command=study.command)

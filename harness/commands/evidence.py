@@ -1,0 +1,133 @@
+"""`harness evidence`: collect finished runs, make what the docs quote of them, and compare it with what is there."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.analysis.studies import Study, report_of, runs_of, variants_of
+from harness.common.errors import BadInput
+from harness.common.files import write_atomically
+from harness.common.lazy import lazy_import
+from harness.common.paths import PROJECT
+from harness.reporting.console import print_line, print_rows
+from harness.reporting.quoted import filled
+from harness.runs import evidence
+from harness.runs.bundle import read_bundle
+from harness.runs.evidence import EvidenceRun, evidence_of
+
+if TYPE_CHECKING:
+    from experiments import quoted, studies
+    from harness.reporting import publish
+else:
+    quoted = lazy_import("experiments.quoted")
+    studies = lazy_import("experiments.studies")
+    publish = lazy_import("harness.reporting.publish")
+
+#: The pages that may have blocks.
+PAGES = ("README.md", "docs/*.md", "experiments/results/*/README.md")
+
+#: Reports are compared number by number. Another library version may change the last digits.
+TOLERANCE = 1e-6
+
+
+def add(folders: Sequence[Path], commit: str | None) -> dict[str, Any]:
+    """Add the runs of bundles to the evidence. Return how many are new, and why others were refused."""
+    found, refused = [], []
+    for folder in folders:
+        bundles = sorted(file.parent for file in folder.glob("**/bundle.json"))
+        if not bundles:
+            raise BadInput(f"{folder} has no bundles: give the folder that was given to `harness run --offline`.")
+        for bundle in bundles:
+            try:
+                found.append(evidence_of(read_bundle(bundle), commit))
+            except BadInput as error:
+                refused.append(str(error))
+    return {"new": evidence.add(found), "read": len(found), "refused": refused}
+
+
+def status() -> dict[str, Any]:
+    """Return how far each study is: its runs in the evidence, of how many, and the command that makes them."""
+    known = evidence.read()
+    rows = [
+        {
+            "study": study.name,
+            "runs": len(runs_of(study, known)),
+            "of": len(variants_of(study)) * len(study.seeds),
+            "command": study.command,
+        }
+        for study in (*studies.STUDIES, *studies.FULL)
+    ]
+    return {"studies": rows, "runs": len(known)}
+
+
+def print_status(document: dict[str, Any]) -> None:
+    """Print the document of `status`."""
+    rows = [[row["study"], f"{row['runs']} of {row['of']}", row["command"]] for row in document["studies"]]
+    print_rows(["study", "runs", "command"], rows)
+    print_line(f"  {document['runs']} runs in {evidence.FOLDER}")
+
+
+def publish_all() -> list[Path]:
+    """Write every report and every block from the evidence; return the files that changed."""
+    known = evidence.read()
+    changed = []
+    for study in studies.STUDIES:
+        if report := report_of(study, known):
+            folder = _folder(study)
+            if not _same(report.to_json(), _committed(folder)):
+                changed.append(publish.write_report(report, runs_of(study, known), folder))
+    for page, text, made in _pages(known):
+        if text != made:
+            write_atomically(page, made.encode())
+            changed.append(page)
+    return changed
+
+
+def verify() -> list[str]:
+    """Return what differs from what the evidence gives, one line each."""
+    known = evidence.read()
+    if not known:
+        raise BadInput(f"There is no evidence in {evidence.FOLDER}: take it from git.")
+    wrong = []
+    for study in studies.STUDIES:
+        report = report_of(study, known)
+        if report and not _same(report.to_json(), _committed(_folder(study))):
+            wrong.append(f"{_folder(study) / 'report.json'} is not what the evidence gives")
+    for page, text, made in _pages(known):
+        lines = zip(text.splitlines(), made.splitlines(), strict=False)
+        wrong += [f"{page.name} says {is_there!r}, the evidence {wanted!r}" for is_there, wanted in lines
+                  if is_there != wanted][:5]  # fmt: skip
+        if text != made and text.count("\n") != made.count("\n"):
+            wrong.append(f"{page.name} has other lines than the evidence gives")
+    return wrong
+
+
+def _folder(study: Study) -> Path:
+    return evidence.FOLDER.parent / "quick" / study.name
+
+
+def _committed(folder: Path) -> Any:
+    file = folder / "report.json"
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def _pages(known: Sequence[EvidenceRun]) -> Iterator[tuple[Path, str, str]]:
+    """Yield each page that has blocks: its file, its text, and what its text should be."""
+    pages = [file for pattern in PAGES for file in sorted(PROJECT.glob(pattern))]
+    for page in pages:
+        text = page.read_text()
+        if "<!-- evidence: " in text:
+            yield page, text, filled(text, quoted.BLOCKS, known)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two documents are equal, numbers within TOLERANCE."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, float) and isinstance(other, float | int):
+        return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return bool(one == other)

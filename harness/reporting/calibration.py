@@ -1,0 +1,67 @@
+"""The A/A test as a page and a figure."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from harness.analysis import ALPHA, MARGIN
+from harness.reporting.tables import Table
+from harness.reporting.text import markdown_table
+
+BLUE, GREEN = "#0072B2", "#009E73"
+
+
+def sentences(document: dict[str, Any]) -> list[str]:
+    """What was found, each with the numbers that say so."""
+    single, family = document["single"], document["family"]
+    return [
+        f"{document['runs']} runs of one recipe: accuracy {document['mean']:.4f}, sd {document['sd']:.4f}.",
+        f"Of {single['simulated']:,} single comparisons of these runs with each other, {single['different']:.2%} were "
+        f"called better or worse (± {single['standard_error']:.2%}; promised: at most {ALPHA:.0%}).",
+        f"Of {family['simulated']:,} families of {document['variants']} variants, {family['families']:.2%} had at "
+        f"least one that was (± {family['standard_error']:.2%}; promised: at most {ALPHA:.0%}). "
+        f"{family['equivalent']:.1%} of these comparisons were called equivalent.",
+    ]
+
+
+def markdown(document: dict[str, Any], figure: str) -> str:
+    """The page. figure: its name, in the same folder."""
+    rows = [
+        [f"{row['effect_in_sd']:g}", f"{100 * row['effect']:.2f}", f"{row['different']:.1%}", f"{row['seeds']:.1f}"]
+        for row in document["power"]
+    ]
+    header = ["effect, sd of a run", "in points", "called better or worse", "seeds on average"]
+    looks = ", ".join(map(str, document["looks"]))
+    parts = [
+        "# An A/A test of the statistics",
+        "Runs that differ in nothing but their seed are compared as if they were variants, by the code that judges the "
+        f"experiments: looks after {looks} seeds, Holm's correction. Whatever it calls different is an error.",
+        "\n".join(f"- {sentence}" for sentence in sentences(document)),
+        "No run is twice in a family. A family takes half of the runs or more, so the families overlap, and the shares "
+        "are those of these runs: their own sampling error is larger than what ± says. The runs of a family share no "
+        "seed, so nothing is gained here by pairs; real families, which share seeds, find at least as much.",
+        markdown_table(Table("How much is found of an effect that is added to every variant", header, rows, [])),
+        f"![Share of comparisons called better or worse, by the size of the effect]({figure})",
+        f"    {document['command']}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def draw(document: dict[str, Any], file: Path) -> None:
+    """The power curve, with the seeds that it took on the right axis."""
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    axes = figure.subplots()
+    points = [100 * row["effect"] for row in document["power"]]
+    axes.axhline(100 * ALPHA, color="black", lw=0.8, ls=":")
+    axes.axvspan(0, 100 * MARGIN, color="#dddddd", lw=0)
+    axes.plot(points, [100 * row["different"] for row in document["power"]], color=BLUE, marker="o")
+    axes.set_xlabel("effect, points of accuracy (shaded: less than half a point, which counts as none)")
+    axes.set_ylabel("called better or worse, %", color=BLUE)
+    axes.set_ylim(0, 102)
+    seeds = axes.twinx()
+    seeds.plot(points, [row["seeds"] for row in document["power"]], color=GREEN, marker="s", ls="--")
+    seeds.set_ylabel("seeds on average", color=GREEN)
+    seeds.set_ylim(0, document["looks"][-1] + 1)
+    axes.set_title(f"{document['runs']} runs, sd {100 * document['sd']:.2f} points, {document['variants']} variants")
+    figure.savefig(file, dpi=120)

@@ -1,0 +1,84 @@
+"""The numbers that README and docs quote, written into them from the evidence.
+
+In a page, a line `<!-- evidence: NAME -->` begins a block, and `<!-- end -->` ends it. What stands between them is made
+here, never typed. `harness evidence publish` writes it, and `harness evidence verify` compares.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.analysis.stats import CHANCE, STUCK
+from harness.analysis.studies import Study, runs_of
+from harness.common.errors import BadInput
+from harness.common.lazy import lazy_import
+from harness.experiment import BASELINE
+from harness.runs.evidence import EvidenceRun
+
+if TYPE_CHECKING:
+    from scipy import stats
+else:
+    stats = lazy_import("scipy.stats")
+
+BLOCK = re.compile(r"(<!-- evidence: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+#: Makes the text of a block from the evidence.
+Block = Callable[[Sequence[EvidenceRun]], str]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy of a variant minus that of the baseline, as shares, over the `n` seeds that both have.
+
+    interval: 95 %, by Student's t, for this comparison alone. stuck: seeds whose run of the variant stayed at chance or
+    diverged; if there is one, the outcomes are of two kinds and their mean says nothing.
+    """
+
+    mean: float
+    interval: tuple[float, float]
+    n: int
+    stuck: int
+    accuracy: float
+
+    def __str__(self) -> str:
+        if self.stuck:
+            return f"stuck in {self.stuck} of {self.n}"
+        low, high = self.interval
+        return f"{100 * self.mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
+
+
+def difference(study: Study, variant: str, evidence: Iterable[EvidenceRun]) -> Difference:
+    """Return what a variant does in a study. Raises BadInput with fewer than two seeds in common with the baseline."""
+    by_variant: dict[str, dict[int, float]] = {}
+    for each in runs_of(study, evidence):
+        accuracy = each.result.metrics.get("accuracy", CHANCE)
+        by_variant.setdefault(each.spec.variant, {})[each.spec.config.seed] = accuracy
+    own, base = by_variant.get(variant, {}), by_variant.get(BASELINE, {})
+    seeds = sorted(own.keys() & base.keys())
+    if len(seeds) < 2:
+        raise BadInput(f"The evidence has {len(seeds)} seeds of {variant!r} in the study {study.name}: two are needed.")
+    values = np.array([own[seed] for seed in seeds])
+    differences = values - [base[seed] for seed in seeds]
+    low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    stuck = int((values < STUCK).sum())
+    return Difference(float(differences.mean()), (float(low), float(high)), len(seeds), stuck, float(values.mean()))
+
+
+def mean_interval(values: Sequence[float]) -> str:
+    """Return the mean of accuracies with its 95 % t interval, as text: `0.8698 [0.8685, 0.8711]`."""
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    return f"{np.mean(values):.4f} [{low:.4f}, {high:.4f}]"
+
+
+def filled(text: str, blocks: Mapping[str, Block], evidence: Sequence[EvidenceRun]) -> str:
+    """Return a page with its blocks made anew. Raises BadInput for a block that has no maker."""
+
+    def made(found: re.Match[str]) -> str:
+        if found[2] not in blocks:
+            raise BadInput(f"A page has a block {found[2]!r} that is not declared; there are {', '.join(blocks)}.")
+        return found[1] + blocks[found[2]](evidence).rstrip("\n") + "\n" + found[4]
+
+    return BLOCK.sub(made, text)

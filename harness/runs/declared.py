@@ -1,0 +1,48 @@
+"""The design of an experiment's first command, kept beside the runs: seeds that are added after a look are no evidence.
+
+    mlruns/designs/<experiment>-<hash>.json     what was asked, the seeds and looks, and when
+
+A command with other seeds for the same question is exploratory from then on, as its seeds may have been chosen by what
+was seen. One seed alone declares nothing: it can give no verdict.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.common import paths
+from harness.common.errors import BadInput
+from harness.common.files import write_atomically
+
+
+def declare(about: Mapping[str, str], seeds: Sequence[int], looks: Sequence[int]) -> None:
+    """Keep a design before its first run, unless there is one. about: what is asked; `experiment` is its name."""
+    file = _file(about)
+    if looks[-1] > 1 and not file.exists():
+        document = {**about, "seeds": list(seeds), "looks": list(looks), "declared": time.strftime("%Y-%m-%d %H:%M:%S")}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(document, indent=1).encode())
+
+
+def contradicts(about: Mapping[str, str], seeds: Sequence[int], looks: Sequence[int]) -> bool:
+    """Whether another design was declared for the same question. Raises BadInput for a file that cannot be read."""
+    file = _file(about)
+    if looks[-1] < 2 or not file.exists():
+        return False
+    try:
+        kept: dict[str, Any] = json.loads(file.read_text())
+        return (kept["seeds"], kept["looks"]) != (list(seeds), list(looks))
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"{file} holds no design ({error}): it says which seeds were declared. Take it from a backup, or delete it "
+            f"if nothing of {about['experiment']} was looked at yet."
+        ) from error
+
+
+def _file(about: Mapping[str, str]) -> Path:
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+    name = "".join(letter if letter.isalnum() else "_" for letter in about["experiment"])
+    return paths.mlruns() / "designs" / f"{name}-{digest}.json"

@@ -1,0 +1,159 @@
+"""The committed evidence: every run that README and docs quote, in two tables.
+
+    experiments/results/evidence/runs.parquet    a row per run: spec, settings, result, machine, versions, commit
+                                /epochs.parquet  a row per run and epoch: its metrics, probes included
+
+A finished run enters it from its bundle, with all that a report needs: a fresh clone can make every report again and
+need not train. `correct` has one bit per evaluation image, eight to a byte, in the order of the images.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.common.errors import BadInput
+from harness.common.files import atomic
+from harness.common.lazy import lazy_import
+from harness.common.paths import PROJECT
+from harness.config import RunConfig, value_text
+from harness.runs.bundle import Sealed
+from harness.runs.folder import History, Result, decisive
+from harness.runs.spec import RunSpec, run_spec_from_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import parquet
+else:
+    pa = lazy_import("pyarrow")
+    parquet = lazy_import("pyarrow.parquet")
+
+FOLDER = PROJECT / "experiments" / "results" / "evidence"
+
+#: A run of one configuration may be in the evidence once for each device.
+IDENTITY = ["run_key", "device"]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvidenceRun:
+    """A run of the evidence. tags: machine, versions and commit. begun, ended: ms since 1970."""
+
+    spec: RunSpec
+    result: Result
+    history: History
+    tags: dict[str, str]
+    begun: int
+    ended: int
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration of the run."""
+        return self.spec.config
+
+    @property
+    def artifacts(self) -> Path:
+        """Where it is kept."""
+        return FOLDER
+
+    def environments(self) -> list[dict[str, str]]:
+        """Return the `decisive` tags of the environment it was trained in, as `RunFolder.environments` does."""
+        return [decisive(self.tags)]
+
+
+def evidence_of(sealed: Sealed, commit: str | None = None) -> EvidenceRun:
+    """Return a bundle as evidence.
+
+    commit: the commit that the run was trained with, if what the run says of it is known to be wrong. Raises BadInput
+    if the code had changes that were not committed: nobody could get them.
+    """
+    tags = dict(sealed.tags)
+    if commit:
+        tags |= {"git_commit": commit, "git_dirty": "false"}
+    if tags.get("git_dirty") != "false":
+        raise BadInput(
+            f"{sealed.path.name} ({sealed.spec.name}) was trained by code that is in no commit, so it is no evidence. "
+            f"Commit, and train it again."
+        )
+    return EvidenceRun(sealed.spec, sealed.result, sealed.history, tags, sealed.begun, sealed.ended)
+
+
+def add(runs: Iterable[EvidenceRun], folder: Path = FOLDER) -> int:
+    """Add runs to the tables, and return how many were not in them. The order of the rows does not depend on it."""
+    known = {_identity(run): run for run in read(folder)}
+    before = len(known)
+    for run in runs:
+        known.setdefault(_identity(run), run)
+    if len(known) > before:
+        write(list(known.values()), folder)
+    return len(known) - before
+
+
+def _identity(run: EvidenceRun) -> tuple[str, str]:
+    return run.config.key, run.tags["device"]
+
+
+def write(runs: list[EvidenceRun], folder: Path = FOLDER) -> None:
+    """Write the tables. The same runs give the same tables."""
+    runs = sorted(runs, key=_identity)
+    epochs = [_identity_columns(run) | row for run in runs for row in run.history]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in {"epochs": epochs, "runs": [_row(run) for run in runs]}.items():
+        columns = dict.fromkeys(name for row in rows for name in row)
+        # A run that lacks a metric has null there; nan is a value.
+        table = pa.table({column: [row.get(column) for row in rows] for column in columns})
+        with atomic(folder / f"{name}.parquet") as file:
+            parquet.write_table(table, file, compression="zstd")
+
+
+def _identity_columns(run: EvidenceRun) -> dict[str, str]:
+    return dict(zip(IDENTITY, _identity(run), strict=True))
+
+
+def _row(run: EvidenceRun) -> dict[str, Any]:
+    """One row: what a reader asks for in columns of their own, and what only this module reads as JSON."""
+    config, result = run.config, run.result
+    settings = {name: value for name, value in config.flat().items() if name != "dropout"}
+    return {
+        **_identity_columns(run),
+        **{name: getattr(run.spec, name) for name in ("experiment", "variant", "budget", "phase", "changes", "factor")},
+        "named_recipe": run.spec.recipe,
+        **settings,
+        "dropout": value_text(config.recipe.dropout),
+        "status": result.status,
+        **{name: result.metrics.get(name) for name in ("accuracy", "cross_entropy", "calibration_error")},
+        "training_seconds": result.metrics.get("training_seconds"),
+        "correct": result.correct,
+        "begun": run.begun,
+        "ended": run.ended,
+        **{name: run.tags.get(name, "") for name in ("cpu", "threads", "git_commit")},
+        "spec": run.spec.to_json(),
+        "result": json.dumps({k: v for k, v in vars(result).items() if k != "correct"}, sort_keys=True),
+        "environment": json.dumps(run.tags, sort_keys=True),
+    }
+
+
+def read(folder: Path = FOLDER) -> list[EvidenceRun]:
+    """Return all runs of the tables, none if there are no tables. Raises BadInput if they cannot be read."""
+    if not (folder / "runs.parquet").exists():
+        return []
+    try:
+        runs, epochs = (parquet.read_table(folder / f"{name}.parquet").to_pylist() for name in ("runs", "epochs"))
+        histories: dict[tuple[str, str], History] = {}
+        for row in epochs:
+            key, device = (row.pop(name) for name in IDENTITY)
+            metrics = {name: value for name, value in row.items() if value is not None}
+            histories.setdefault((key, device), []).append(metrics)
+        return [
+            EvidenceRun(
+                spec=run_spec_from_json(row["spec"]),
+                result=Result(**json.loads(row["result"]), correct=row["correct"]),
+                history=histories.get((row["run_key"], row["device"]), []),
+                tags=json.loads(row["environment"]),
+                begun=int(row["begun"]),
+                ended=int(row["ended"]),
+            )
+            for row in runs
+        ]
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise BadInput(f"The evidence in {folder} cannot be read ({error}): take it from git again.") from error

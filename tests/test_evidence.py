@@ -1,0 +1,119 @@
+"""The committed evidence holds every run as it was, and what README and docs quote is what it gives."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+from conftest import small_config
+
+from harness.analysis.studies import Study, report_of, runs_of, variants_of
+from harness.commands import evidence as commands
+from harness.common.errors import BadInput
+from harness.config import Network
+from harness.experiment import BASELINE
+from harness.reporting.quoted import difference, filled
+from harness.runs import evidence
+from harness.runs.bundle import Sealed
+from harness.runs.evidence import EvidenceRun
+from harness.runs.folder import Result
+from harness.runs.spec import RunSpec
+
+TAGS = {"device": "a CPU", "cpu": "a CPU", "git_commit": "abc", "git_dirty": "false", "threads": "2"}
+
+
+def a_run(seed: int = 0, accuracy: float = 0.5, device: str = "a CPU", **network: str) -> EvidenceRun:
+    config = dataclasses.replace(small_config(), seed=seed, network=Network(**network))  # type: ignore[arg-type]
+    result = Result("finished", "", {"accuracy": accuracy}, "ab", {"cat": 0.5}, [[1, 0], [0, 1]], "code", "oA==")
+    history = [{"epoch": 1, "timestamp": 2, "test_accuracy": accuracy, "gradient_ratio": math.nan}]
+    if network:
+        history[0]["saturated/dense"] = 0.25
+    spec = RunSpec("baseline", BASELINE, "quick", "fast", "same recipe", config)
+    return EvidenceRun(spec, result, history, TAGS | {"device": device}, begun=1, ended=3)
+
+
+def sealed(run: EvidenceRun) -> Sealed:
+    path = Path(run.config.key)
+    return Sealed(path, run.spec, run.result, run.history, run.tags, "data", run.begun, run.ended, [])
+
+
+def test_runs_come_back_as_they_were(tmp_path: Path) -> None:
+    runs = [a_run(), a_run(1), a_run(2, activation="sigmoid"), a_run(device="another")]
+    assert evidence.add(runs, tmp_path) == 4
+    back = {(run.config.seed, run.tags["device"]): run for run in evidence.read(tmp_path)}
+    for run in runs:
+        found = back[run.config.seed, run.tags["device"]]
+        # As text, because nan is not equal to itself. A metric that a run lacks is not nan, and does not come back.
+        assert json.dumps(found.history) == json.dumps(run.history)
+        assert dataclasses.replace(found, history=run.history) == run
+
+
+def test_a_run_is_in_it_once_for_a_device_and_the_order_does_not_matter(tmp_path: Path) -> None:
+    one, other = a_run(), a_run(1)
+    assert evidence.add([one], tmp_path / "a") == 1
+    assert evidence.add([other, one, dataclasses.replace(one, ended=9)], tmp_path / "a") == 1
+    evidence.add([other, one], tmp_path / "b")
+    for name in ("runs.parquet", "epochs.parquet"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_what_no_commit_has_is_no_evidence() -> None:
+    run = a_run()
+    changed = dataclasses.replace(run, tags=run.tags | {"git_dirty": "true"})
+    with pytest.raises(BadInput, match="in no commit"):
+        evidence.evidence_of(sealed(changed))
+    assert evidence.evidence_of(sealed(changed), "def").tags["git_commit"] == "def"
+    assert evidence.evidence_of(sealed(run)) == run
+
+
+def test_damaged_tables_are_named(tmp_path: Path) -> None:
+    assert evidence.read(tmp_path) == []
+    evidence.add([a_run()], tmp_path)
+    (tmp_path / "runs.parquet").write_bytes(b"no table")
+    with pytest.raises(BadInput, match="take it from git again"):
+        evidence.read(tmp_path)
+
+
+def test_a_study_takes_the_runs_of_its_settings_whoever_trained_them() -> None:
+    study = Study(name="x", experiment="ablate_linear", budget="full", engine="jax", looks=(10,))
+    known = evidence.read()
+    found = runs_of(study, known)
+    assert {each.spec.variant for each in found} == set(variants_of(study).values())
+    assert {each.spec.config.precision for each in found} == {"bfloat16"}
+    assert not runs_of(dataclasses.replace(study, precision="float32"), known)
+    report = report_of(study, known)
+    assert report is not None
+    assert report.missing == len(variants_of(study)) * 10 - len(found) > 0
+    assert report_of(dataclasses.replace(study, data="cifar10"), known) is None
+
+
+def test_a_difference_needs_two_seeds_and_says_what_is_stuck() -> None:
+    study = Study(name="x", experiment="ablate_scaling", budget="full", engine="jax")
+    with pytest.raises(BadInput, match="two are needed"):
+        difference(study, "raw 0-255", [])
+    factorial = Study(name="x", experiment="factorial", budget="full", engine="jax")
+    assert str(difference(factorial, "no scaling + no norm", evidence.read())) == "stuck in 6 of 7"
+
+
+def test_a_block_is_replaced_and_the_rest_of_a_page_is_kept() -> None:
+    page = "a\n<!-- evidence: x -->\nold\nlines\n<!-- end -->\nb\n"
+    made = filled(page, {"x": lambda known: "new"}, [])
+    assert made == "a\n<!-- evidence: x -->\nnew\n<!-- end -->\nb\n"
+    assert filled(made, {"x": lambda known: "new"}, []) == made
+    with pytest.raises(BadInput, match="'x' that is not declared"):
+        filled(page, {}, [])
+
+
+def test_what_is_quoted_is_what_the_evidence_gives() -> None:
+    """If this fails: `harness evidence publish` writes the pages and reports anew."""
+    assert commands.verify() == []
+
+
+def test_a_quoted_number_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = (evidence.PROJECT / "README.md").read_text()
+    assert "0.8698 [0.8685, 0.8711]" in page
+    (tmp_path / "README.md").write_text(page.replace("0.8698 [0.8685", "0.8699 [0.8685"))
+    monkeypatch.setattr(commands, "PROJECT", tmp_path)
+    (found,) = commands.verify()
+    assert found.startswith("README.md says")

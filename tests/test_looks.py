@@ -1,0 +1,169 @@
+"""From look to look: which runs a command trains, and seeds that were added after one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import experiment
+from harness.commands import run as commands
+from harness.commands.detect import detect, print_detect
+from harness.commands.run import Job, RunOptions
+from harness.common.errors import BadInput
+from harness.data import load
+from harness.experiment import Experiment, Prediction
+from harness.runs.declared import contradicts, declare
+from harness.runs.folder import Result, RunFolder
+from harness.runs.spec import RunSpec
+from harness.tracking.recorder import BundleRecorder
+
+NORMS = Experiment(
+    variants={
+        "far": {"normalization": "none"},
+        "near": {"normalization": "group"},
+        "open": {"normalization": "layer"},
+    },
+    predictions=(Prediction("open", "worse", by=0.03),),
+    question="?",
+)
+#: Mean and spread of each: `near` cannot be told from the baseline, and of `open` it is unsure whether it is 3 points.
+LEVEL = {"baseline": (0.7, 0.003), "far": (0.5, 0.003), "near": (0.698, 0.01), "open": (0.668, 0.003)}
+
+Trained = list[tuple[str, int]]
+
+
+@pytest.fixture
+def trained(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """The variant and seed of each run that a command trains; nothing is really trained."""
+    runs: Trained = []
+
+    def train(specs: list[RunSpec], *_: object) -> set[str]:
+        for spec in specs:
+            runs.append((spec.variant, spec.config.seed))
+            mean, sd = LEVEL[spec.variant]
+            seed = [spec.config.seed, len(spec.variant), round(1000 * spec.factor)]
+            accuracy = mean + sd * np.random.default_rng(seed).normal()
+            if spec.phase == "tuning":
+                accuracy = 0.5 + (spec.factor == 1) * 0.1
+            metrics = {"accuracy": accuracy, "cross_entropy": 1.0, "training_seconds": 1.0}
+            folder = RunFolder(spec.config)
+            with folder.locked():
+                folder.finish(Result("finished", "", metrics, "", {}, []), [])
+        return {spec.config.key for spec in specs}
+
+    monkeypatch.setattr(commands, "train_all", train)
+    monkeypatch.setattr(commands, "is_done", lambda spec, recorder: RunFolder(spec.config).result() is not None)
+    monkeypatch.setattr(experiment, "load", lambda name: NORMS)
+    digits = load("digits", allow_digits=True)
+    monkeypatch.setattr(commands, "find_data", lambda which, may_fall_back: digits)
+    return runs
+
+
+def job(**options: object) -> Job:
+    return Job(RunOptions(**{"experiments": ["norms"], "budget": "quick", "retune": False} | options), BundleRecorder())  # type: ignore[arg-type]
+
+
+def seeds(runs: Trained, variant: str) -> list[int]:
+    return [seed for name, seed in runs if name == variant]
+
+
+def test_a_command_looks_after_4_7_and_10_seeds_and_stops_what_is_decided(trained: Trained) -> None:
+    assert {spec.config.seed for spec in job().planned()} == {0, 1, 2, 3}
+    job().train()
+    assert seeds(trained, "far") == [0, 1, 2, 3]
+    # Worse at the first look, but its prediction was open until a later one.
+    assert len(seeds(trained, "open")) in (7, 10)
+    assert seeds(trained, "near") == seeds(trained, "baseline") == list(range(10))
+    (report,) = job().publish()
+    assert {row.variant: row.against_baseline and row.against_baseline.n for row in report.variants} == {
+        "baseline": None, "far": 4, "near": 10, "open": len(seeds(trained, "open")),
+    }  # fmt: skip
+    assert (report.missing, report.looks, report.exploratory) == (0, (4, 7, 10), False)
+    before = list(trained)
+    job().train()
+    assert trained == before
+    assert job().preview()["unknown_yet"] == 0
+
+
+def test_the_runs_of_a_seed_stand_together(trained: Trained) -> None:
+    job().train()
+    first = trained[: trained.index(("baseline", 4))]
+    assert first == [(variant, seed) for seed in range(4) for variant in LEVEL]
+
+
+def test_a_retuned_pair_that_was_judged_gets_no_further_seeds(trained: Trained) -> None:
+    job(retune=True).train()
+    assert len(trained) == len(set(trained)) + 4 * (len(commands.plan.TUNING_FACTORS) - 1)
+
+
+def test_a_fixed_number_of_seeds_is_looked_at_once(trained: Trained) -> None:
+    job(seeds="5").train()
+    assert all(seeds(trained, variant) == list(range(5)) for variant in LEVEL)
+    (report,) = job(seeds="5").publish()
+    assert (report.looks, report.exploratory) == ((5,), False)
+    assert job(seeds="5").preview()["unknown_yet"] == 0
+
+
+@pytest.mark.parametrize("later", [{"seeds": "7"}, {"seeds": "3"}, {}])
+def test_seeds_that_are_added_after_a_look_are_exploratory(trained: Trained, later: dict[str, str]) -> None:
+    job(seeds="5").train()
+    job(**later).train()
+    (report,) = job(**later).publish()
+    assert report.exploratory
+    compared = [row.against_baseline for row in report.variants if row.against_baseline]
+    assert {(each.verdict, each.p) for each in compared} == {("exploratory", None)}
+    # What was declared keeps its verdicts, and another question has a design of its own.
+    assert not job(seeds="5").publish()[0].exploratory
+    other = job(changes={"weight_decay": "0.01"}, **later)
+    other.train()
+    assert not other.publish()[0].exploratory
+
+
+def test_one_run_is_no_look(trained: Trained) -> None:
+    job(seeds="1").train()
+    job(seeds="5").train()
+    assert not job(seeds="5").publish()[0].exploratory
+
+
+def test_to_look_without_training_declares_nothing(trained: Trained) -> None:
+    job(seeds="5").preview()
+    job(seeds="5").publish()
+    job(seeds="7").train()
+    assert not job(seeds="7").publish()[0].exploratory
+
+
+def test_a_design_that_cannot_be_read_is_named(mlruns: Path) -> None:
+    about = {"experiment": "a b", "budget": "quick"}
+    declare(about, [0, 1], [2])
+    assert not contradicts(about, [0, 1], [2])
+    (file,) = (mlruns / "designs").iterdir()
+    file.write_text("{")
+    with pytest.raises(BadInput, match="holds no design"):
+        contradicts(about, [0, 1], [2])
+
+
+def test_what_an_effect_needs_by_the_runs_that_are_here(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    job(seeds="10").train()
+    ten = job(seeds="10", variants=["far", "open"])
+    (row,) = detect(ten, 0.5)["experiments"]
+    # Three quarters of a percent at the first, and by seeds that grow with the square of the effect's inverse.
+    assert row["sd"] == pytest.approx(0.003, rel=0.35)
+    (half,) = detect(ten, 0.25)["experiments"]
+    assert half["seeds_needed"] == pytest.approx(4 * row["seeds_needed"], rel=0.25)
+    assert row["needed_pflop"] == pytest.approx(row["seeds_needed"] * 3 * 5000 * 8 * 400.3e-9, rel=0.8)
+    assert row["power"] > half["power"]
+    print_detect(detect(ten, 0.5))
+    assert "to find an effect of 0.5 points" in capsys.readouterr().out
+
+
+def test_what_an_effect_needs_by_documented_runs(trained: Trained) -> None:
+    (row,) = detect(job(budget="full"), 0.5)["experiments"]
+    assert (row["sd"], row["sd_of"], row["looks"]) == (0.0028, "10 documented runs", [4, 7, 10])
+    assert row["power"] > 0.8
+    assert row["needed_hours"] is None
+
+
+@pytest.mark.parametrize(("points", "words"), [(0.5, "is not known here yet"), (0, "size of an effect in points")])
+def test_an_effect_that_cannot_be_planned_for(trained: Trained, points: float, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        detect(job(), points)
