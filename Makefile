@@ -22,7 +22,7 @@ ablations = ablate_bn ablate_activation ablate_linear ablate_scaling ablate_drop
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install baseline ablate ablate-bn ablate-activation ablate-linear ablate-scaling ablate-dropout ablate-order factorial ladder \
-        evidence verify search confirm compare sync data show ui dashboard bench test test-slow lint format lock clean
+        evidence verify search confirm compare report sync data show ui dashboard bench test test-slow lint format lock clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -88,6 +88,9 @@ confirm: $(READY)  ## the best three on fresh seeds (SAVE=name to keep one)
 ##@ Look at things
 compare: $(READY)  ## tables and figures again, from what is stored
 	@.venv/bin/harness compare baseline $(ablations) $(which)
+
+report: $(READY)  ## one page of all answers, to send around
+	@.venv/bin/harness report $(which)
 
 data: $(READY)  ## which CIFAR-10 is here, and what is in it
 	@.venv/bin/harness data $(if $(DATA),--data $(DATA))

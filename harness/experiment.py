@@ -166,6 +166,16 @@ def declared_in(name: str, declaration: str, example: str) -> tuple[Any, str]:
     return getattr(module, word), (inspect.getdoc(module) or "").partition("\n")[0]
 
 
+def docstring(name: str) -> str:
+    """The docstring of `experiments/<name>.py`; empty where there is no such file, or none in it."""
+    if not has_file(name):
+        return ""
+    try:
+        return ast.get_docstring(ast.parse((_folder() / f"{name}.py").read_bytes())) or ""
+    except (SyntaxError, ValueError):
+        return ""
+
+
 def _check(name: str, experiment: Experiment) -> None:
     seen: dict[Any, str] = {}
     for variant, changes in experiment.all_variants.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.common.lazy import lazy_import
+from harness.config import RunConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +17,9 @@ else:
 #: "Model is able to achieve an accuracy of 0.86, with crossentropy < 0.7 on the test set".
 ACCURACY_TARGET = 0.86
 CROSS_ENTROPY_TARGET = 0.70
+
+#: An epoch of the published run. One of fewer images is another thing.
+TRAIN_IMAGES = 50_000
 
 #: Epochs in which a run with dropout 0.5 may not have begun to learn: curves are compared as a whole, and after them.
 START = 10
@@ -71,6 +75,11 @@ def distance(test_accuracy: Sequence[float]) -> Distance:
 def _first(accuracies: Iterable[float], least: float) -> int | None:
     """The epoch, counted from 1, that first has so much."""
     return next((epoch for epoch, accuracy in enumerate(accuracies, start=1) if accuracy >= least), None)
+
+
+def comparable_run(config: RunConfig) -> bool:
+    """Whether a run may be drawn over the published curve: trained on all of CIFAR-10, judged by its test images."""
+    return comparable(config.data) and config.split == "final" and config.train_images == TRAIN_IMAGES
 
 
 def comparable(data: str) -> bool:

@@ -102,6 +102,12 @@ def test_a_run_its_records_and_its_second_call(harness: Command, mlruns: Path, t
     top = predicted["images"][0]["top"]
     assert [t["probability"] for t in top] == sorted((t["probability"] for t in top), reverse=True)
 
+    # Without its checkpoint it is done all the same, and its model can be had.
+    assert "1 checkpoints" in harness("runs", "gc").stderr
+    assert not document(harness(*SMOKE, "--json"))["runs"][0]["trained"]
+    assert harness("export", "--keras", str(tmp_path / "model.keras")).returncode == 0
+    assert (tmp_path / "model.keras").stat().st_size > 1_000_000
+
     fresh = document(harness(*SMOKE, "--json", "--fresh"))
     assert fresh["runs"][0]["trained"]
     assert fresh["runs"][0]["weights_sha256"] == run["weights_sha256"]

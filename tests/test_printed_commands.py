@@ -236,7 +236,7 @@ def test_the_command_of_a_search_is_the_same_search(
     monkeypatch.setattr(SearchJob, "publish", lambda self, to: {})
     monkeypatch.setattr(SearchJob, "confirm", lambda self, seeds, to: again.append((self, seeds)) or {})
     monkeypatch.setattr("harness.cli.search.show", lambda *arguments: None)
-    monkeypatch.setattr("harness.cli.search.show_reports", lambda *arguments: None)
+    monkeypatch.setattr("harness.cli.search.show_reports", lambda *arguments, **options: None)
     for command in (job._command(), job._command("--confirm", "--seeds", "5,")):
         monkeypatch.setattr(sys, "argv", shlex.split(command))
         with pytest.raises(SystemExit) as ended:

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from conftest import mlflow_runs
 from report_builders import Lab
-from rich.console import Console
 
 from harness import experiment
 from harness.analysis import Design
@@ -18,8 +17,9 @@ from harness.analysis.make_report import make_report
 from harness.analysis.report import Report, RunLink
 from harness.experiment import Experiment, Prediction, factorial
 from harness.plan import TUNING_SEED
-from harness.reporting import sentences
+from harness.reporting import sentences, summary
 from harness.reporting import text as report_text
+from harness.reporting.console import Terminal
 from harness.reporting.publish import draw_report, note, publish, write_report
 from harness.reporting.tables import NOTHING, flat, tables
 from harness.runs.spec import RunResult
@@ -101,16 +101,16 @@ def test_the_tables_hold_every_number_that_the_question_asks_for(whole: Reported
 
 def test_the_terminal_and_the_page_say_the_same(whole: Reported, capsys: pytest.CaptureFixture[str]) -> None:
     report, _ = whole
-    report_text.print_report(
-        dataclasses.replace(report, missing=3, stale=2, folder="mlruns/reports/x", url="http://x/#/y")
-    )
+    published = dataclasses.replace(report, missing=3, stale=2, folder="mlruns/reports/x", url="http://x/#/y")
+    report_text.print_report(published, details=True)
     terminal = capsys.readouterr().out
     page = report_text.markdown(report, ["forest.png"])
     assert terminal.splitlines()[0] == "Does normalization help?"
-    assert page.startswith("# Does normalization help?\n\n- **undecided**: no norm, same recipe: predicted worse by")
+    assert page.startswith("# Does normalization help?\n\nWith 10 seeds, in points of test accuracy: no norm (-")
+    assert "\n\n- **still open**: no norm, same" in page
     for text in (terminal, page.replace("**", "").replace("\\", "")):
-        assert "undecided: no norm, same recipe: predicted worse by at least 5 points; measured -" in text
-        assert "refuted: layer | norm, retuned: predicted worse by at least 10 points; measured -" in text
+        assert "still open: no norm, same recipe: predicted worse by at least 5 points; measured -" in text
+        assert "did not come true: layer | norm, retuned: predicted worse by at least 10 points; measured -" in text
         assert "The best learning rate of no norm" in text
         assert "at the edge of the grid" in text
         assert "no norm, same recipe: 2 of 10 runs diverged (the loss was nan in epoch 2 of" in text
@@ -123,7 +123,9 @@ def test_the_terminal_and_the_page_say_the_same(whole: Reported, capsys: pytest.
     assert "3 of 103 runs are not done yet" in terminal
     assert "2 of these runs were done by older code" in terminal
     assert "…" not in terminal
-    assert terminal.endswith("mlruns/reports/x\n  http://x/#/y\n")
+    assert "  mlruns/reports/x\n  http://x/#/y\n" in terminal
+    last = [summary.answer(report), summary.differences(report), summary.next_step(report)[0]]
+    assert terminal.splitlines()[-3:] == last
     assert "![Difference to the baseline" in page
     assert "(forest.png)" in page
     assert "| layer \\| norm | 10 |" in page
@@ -132,7 +134,7 @@ def test_the_terminal_and_the_page_say_the_same(whole: Reported, capsys: pytest.
 
 def test_a_narrow_terminal_gets_the_columns_in_blocks(whole: Reported, monkeypatch: pytest.MonkeyPatch) -> None:
     printed = io.StringIO()
-    monkeypatch.setattr(report_text, "out", Console(width=70, file=printed, force_terminal=True, color_system=None))
+    monkeypatch.setattr(report_text, "out", Terminal(width=70, file=printed, force_terminal=True, color_system=None))
     report, _ = whole
     table = tables(report)[0]
     report_text.print_table(dataclasses.replace(table, notes=[]))
@@ -202,7 +204,16 @@ def test_a_factorial_experiment_shows_its_effects(tmp_path: Path) -> None:
 def test_the_folder_holds_the_answer_for_people_and_programs(whole: Reported, tmp_path: Path) -> None:
     report, outcomes = whole
     page = write_report(report, outcomes, tmp_path)
-    names = {"README.md", "report.json", "table.csv", "forest.png", "curves.png", "gradient_flow.png", "tuning.png"}
+    names = {
+        "report.html",
+        "README.md",
+        "report.json",
+        "table.csv",
+        "forest.png",
+        "curves.png",
+        "gradient_flow.png",
+        "tuning.png",
+    }
     assert {file.name for file in tmp_path.iterdir()} == names
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in tmp_path.glob("*.png"))
     assert json.loads((tmp_path / "report.json").read_text()) == report.to_json()
@@ -287,8 +298,9 @@ def test_a_report_is_one_run_in_mlflow_that_links_its_runs(mlruns: Path, tmp_pat
     compared = next(r for r in report.variants if r.variant == "layer | norm").against_baseline
     assert run.data.metrics["difference in points/layer - norm"] == pytest.approx(100 * compared.mean)
     text = tags["mlflow.note.content"]
-    assert "**supported**: no norm" in text
+    assert "**came true**: no norm" in text
     assert all(f"](#/experiments/1/runs/{each.mlflow_run_id})" in text for each in report.runs)
+    assert (Path(run.info.artifact_uri) / "report.html").read_text().startswith("<!doctype html>")
     page = Path(run.info.artifact_uri) / "README.md"
     assert page.read_text() == (Path(report.folder) / "README.md").read_text()
 

@@ -1,6 +1,7 @@
 """A search is honest: its space holds the baseline, its study has one set of terms, its winners are judged anew."""
 
 import dataclasses
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -313,7 +314,12 @@ def test_a_search_runs_and_is_published(harness: Command) -> None:
     assert [trial["is_baseline"] for trial in found["trials"]] == [True, False]
     assert found["baseline_accuracy"] == found["trials"][0]["accuracy"]
     files = {file.name for file in Path(found["folder"]).iterdir()}
-    assert {"README.md", "search.json", "trials.csv", "history.png", "history.html"} <= files
+    assert {"README.md", "search.json", "trials.csv", "history.png", "explore.html"} <= files
+    # Plotly is in it, and once.
+    page = (Path(found["folder"]) / "explore.html").read_text()
+    assert not re.search(r"<(script|link|img|iframe)[^>]* (src|href)=", page)
+    assert page.count("Plotly.newPlot(") >= 2
+    assert 4_000_000 < len(page) < 8_000_000
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 import harness
-from harness.cli import evidence, record, run, search, tools
+from harness.cli import evidence, record, run, runs, search, tools
 from harness.cli.options import ListsExperiments
 from harness.common import paths, signals
 from harness.common.errors import BadInput, HarnessError, first_line
@@ -26,15 +26,16 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 EXPERIMENTS, SEARCHES, TOOLS = "Experiments", "Searches", "Tools"
 app.command(rich_help_panel=EXPERIMENTS, cls=ListsExperiments)(run.run)
 app.command(rich_help_panel=EXPERIMENTS, cls=ListsExperiments)(run.compare)
+app.command(rich_help_panel=EXPERIMENTS, cls=ListsExperiments)(run.report)
 app.command(rich_help_panel=EXPERIMENTS)(run.new)
 app.command(rich_help_panel=EXPERIMENTS, cls=ListsExperiments)(run.plan)
 app.command(rich_help_panel=EXPERIMENTS)(run.sync)
+app.add_typer(runs.app, name="runs", rich_help_panel=TOOLS)
 app.add_typer(evidence.app, name="evidence", rich_help_panel=EXPERIMENTS)
 app.command(rich_help_panel=EXPERIMENTS)(record.record)
 app.command(rich_help_panel=SEARCHES)(search.search)
@@ -43,6 +44,7 @@ app.command(rich_help_panel=SEARCHES)(search.worker)
 app.command(rich_help_panel=TOOLS)(tools.data)
 app.command(rich_help_panel=TOOLS)(tools.show)
 app.command(rich_help_panel=TOOLS)(tools.predict)
+app.command(rich_help_panel=TOOLS)(runs.export)
 app.command(rich_help_panel=TOOLS)(tools.bench)
 app.command(rich_help_panel=TOOLS)(tools.calibrate)
 app.command(rich_help_panel=TOOLS)(tools.ui)
@@ -79,7 +81,7 @@ def main() -> None:
     if os.environ.get("KERAS_BACKEND") not in ENGINES:
         os.environ.pop("KERAS_BACKEND", None)
     try:
-        app()
+        app(prog_name="harness")
     except HarnessError as error:
         _print_error("Bad input" if isinstance(error, BadInput) else "Failed", str(error))
         sys.exit(error.exit_code)
@@ -105,4 +107,4 @@ def _show_in_a_line(failed: threading.ExceptHookArgs) -> None:
 
 
 def _print_error(kind: str, message: str) -> None:
-    log.print(Text.assemble((f"{kind}:", "bold red"), f" {message}"), soft_wrap=True)
+    log.print(Text.assemble((f"{kind}:", "bold red"), f" {message}"))

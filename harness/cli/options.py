@@ -32,6 +32,7 @@ class ListsExperiments(TyperCommand):
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")
 ]
+Details = Annotated[bool, typer.Option("--details", help="Show all tables, and every prediction.")]
 Data = Annotated[
     str | None,
     typer.Option(help="`cifar10` insists on CIFAR-10, `digits` asks for scikit-learn's; default: whatever is found."),
@@ -71,26 +72,28 @@ def show(document: dict[str, Any], as_json: bool, printer: Callable[[dict[str, A
         printer(document)
 
 
-def show_reports(reports: "list[Report]", as_json: bool) -> None:
-    """One report by itself, several as a list."""
+def show_reports(reports: "list[Report]", as_json: bool, *, details: bool = False) -> None:
+    """One report by itself, several as a list. details: with all tables."""
 
     def show_each(_: dict[str, Any]) -> None:
         for report in reports:
-            alone = len(report.variants) == 1
-            (reporting_text.print_single if alone else reporting_text.print_report)(report)
+            if len(report.variants) == 1:
+                reporting_text.print_single(report)
+            else:
+                reporting_text.print_report(report, details=details)
 
     documents = [report.to_json() for report in reports]
     show(documents[0] if len(documents) == 1 else {"experiments": documents}, as_json, show_each)
 
 
-def changes_of(settings: list[str] | None) -> dict[str, str]:
-    """What the `--set` of a command line change."""
-    return dict(_name_and_value(text) for text in settings or [])
+def changes_of(settings: list[str] | None, option: str = "--set") -> dict[str, str]:
+    """What the `--set` of a command line change, or another option that is given as NAME=VALUE."""
+    return dict(_name_and_value(text, option) for text in settings or [])
 
 
-def _name_and_value(text: str) -> tuple[str, str]:
-    """The two sides of a `--set`. Raises BadInput where there are not two."""
+def _name_and_value(text: str, option: str) -> tuple[str, str]:
+    """The two sides of an option. Raises BadInput where there are not two."""
     name, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not value:
-        raise BadInput(f"Invalid value --set {text}: write it as NAME=VALUE, as in --set learning_rate=0.05.")
+        raise BadInput(f"Invalid value {option} {text}: write it as NAME=VALUE, as in {option} learning_rate=0.05.")
     return name, value

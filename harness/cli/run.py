@@ -1,4 +1,4 @@
-"""`harness run`, `compare`, `new`, `plan`, `sync`: experiments, here and on machines without MLflow."""
+"""`harness run`, `compare`, `report`, `new`, `plan`, `sync`: experiments, here and on machines without MLflow."""
 
 import shlex
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 
 from harness.cli.options import (
     Data,
+    Details,
     Engine,
     Json,
     Offline,
@@ -21,8 +22,8 @@ from harness.cli.options import (
 from harness.commands.execution import choose_recorder, in_the_terminal
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
-from harness.experiment import write_skeleton
-from harness.reporting.console import log, preview, print_runs
+from harness.experiment import names, write_skeleton
+from harness.reporting.console import log, preview, print_line, print_runs
 
 if TYPE_CHECKING:
     from harness.commands import compare as comparison
@@ -40,7 +41,9 @@ else:
 
 def run(
     context: typer.Context,
-    experiments: Annotated[list[str] | None, typer.Argument(help="Files of experiments/, without the .py.")] = None,
+    experiments: Annotated[
+        list[str] | None, typer.Argument(help="Files of experiments/, without the .py.", autocompletion=names)
+    ] = None,
     budget: Annotated[str, typer.Option(help="`smoke` (seconds), `quick` (minutes) or `full` (everything).")] = "full",
     seeds: Annotated[
         str | None,
@@ -74,6 +77,7 @@ def run(
     offline: Offline = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was done and start over.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs, which are done, and how long.")] = False,
+    details: Details = False,
     json: Json = False,
 ) -> None:
     """Train the runs of experiments, and show the results.
@@ -130,7 +134,7 @@ def run(
         log.print("Stopped. Finished epochs are kept: the same command (without --fresh) goes on from there.")
         raise
     reports = job.publish()
-    show_reports(reports, json)
+    show_reports(reports, json, details=details)
 
 
 def _refuse_all_but(context: typer.Context, *allowed: str) -> None:
@@ -143,7 +147,10 @@ def _refuse_all_but(context: typer.Context, *allowed: str) -> None:
 
 
 def compare(
-    what: Annotated[list[str], typer.Argument(help="Experiments, or runs by their keys (or the first few digits).")],
+    what: Annotated[
+        list[str],
+        typer.Argument(help="Experiments, or runs by their keys (or the first few digits).", autocompletion=names),
+    ],
     budget: Annotated[str, typer.Option(help="Of experiments: `smoke`, `quick` or `full`.")] = "full",
     seeds: Annotated[str | None, typer.Option(help="Of experiments: as in `harness run`.")] = None,
     recipe: Annotated[str, typer.Option(help="Of experiments: `fast` or `published`.")] = "fast",
@@ -154,6 +161,7 @@ def compare(
     precision: Precision = "auto",
     data: Data = None,
     to: Annotated[Path | None, typer.Option(help="Where to write tables and figures; default: mlruns/reports.")] = None,
+    details: Details = False,
     json: Json = False,
 ) -> None:
     """Compare finished runs: those of experiments, or any others. Trains nothing.
@@ -178,7 +186,40 @@ def compare(
         changes=changes_of(setting),
         retune=retune,
     )
-    show_reports(comparison.compare(options, choose_recorder(None), to), json)
+    show_reports(comparison.compare(options, choose_recorder(None), to), json, details=details)
+
+
+def report(
+    experiments: Annotated[
+        list[str] | None, typer.Argument(help="Files of experiments/; default: all.", autocompletion=names)
+    ] = None,
+    budget: Annotated[str, typer.Option(help="`smoke`, `quick` or `full`.")] = "full",
+    seeds: Annotated[str | None, typer.Option(help="As in `harness run`.")] = None,
+    recipe: Annotated[str, typer.Option(help="`fast`, `classic` or `published`.")] = "fast",
+    engine: Engine = "tensorflow",
+    precision: Precision = "auto",
+    data: Data = None,
+    to: Annotated[Path | None, typer.Option(help="Where to write; default: mlruns/reports.")] = None,
+) -> None:
+    """Write one HTML page of all finished runs, to send around: questions, answers, figures, numbers. Trains nothing.
+
+    Each experiment also has a page of its own, `report.html` in its folder. Such a page needs no other file.
+
+    ```
+    harness report
+    harness report ablate_bn ablate_order --budget quick
+    ```
+    """
+    options = commands_run.RunOptions(
+        experiments=experiments or names(),
+        budget=budget,
+        seeds=seeds,
+        recipe=recipe,
+        data=data,
+        engine=engine,
+        precision=precision,
+    )
+    print_line(str(comparison.one_page(options, choose_recorder(None), to)))
 
 
 def new(name: Annotated[str, typer.Argument(help="A Python name, as in `ablate_initializer`.")]) -> None:
@@ -242,7 +283,7 @@ def plan(
     count = spec_list.write(out, job.planned())
     train = shlex.join(["harness", "run", "--specs", str(out), "--offline", "DIR"])
     then = f"Train them with `{train}`." if count else "All of them are done here."
-    log.print(f"{out}: {count} runs. {then}", soft_wrap=True)
+    log.print(f"{out}: {count} runs. {then}")
 
 
 def sync(

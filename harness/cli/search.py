@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import Data, Engine, Json, Offline, Precision, Slurm, show, show_reports
+from harness.cli.options import Data, Details, Engine, Json, Offline, Precision, Slurm, show, show_reports
 from harness.commands.execution import choose_recorder
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
@@ -46,6 +46,7 @@ def search(
     data: Data = None,
     engine: Engine = "tensorflow",
     precision: Precision = "auto",
+    details: Details = False,
     json: Json = False,
 ) -> None:
     """Search for a better recipe by validation accuracy, then confirm the winners on fresh seeds.
@@ -88,9 +89,9 @@ def search(
             job = commands_search.SearchJob(options, recorder)
             if confirm:
                 report = job.confirm(fresh_seeds, to)
-                show_reports([report], json)
+                show_reports([report], json, details=details)
                 if save:
-                    log.print(f"Saved as {job.save(save, report)}: make baseline RECIPE={save}", soft_wrap=True)
+                    log.print(f"Saved as {job.save(save, report)}: make baseline RECIPE={save}")
             else:
                 job.run()
                 show(job.publish(to), json, search_report.print_search)

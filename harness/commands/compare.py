@@ -36,17 +36,41 @@ def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[Repor
     to: the folder for tables and figures; None is mlruns/reports. Raises BadInput if nothing is stored.
     """
     if all(experiment.has_file(name) for name in what.experiments):
-        reports = Job(what, recorder).publish(to)
-        if not reports:
-            raise BadInput(
-                f"Nothing of {', '.join(what.experiments)} is stored at the budget {what.budget}: `{what.command}` "
-                f"trains it."
-            )
-        return reports
+        return [report for report, _ in _stored(Job(what, recorder), to)]
     compared, results = _of_runs([_run(name) for name in what.experiments])
     # Whoever names runs has seen them.
     design = fixed(sorted({each.spec.config.seed for each in results}), exploratory=True)
     return [publish.publish(make_report(compared, results, design, links=links(results, recorder)), results, to)]
+
+
+def one_page(what: RunOptions, recorder: Recorder, to: Path | None) -> Path:
+    """Make the reports of experiments again, and one page of them all; return that page.
+
+    to: the folder for the page and the folders of the reports; None is mlruns/reports. Raises BadInput if nothing is
+    stored.
+    """
+    job = Job(what, recorder)
+    # All experiments share the baseline's runs: where there is nothing else yet, there is nothing to tell.
+    told = [
+        (report, done)
+        for report, done in _stored(job, to)
+        if len(report.variants) > 1 or not job.experiments[report.experiment].variants
+    ]
+    if not told:
+        raise BadInput(f"Only runs of the baseline are stored: `{what.command}` trains what it is compared with.")
+    return publish.publish_all(told, to, job.dataset)
+
+
+def _stored(job: Job, to: Path | None) -> list[tuple[Report, list[RunResult]]]:
+    """Publish the reports of experiments. Raises BadInput if nothing is stored."""
+    what = job.options
+    reported = job.published(to)
+    if not reported:
+        raise BadInput(
+            f"Nothing of {', '.join(what.experiments)} is stored at the budget {what.budget}: `{what.command}` trains "
+            f"it."
+        )
+    return reported
 
 
 def _run(prefix: str) -> RunFolder:

@@ -24,7 +24,7 @@ else:
 
 
 def _say(text: str) -> None:
-    log.print(text, soft_wrap=True)
+    log.print(text)
 
 
 TERMINAL = Displays(run=RunDisplay, runs=RunsDisplay, say=_say)

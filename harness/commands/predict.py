@@ -29,21 +29,7 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
     no such model.
     """
     pixels = np.stack([read_image(path) for path in images])
-    candidates = choose_runs(run)
-    import_keras(default_engine())
-    with tracking.explained():
-        mlflow = tracking.open_mlflow()
-        client = mlflow.MlflowClient()
-        # The models of small runs are not kept, because there are too many of them.
-        kept = ((*pair, model) for pair in candidates if (model := find_model(client, tracking.run_id(pair[0]))))
-        chosen = next(kept, None)
-        if chosen is None:
-            raise BadInput(
-                f"There is no model of {f'run {run}' if run else 'any run'}: those of `baseline` and of the full "
-                f"budget are kept. `make baseline` trains one, or makes it from the checkpoint of a run that has ended."
-            )
-        folder, result, model_id = chosen
-        model = _load(mlflow, folder, model_id)
+    folder, result, model = load_model(run)
     probabilities = np.asarray(model(pixels))
     names = list(result.error_per_class)
     return {
@@ -58,6 +44,25 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
             for path, row in zip(images, probabilities, strict=True)
         ],
     }
+
+
+def load_model(run: str | None) -> tuple[RunFolder, Result, Any]:
+    """Return a finished run and its `keras.Model`. run: as in `predict`; raises BadInput if there is no such model."""
+    candidates = choose_runs(run)
+    import_keras(default_engine())
+    with tracking.explained():
+        mlflow = tracking.open_mlflow()
+        client = mlflow.MlflowClient()
+        # The models of small runs are not kept, because there are too many of them.
+        kept = ((*pair, model) for pair in candidates if (model := find_model(client, tracking.run_id(pair[0]))))
+        chosen = next(kept, None)
+        if chosen is None:
+            raise BadInput(
+                f"There is no model of {f'run {run}' if run else 'any run'}: those of `baseline` and of the full "
+                f"budget are kept. `make baseline` trains one, or makes it from the checkpoint of a run that has ended."
+            )
+        folder, result, model_id = chosen
+        return folder, result, _load(mlflow, folder, model_id)
 
 
 def _load(mlflow: Any, folder: RunFolder, model_id: str) -> Any:

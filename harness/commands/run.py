@@ -25,7 +25,7 @@ from harness.plan import Settings
 from harness.recipes import BUDGETS, named, recipe_called
 from harness.reporting.console import log
 from harness.runs import declared
-from harness.runs.spec import RunSpec
+from harness.runs.spec import RunResult, RunSpec
 from harness.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -127,13 +127,16 @@ class Job:
 
         to: the folder for tables and figures; None is mlruns/reports.
         """
+        return [report for report, _ in self.published(to)]
+
+    def published(self, to: Path | None) -> list[tuple[Report, list[RunResult]]]:
+        """Publish as `publish` does; return each report with the runs that it is made of."""
         specs, retuned = self.specs, self._retuned()
         reports = []
         for name, each in self.experiments.items():
             planned = [*specs[name], *self.tuning.get(name, []), *retuned.get(name, [])]
             done = [outcome for spec in planned if (outcome := result_of(spec))]
             if done:
-                missing = len(planned) - len(done)
                 report = make_report(
                     each,
                     done,
@@ -141,13 +144,13 @@ class Job:
                     labels=plan.images_of(planned[0].config, self.dataset).eval_labels,
                     trained=self._trained,
                     links=links(done, self.recorder),
-                    missing=missing,
+                    missing=len(planned) - len(done),
                     stale=plan.stale(planned),
                 )
                 # A report of only some variants must not replace the report of the whole experiment.
                 if each.variants and not self.options.variants and not self.recorder.offline:
-                    report = publish.publish(report, done, to)
-                reports.append(report)
+                    report = publish.publish(report, done, to, self.dataset)
+                reports.append((report, done))
         return reports
 
     def planned(self) -> list[RunSpec]:
@@ -308,7 +311,7 @@ def _chosen(name: str, options: RunOptions) -> Experiment:
             f"another recipe, or leave that --set or {name} out."
         )
     if left_out:
-        log.print(f"{name} without {left_out}: the same, here, as the baseline or another variant.", soft_wrap=True)
+        log.print(f"{name} without {left_out}: the same, here, as the baseline or another variant.")
     if kept == whole.variants:
         return whole
     return dataclasses.replace(

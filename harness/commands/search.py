@@ -125,7 +125,7 @@ class SearchJob:
                         slurm=self.options.slurm,
                     )
             plan_trials(self.study, self.search, self.study_config, self.options.trials)
-        log.print(f"{self.study.study_name}: all {len(finished(self.study))} trials are done.", soft_wrap=True)
+        log.print(f"{self.study.study_name}: all {len(finished(self.study))} trials are done.")
 
     def _search_here(self, watch: Callable[[], None]) -> None:
         """Run the study's trials in this process. watch: called before every run."""
@@ -196,7 +196,7 @@ class SearchJob:
         gains = {f"trial {t.number}": (t.value or 0.0) - (baseline.value or 0.0) for t in winners}
         report = dataclasses.replace(report, selection_bias=_selection_bias(report, gains))
         if not self.recorder.offline:
-            report = publish.publish(report, done, to)
+            report = publish.publish(report, done, to, self.dataset)
         return report
 
     def save(self, name: str, report: Report) -> Path:

@@ -65,7 +65,7 @@ def sync(directory: Path) -> dict[str, Any]:
                     row["status"] = _import(sealed, datasets[which])
                 except BadInput as error:
                     row["status"], row["reason"] = "refused", str(error)
-        log.print(f"{number:>4}/{len(found)}  {row['name'] or path.name}: {row['status']}", soft_wrap=True)
+        log.print(f"{number:>4}/{len(found)}  {row['name'] or path.name}: {row['status']}")
         rows.append(row)
     searches = [row for database in sorted(directory.resolve().rglob("optuna.db")) for row in _searches_in(database)]
     return {"directory": str(directory), "bundles": rows, "searches": searches}
@@ -74,7 +74,7 @@ def sync(directory: Path) -> dict[str, Any]:
 def _searches_in(database: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = import_search.take_in_searches(database)
     for row in rows:
-        log.print(f"search {row['search']}: {row['status']}", soft_wrap=True)
+        log.print(f"search {row['search']}: {row['status']}")
     return rows
 
 

@@ -1,16 +1,42 @@
 """The terminal: the two consoles that everything is printed to, and how a line and a table are printed."""
 
+import re
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions
 from rich.table import Column, Table
 from rich.text import Text
 
+#: As wide as a pipe or a file is: nothing that goes there is broken to fit.
+UNBROKEN = 10_000
+
+
+class Terminal(Console):
+    """Breaks lines between words in a terminal, and not at all where output is piped."""
+
+    @property
+    def options(self) -> ConsoleOptions:
+        """How wide tables may be."""
+        return super().options if self.is_terminal else super().options.update_width(UNBROKEN)
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """As rich does. A line with a word that is wider than the terminal, as a path may be, is left to the latter."""
+        texts = [str(each) for each in objects if isinstance(each, str | Text)]
+        widest = max((cell_len(word) for text in texts for word in text.split()), default=0)
+        unbroken = len(texts) == len(objects) and not (self.is_terminal and widest <= self.width)
+        super().print(*objects, **{"soft_wrap": unbroken, "crop": False} | how)
+
+
 #: Results go to stdout, everything about the work to stderr: `--json` leaves stdout to the one document.
 #: Names of variants, studies and files may hold brackets and colons: no text is taken for markup or emoji.
-out = Console(markup=False, emoji=False)
-log = Console(stderr=True, highlight=False, markup=False, emoji=False)
+out = Terminal(markup=False, emoji=False)
+log = Terminal(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def duration(seconds: float) -> str:
@@ -22,9 +48,15 @@ def duration(seconds: float) -> str:
 
 
 def print_line(text: str | Text, style: str = "") -> None:
-    """One line, exactly as it is; `style` is rich's."""
-    # Brackets in names and paths are no markup, and a link must not be broken over two lines.
-    out.print(text if isinstance(text, Text) else Text(text, style), soft_wrap=True)
+    """A line of text, brackets included; `style` is rich's."""
+    out.print(text if isinstance(text, Text) else Text(text, style))
+
+
+def print_command(command: str) -> None:
+    """A command on a line of its own, unbroken, with the path that this one was given by: it can be given as it is."""
+    if Path(sys.argv[0]).name == "harness" and not shutil.which("harness"):
+        command = re.sub(r"^harness\b", lambda _: shlex.quote(sys.argv[0]), command)
+    out.print(Text(f"    {command}"), soft_wrap=True)
 
 
 def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
@@ -32,8 +64,7 @@ def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]], title: str 
     table = Table(*(Column(Text(name)) for name in header), title=Text(title) if title else None, title_justify="left")
     for row in rows:
         table.add_row(*map(Text, row))
-    # A pipe has no width: what goes into a file is not broken to fit a terminal.
-    (out if out.is_terminal else Console(width=10_000)).print(table)
+    out.print(table)
 
 
 def print_runs(document: dict[str, Any]) -> None:

@@ -1,13 +1,14 @@
 """The curves of a report: accuracy and gradients by epoch, a panel for each variant; and accuracy by learning rate."""
 
+import colorsys
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness import published
 from harness.analysis.make_report import grouped
@@ -22,15 +23,19 @@ OWN = ("#0072B2", "-", "same recipe")
 RETUNED = ("#D55E00", "--", "retuned")
 BESIDE = ("#222222", ":", "baseline, same recipe")
 
-#: Okabe & Ito's colours but the pale ones; with the shapes, told apart by all kinds of colour vision.
-TUNING_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: Readable on white and on black; as far as they go, told apart by all kinds of colour vision.
+COLOURS = ("#0a7ac4", "#d9600a", "#12966b", "#c65aa0", "#a8760c", "#6a6fd8", "#c23b3b", "#3b9aa8")
+
+#: How a gradient's norm is to be read.
+SMALLER = "smaller: the gradient vanishes"
+
 TUNING_SHAPES = ("o", "s", "^", "v", "D")
 
 
 def accuracy(report: Report, results: Sequence[RunResult]) -> Figure | None:
     """Mean and range over the seeds by epoch; the baseline, and where that is fair the published curve, behind each."""
     name = f"{judged(report)}_accuracy"
-    bands = {group: band for group, members in grouped(results).items() if len(band := _band(members, name)) > 1}
+    bands = {group: found for group, members in grouped(results).items() if len(found := band(members, name)) > 1}
     variants = list(dict.fromkeys(variant for phase, variant in bands if phase != "tuning"))
     if not variants:
         return None
@@ -40,7 +45,7 @@ def accuracy(report: Report, results: Sequence[RunResult]) -> Figure | None:
     for variant, axes in panels.items():
         if any(row.compared for row in report.variants):
             # Where an epoch is not the notebook's 50,000 images, its curve would mislead.
-            curve = published.curve()[: int(max(band.index.max() for band in bands.values()))]
+            curve = published.curve()[: int(max(found.index.max() for found in bands.values()))]
             axes.plot(curve["epoch"], curve["test_accuracy"], color=PUBLISHED, lw=2, label="published")
             axes.axhline(published.ACCURACY_TARGET, color=TARGET, lw=1, label=f"target {published.ACCURACY_TARGET:.2f}")
         lines = [(("same recipe", variant), OWN), (("retuned", variant), RETUNED)]
@@ -48,9 +53,9 @@ def accuracy(report: Report, results: Sequence[RunResult]) -> Figure | None:
             lines.insert(0, (("same recipe", BASELINE), BESIDE))
         for group, (colour, style, label) in lines:
             if group in bands:
-                band = bands[group]
-                axes.fill_between(band.index, band["min"], band["max"], color=colour, alpha=0.2, lw=0)
-                axes.plot(band.index, band["mean"], color=colour, ls=style, lw=1.5, label=label)
+                found = bands[group]
+                axes.fill_between(found.index, found["min"], found["max"], color=colour, alpha=0.2, lw=0)
+                axes.plot(found.index, found["mean"], color=colour, ls=style, lw=1.5, label=label)
         axes.grid(alpha=0.25)
     entries = {
         label: handle
@@ -66,7 +71,7 @@ def gradient_flow(report: Report, results: Sequence[RunResult]) -> Figure | None
     grids = {
         variant: grid
         for (phase, variant), members in grouped(results).items()
-        if phase == "same recipe" and (grid := _gradients(members)) is not None
+        if phase == "same recipe" and (grid := gradients(members)) is not None
     }
     if not grids:
         return None
@@ -84,7 +89,10 @@ def gradient_flow(report: Report, results: Sequence[RunResult]) -> Figure | None
         )  # fmt: skip
         axes.set_facecolor("#bbbbbb")  # shows where there is no finite number
         axes.set_yticks(range(len(grid)), list(grid.index), fontsize=7)
-    figure.colorbar(image, ax=list(panels.values()), label="log10; grey: zero or not finite")
+    bar = figure.colorbar(image, ax=list(panels.values()), label=f"{SMALLER}; grey: zero or not finite")
+    bar.locator = MaxNLocator(integer=True, nbins=8)
+    bar.formatter = FuncFormatter(lambda power, _: f"{10.0**power:g}")
+    bar.update_ticks()
     return figure
 
 
@@ -94,19 +102,12 @@ def tuning(report: Report) -> Figure | None:
         return None
     figure = Figure(figsize=(9.5, 4.8), layout="constrained")
     axes = figure.subplots()
-    others = 0
-    for each in report.tuning:
+    others = distinct_colours(sum(each.variant != BASELINE for each in report.tuning))
+    for number, each in enumerate(report.tuning):
         grid = {point.learning_rate: point.accuracy for point in each.grid}
-        if each.variant == BASELINE:
-            colour, shape, width = "black", "o", 2.5
-        else:
-            # Five shapes and six colours: thirty variants without a double.
-            colour, shape, width = (
-                TUNING_COLOURS[others % len(TUNING_COLOURS)],
-                TUNING_SHAPES[others % len(TUNING_SHAPES)],
-                1.2,
-            )
-            others += 1
+        colour, shape, width = "black", "o", 2.5
+        if each.variant != BASELINE:
+            colour, shape, width = next(others), TUNING_SHAPES[number % len(TUNING_SHAPES)], 1.2
         label = each.variant + (", best at the edge" if each.at_the_edge else "")
         axes.plot(list(grid), list(grid.values()), color=colour, marker=shape, ms=5, lw=width, label=label)
         axes.plot(each.best, grid[each.best], "o", ms=13, mfc="none", mec=colour)
@@ -148,7 +149,15 @@ def _seeds(report: Report, variant: str) -> str:
     return f", n = {row.n}" + (f", {row.diverged} diverged" if row.diverged else "")
 
 
-def _band(results: Sequence[RunResult], name: str) -> pd.DataFrame:
+def distinct_colours(count: int) -> Iterator[str]:
+    """So many colours, none of them twice: those that all kinds of colour vision tell apart as long as they last."""
+    if count <= len(COLOURS):
+        return iter(COLOURS[:count])
+    hues = [colorsys.hls_to_rgb(number / count, 0.48, 0.65) for number in range(count)]
+    return iter(["#" + "".join(f"{round(255 * part):02x}" for part in hue) for hue in hues])
+
+
+def band(results: Sequence[RunResult], name: str) -> pd.DataFrame:
     """By epoch: mean, min and max over the runs that have a finite value there."""
     found = [(row["epoch"], row[name]) for each in results for row in each.history if _is_finite(row, name)]
     return pd.DataFrame(found, columns=["epoch", name]).groupby("epoch")[name].agg(["mean", "min", "max"])
@@ -158,7 +167,7 @@ def _is_finite(row: dict[str, float], name: str) -> bool:
     return name in row and math.isfinite(row[name])
 
 
-def _gradients(results: Sequence[RunResult]) -> pd.DataFrame | None:
+def gradients(results: Sequence[RunResult]) -> pd.DataFrame | None:
     """log10 of the norms, layer by epoch, the mean over the seeds where it is finite; None where none is."""
     found = [
         (name.partition("/")[2], int(row["epoch"]), math.log10(value) if 0 < value < math.inf else math.nan)

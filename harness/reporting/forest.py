@@ -8,27 +8,26 @@ from matplotlib.figure import Figure
 
 from harness.analysis import ALPHA, MARGIN
 from harness.analysis.report import EffectRow, Report
+from harness.experiment import BASELINE
 from harness.reporting.sentences import setting
 from harness.reporting.tables import MEANING, p_value, points
 
-#: Okabe & Ito's colours, told apart by all kinds of colour vision; and shapes, for those who print in grey.
+#: Okabe & Ito's colours, told apart by all kinds of colour vision; and shapes, for those who print in grey. More than
+#: the sum of two effects is neither better nor worse.
 MARKS = {
     "better": ("#0072B2", "^"),
     "worse": ("#D55E00", "v"),
     "equivalent": ("#009E73", "s"),
-    "undecided": ("#666666", "o"),
-    "too few seeds": ("#666666", "o"),
-    "exploratory": ("#666666", "o"),
+    "interaction": ("#7B4FA3", "D"),
 }
+UNDECIDED = ("#666666", "o")
 
-#: From this many points on, the axis is logarithmic but for the middle: else ten of them would hide half of one.
-WIDE = 12.0
-TICKS = (-30, -10, -3, -1, 0, 1, 3, 10, 30)
+DIRECTIONS = "\N{LEFTWARDS ARROW} worse | better \N{RIGHTWARDS ARROW}"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One difference, as accuracy; `mark` is a key of `MARKS`, `comment` stands behind the numbers."""
+    """One difference, as accuracy; `mark` is a key of `MARKS` or another word, `comment` stands behind the numbers."""
 
     name: str
     mean: float
@@ -37,53 +36,76 @@ class Line:
     comment: str
 
 
-def comparisons(report: Report) -> Figure | None:
-    """Every variant's difference to the baseline, under one recipe and retuned."""
+def comparison_lines(report: Report) -> dict[str, list[Line]]:
+    """Every variant's difference to the baseline, by phase; without "retuned" where every rate is the recipe's own."""
     panels: dict[str, list[Line]] = {}
+    own = {row.variant: row.learning_rate for row in report.rows("same recipe")}
+    retuned = any(own.get(row.variant) != row.learning_rate for row in report.rows("retuned"))
     for row in report.variants:
-        if compared := row.against_baseline:
+        if (compared := row.against_baseline) and (row.phase != "retuned" or retuned):
             said = compared.verdict
             line = Line(row.variant, compared.mean, compared.interval, said, f"{said}, n = {compared.n}")
             panels.setdefault(row.phase, []).append(line)
-    return _forest(report, panels, "accuracy against the baseline, points")
+    return panels
 
 
-def effects(report: Report) -> Figure | None:
-    """The main effects and interactions of a factorial experiment."""
+def effect_lines(report: Report) -> dict[str, list[Line]]:
+    """The main effects and interactions of a factorial experiment, by phase."""
     panels: dict[str, list[Line]] = {}
     for each in report.effects:
         comment = f"p = {p_value(each.p_holm)}, n = {each.n}"
         line = Line(each.effect, each.mean, each.interval, _mark(each), comment)
         panels.setdefault(each.phase, []).append(line)
-    return _forest(report, panels, "effect of switching on, points of accuracy (p: Holm)")
+    return panels
 
 
 def _mark(effect: EffectRow) -> str:
     if effect.p_holm is None or effect.p_holm >= ALPHA:
         return "undecided"
+    if " x " in effect.effect:
+        return "interaction"
     return "better" if effect.mean > 0 else "worse"
+
+
+def comparisons(report: Report) -> Figure | None:
+    """The forest plot of the variants, under one recipe and retuned."""
+    return _forest(report, comparison_lines(report), "test accuracy minus the baseline's, points")
+
+
+def effects(report: Report) -> Figure | None:
+    """The forest plot of the effects of a factorial experiment."""
+    return _forest(report, effect_lines(report), "effect of switching on, points of accuracy (p: Holm)")
+
+
+def baseline_accuracy(report: Report, phase: str) -> str:
+    """The baseline's accuracy in per cent, as a title has it; empty where it has none."""
+    for row in report.rows(phase):
+        if row.variant == BASELINE and row.accuracy:
+            return f"baseline {100 * row.accuracy.mean:.1f} %"
+    return ""
 
 
 def _forest(report: Report, panels: Mapping[str, Sequence[Line]], label: str) -> Figure | None:
     if not panels:
         return None
     names = list(dict.fromkeys(line.name for lines in panels.values() for line in lines))
-    figure = Figure(figsize=(1.5 + 6.2 * len(panels), 1.8 + 0.42 * len(names)), layout="constrained")
+    figure = Figure(figsize=(1.5 + 6.2 * len(panels), 2.1 + 0.42 * len(names)), layout="constrained")
     figure.suptitle(f"{report.experiment} · {setting(report)}", fontsize=10)
     ends = [100 * end for lines in panels.values() for line in lines for end in (line.mean, *(line.interval or ()))]
-    wide = max(map(abs, ends)) > WIDE
+    low, high = min(*ends, -150 * MARGIN), max(*ends, 150 * MARGIN)
+    room = 0.05 * (high - low)
     for axes, (phase, lines) in zip(
         figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0], panels.items(), strict=True
     ):
         _panel(axes, lines, names)
-        axes.set_title(f"{phase}: {MEANING[phase]}", fontsize=9)
-        if wide:
-            axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-            low, high = axes.get_xlim()
-            ticks = [tick for tick in TICKS if low <= tick <= high]
-            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        scale = " (logarithmic beyond ±1)" if wide else ""
-        axes.set_xlabel(f"{label}{scale}\nshaded: less than {100 * MARGIN:g}, which counts as none", fontsize=9)
+        axes.set_xlim(low - room, high + room)
+        title = ", ".join(filter(None, [f"{phase}: {MEANING[phase]}", baseline_accuracy(report, phase)]))
+        axes.set_title(title, fontsize=9)
+        axes.annotate(
+            DIRECTIONS, (0, 0), (0, -20), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
+            va="top", fontsize=9,
+        )  # fmt: skip
+        axes.set_xlabel(f"{label}\nshaded: less than {100 * MARGIN:g}, which counts as none", fontsize=9, labelpad=18)
     return figure
 
 
@@ -92,7 +114,7 @@ def _panel(axes: Axes, lines: Sequence[Line], names: list[str]) -> None:
     axes.axvline(0, color="black", lw=0.8)
     for line in lines:
         y = names.index(line.name)
-        colour, shape = MARKS[line.mark]
+        colour, shape = MARKS.get(line.mark, UNDECIDED)
         if line.interval:
             axes.plot([100 * end for end in line.interval], [y, y], color=colour, lw=2, solid_capstyle="butt")
         axes.plot(100 * line.mean, y, color=colour, marker=shape, ms=7)

@@ -3,41 +3,40 @@
 import time
 from collections.abc import Sequence
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-
 from harness.config import RunConfig
 from harness.reporting.console import duration, log
+from harness.reporting.status_line import StatusLine, fitted
 from harness.runs.folder import History, RunFolder
 from harness.runs.spec import RunSpec
 
+#: What trains, as it is called.
+FRAMEWORKS = {"tensorflow": "TensorFlow", "jax": "JAX"}
+
 
 class RunDisplay:
-    """Watches one run: a live line in a terminal, one plain line an epoch where output is piped."""
+    """Watches one run: a live line in a terminal, and a line for every epoch."""
 
     def __init__(self, name: str, config: RunConfig) -> None:
         self.name, self.config = name, config
-        self._progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(24),
-            TextColumn("{task.fields[status]}"), console=log, disable=not log.is_terminal, transient=True,
-        )  # fmt: skip
-        self._task = self._progress.add_task(name, total=config.recipe.epochs, status="")
+        self._status = StatusLine()
         self._epochs_done = 0
         self._seconds: list[float] = []
-        self._last = ""
         self._announced = self._compiled = False
 
     def __enter__(self) -> "RunDisplay":
-        self._progress.start()
+        self._status.__enter__()
+        self._status.show(f"{self.name}: loading {FRAMEWORKS[self.config.engine]}")
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
+        self._status.__exit__(*exception)
 
     def started(self, history: History) -> None:
-        """Say where a resumed run goes on."""
+        """Say what the lines to come hold, and where a resumed run goes on."""
         self._epochs_done = len(history)
-        if history:
-            log.print(f"{self.name}: going on after epoch {len(history)} of {self.config.recipe.epochs}")
+        going_on = f", going on after epoch {len(history)} of {self.config.recipe.epochs}" if history else ""
+        log.print(f"{self.name}: loss / accuracy of each epoch{going_on}")
+        self._status.show(f"{self.name}: compiling")
         self._begin = time.perf_counter()
 
     def step(self, done: int, steps_per_epoch: int) -> None:
@@ -50,14 +49,16 @@ class RunDisplay:
         if done < warm or done == 1:
             return
         rate = (done - 1) * self.config.recipe.batch_size / max(now - self._begin, 1e-9)
-        epochs_left = self.config.recipe.epochs - self._epochs_done - done / steps_per_epoch
+        epochs = self._epochs_done + done / steps_per_epoch
+        epochs_left = self.config.recipe.epochs - epochs
         mean = sum(self._seconds) / len(self._seconds) if self._seconds else self.config.train_images / rate
         eta = duration(epochs_left * mean)
-        self._progress.update(
-            self._task,
-            completed=self._epochs_done + done / steps_per_epoch,
-            description=f"{self.name}  epoch {self._epochs_done + 1}/{self.config.recipe.epochs}",
-            status=f"{rate:.0f} images/s  {self._last}  ETA {eta}",
+        self._status.show(
+            f"epoch {self._epochs_done + 1}/{self.config.recipe.epochs}",
+            f"ETA {eta}",
+            f"{rate:.0f} images/s",
+            self.name,
+            share=epochs / self.config.recipe.epochs,
         )
         # An epoch that is one program is heard of once, and the first one is mostly compiled.
         if self._compiled and not self._announced and (now - self._begin > 5 or done == steps_per_epoch):
@@ -71,16 +72,16 @@ class RunDisplay:
         self._epochs_done += 1
         self._seconds.append(row["epoch_seconds"])
         judged = "test" if "test_loss" in row else "validation"
-        self._last = (
-            f"train {row['train_loss']:.3f} / {row['train_accuracy']:.3f}  "
-            f"{judged} {row[f'{judged}_loss']:.3f} / {row[f'{judged}_accuracy']:.3f}"
-        )
         left = (self.config.recipe.epochs - self._epochs_done) * sum(self._seconds) / len(self._seconds)
-        log.print(
-            f"{self.name}  epoch {self._epochs_done:>3}/{self.config.recipe.epochs}  {self._last}  "
-            f"{row['images_per_second']:.0f} images/s" + (f"  ETA {duration(left)}" if left else ""),
-            soft_wrap=True,
-        )
+        parts = [
+            f"epoch {self._epochs_done:>3}/{self.config.recipe.epochs}",
+            f"ETA {duration(left)}" if left else "",
+            f"train {row['train_loss']:.3f} / {row['train_accuracy']:.3f}",
+            f"{judged} {row[f'{judged}_loss']:.3f} / {row[f'{judged}_accuracy']:.3f}",
+            f"{row['images_per_second']:.0f} images/s",
+            self.name,
+        ]
+        log.print(fitted(filter(None, parts), log.options.max_width))
 
 
 class RunsDisplay:
@@ -92,20 +93,17 @@ class RunsDisplay:
         self._count, self._workers = len(specs), workers
         self._cost, self._spent = sum(spec.cost for spec in specs), 0
         self._begin = time.monotonic()
-        self._progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(24), MofNCompleteColumn(),
-            TextColumn("{task.fields[status]}"), console=log, disable=not log.is_terminal, transient=True,
-        )  # fmt: skip
-        self._task = self._progress.add_task("runs", total=len(specs), status="")
+        self._status = StatusLine()
 
     def __enter__(self) -> "RunsDisplay":
         workers = f", {self._workers} workers; their logs are in mlruns/workers/" if self._workers else ""
         log.print(f"{self._count} runs to train{workers}")
-        self._progress.start()
+        self._status.__enter__()
+        self._status.show("loading and compiling")
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
+        self._status.__exit__(*exception)
 
     def update(self) -> None:
         """Look which runs have ended since the last time."""
@@ -119,5 +117,5 @@ class RunsDisplay:
             seconds = time.monotonic() - self._begin
             eta = f"ETA {duration(seconds * (self._cost - self._spent) / self._spent)}" if self._open else ""
             ended = f"{result.metrics['accuracy']:.3f}" if result.status == "finished" else result.status
-            log.print(f"{done:>4}/{self._count}  {spec.name}: {ended}  {eta}", soft_wrap=True)
-            self._progress.update(self._task, completed=done, status=eta)
+            log.print("  ".join(filter(None, (f"{done:>4}/{self._count}", eta, f"{spec.name}: {ended}"))))
+            self._status.show(f"{done}/{self._count} runs", eta, share=self._spent / self._cost)

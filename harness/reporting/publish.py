@@ -12,7 +12,10 @@ from harness.analysis.report import Report, RunRow, plain
 from harness.common import paths
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
-from harness.reporting import curves, forest
+from harness.data import Dataset
+from harness.reporting import curves, forest, summary
+from harness.reporting.page.render import render
+from harness.reporting.page.section import section
 from harness.reporting.sentences import findings
 from harness.reporting.tables import flat
 from harness.reporting.text import markdown
@@ -29,17 +32,23 @@ else:
     search_report = lazy_import("harness.reporting.search_report")
     anytime = lazy_import("harness.search.anytime")
 
+#: The page to send around, in the folder of a report.
+PAGE = "report.html"
+
 #: What makes a report this one and no other: one with the same, but of more seeds, takes its place in MLflow.
 IDENTITY = ("experiment", "recipe", "budget", "changes", "data", "split", "precision", "engine")
 
 
-def publish(report: Report, results: Sequence[RunResult], to: Path | None) -> Report:
-    """Write a report to a folder in `to` (None: mlruns/reports) and log it; the same report, with where it is."""
+def publish(report: Report, results: Sequence[RunResult], to: Path | None, dataset: Dataset | None = None) -> Report:
+    """Write a report to a folder in `to` (None: mlruns/reports) and log it; the same report, with where it is.
+
+    dataset: the images of the runs, for pictures of wrong predictions.
+    """
     usual = {"split": "final", "precision": "float32", "engine": "tensorflow"}
     unusual = [getattr(report, name) for name, value in usual.items() if getattr(report, name) != value]
     words = [report.experiment, report.recipe, report.budget, report.data, report.changes, *unusual]
     folder = folder_for(to, "-".join(filter(None, words)))
-    write_report(report, results, folder)
+    write_report(report, results, folder, dataset)
     identity = {"kind": "report"} | {name: str(getattr(report, name)) for name in IDENTITY}
     name = f"report: {report.experiment} {report.budget}"
     url = log_report(report.data, name, identity, note(report), metrics(report), folder)
@@ -51,16 +60,25 @@ def folder_for(to: Path | None, name: str) -> Path:
     return (to or paths.mlruns() / "reports") / re.sub(r"[^\w.=-]+", "_", name)
 
 
-def write_report(report: Report, results: Sequence[RunResult], folder: Path) -> Path:
-    """Write README.md, report.json, table.csv and the figures, each whole, and return the page."""
+def write_report(report: Report, results: Sequence[RunResult], folder: Path, dataset: Dataset | None = None) -> Path:
+    """Write report.html, README.md, report.json, table.csv and the figures, each whole, and return the README."""
     figures = draw_report(report, results, folder)
     page = folder / "README.md"
     for file, text in {
         folder / "report.json": json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n",
         folder / "table.csv": flat(report).to_csv(index=False),
+        folder / PAGE: render([section(report, results, dataset)]),
         page: markdown(report, [figure.name for figure in figures]),
     }.items():
         write_atomically(file, text.encode())
+    return page
+
+
+def publish_all(reported: Sequence[tuple[Report, Sequence[RunResult]]], to: Path | None, dataset: Dataset) -> Path:
+    """Write one page with all of these reports, and return it. to: its folder; None is mlruns/reports."""
+    page = (to or paths.mlruns() / "reports") / PAGE
+    sections = [section(report, results, dataset) for report, results in reported]
+    write_atomically(page, render(sections, "Why does this CNN work?").encode())
     return page
 
 
@@ -78,7 +96,8 @@ def draw_report(report: Report, results: Sequence[RunResult], folder: Path) -> l
         file = folder / f"{name}.png"
         if figure:
             image = io.BytesIO()
-            figure.savefig(image, format="png", dpi=120)
+            # Tight: a label that reaches over the edge widens the picture.
+            figure.savefig(image, format="png", dpi=120, bbox_inches="tight", pad_inches=0.12)
             write_atomically(file, image.getvalue())
             drawn.append(file)
         else:
@@ -110,10 +129,11 @@ def note(report: Report) -> str:
     for run in sorted(report.runs, key=lambda run: run.phase == "tuning"):
         links.setdefault(f"{run.variant}, {run.phase}", []).append(_link(run))
     lines = [f"**{report.question}**", ""]
-    lines += [f"- **{verdict}**: {because}" for verdict, because in findings(report)]
+    lines += [summary.answer(report), ""]
+    lines += [f"- **{summary.SCORES.get(word, word)}**: {because}" for word, because in findings(report)]
     lines += [
         "",
-        "README.md among the artifacts has the tables. The runs, by seed (when tuning, by learning rate):",
+        "report.html among the artifacts has figures and tables. The runs, by seed (when tuning, by learning rate):",
         "",
     ]
     lines += [f"- {group}: {' '.join(found)}" for group, found in links.items()]

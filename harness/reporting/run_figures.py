@@ -24,19 +24,20 @@ def draw_run(folder: RunFolder, name: str, result: Result, history: History) -> 
     about = f"{name} · {folder.config.data} · {folder.config.train_images:,} training images"
     # A name holds all that --set changed, and may be longer than the figure is wide.
     title = "\n".join(textwrap.fill(line, 84) for line in (about, folder.config.recipe.dropout_note) if line)
+    fair = published.comparable_run(folder.config)
     for quantity in ("accuracy", "loss"):
-        curves(history, quantity, title, folder.config.data).savefig(folder.artifacts / f"{quantity}.png", dpi=120)
+        curves(history, quantity, title, fair=fair).savefig(folder.artifacts / f"{quantity}.png", dpi=120)
     if result.status == "finished":
         confusion(result, title).savefig(folder.artifacts / "confusion.png", dpi=120)
 
 
-def curves(history: History, quantity: str, title: str, data: str) -> Figure:
-    """Train and evaluation `accuracy` or `loss` by epoch, over the published curve and the target."""
+def curves(history: History, quantity: str, title: str, *, fair: bool) -> Figure:
+    """Train and evaluation `accuracy` or `loss` by epoch; where that is fair, over the published curve and target."""
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.subplots()
     epochs = [row["epoch"] for row in history]
     evaluated = next(name for name in ("test", "validation") if f"{name}_{quantity}" in history[0])
-    if published.comparable(data):
+    if fair:
         _published(axes, quantity, len(history))
     marker = "o" if len(history) < 40 else None
     for name, colour, label in (("train", TRAIN, "train, as trained"), (evaluated, EVALUATION, evaluated)):
@@ -63,27 +64,22 @@ def _published(axes: Axes, quantity: str, epochs: int) -> None:
 
 
 def confusion(result: Result, title: str) -> Figure:
-    """Counts of the evaluation images, true class by row, predicted by column."""
+    """Per cent of each class's evaluation images, true class by row, predicted by column: every row sums to 100."""
     figure = Figure(figsize=(6.5, 5.6), layout="constrained")
     axes = figure.subplots()
     names = list(result.error_per_class)
-    largest = max(map(max, result.confusion))
-    axes.imshow(result.confusion, cmap="Blues")
-    for i, row in enumerate(result.confusion):
-        for j, count in enumerate(row):
-            axes.text(
-                j,
-                i,
-                str(count),
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="white" if count > largest / 2 else "black",
-            )
+    counts = np.asarray(result.confusion)
+    percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    for (i, j), share in np.ndenumerate(percent):
+        # A single image is told from none at all.
+        text = "" if not share else "<1" if share < 1 else f"{share:.0f}"
+        colour = "white" if share > 50 else "black"
+        axes.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(title, fontsize=9)
+    axes.set(xlabel="predicted", ylabel="true (each row: 100 %)")
+    axes.set_title(f"{title}\n{int(counts.sum()):,} images, per cent of each class", fontsize=9)
     return figure
 
 

@@ -5,9 +5,9 @@ import time
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from harness.reporting.console import duration, log
+from harness.reporting.status_line import StatusLine
 from harness.search.study import baseline_of, best_of, finished
 
 
@@ -20,11 +20,7 @@ class SearchDisplay:
         self._before = len(self._told)
         self._begin = time.monotonic()
         self._next = 0.0
-        self._progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(),
-            TextColumn("{task.fields[status]}"), console=log, disable=not log.is_terminal, transient=True,
-        )  # fmt: skip
-        self._task = self._progress.add_task("trials", total=None, status="")
+        self._status = StatusLine()
 
     def __enter__(self) -> "SearchDisplay":
         going_on = f", {self._before} of them done before" if self._before else ""
@@ -35,28 +31,30 @@ class SearchDisplay:
                 if not self._workers
                 else f", {self._workers} workers; their logs are in mlruns/workers/, `make dashboard` shows the study"
             ),
-            soft_wrap=True,
         )
-        self._progress.start()
+        self._status.__enter__()
+        self._status.show("loading and compiling")
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._next = 0.0
         with contextlib.suppress(Exception):  # a database that no longer answers is another's to report
             self.update()
-        self._progress.stop()
+        self._status.__exit__(*exception)
 
     def update(self) -> None:
         """Look which trials have ended since the last time."""
         if time.monotonic() < self._next:
             return
         ended = finished(self._study)
-        status = self._status(ended)
+        said = self._said(ended)
         for trial in ended:
             if trial.number not in self._told:
                 self._told.add(trial.number)
-                log.print(f"{len(self._told):>4}/{self._total()}  {_outcome(trial)}  {status}", soft_wrap=True)
-        self._progress.update(self._task, completed=len(ended), total=self._total(), status=status)
+                log.print(f"{len(self._told):>4}/{self._total()}  {_outcome(trial)}  {' · '.join(said)}")
+        if len(ended) > self._before:
+            share = len(ended) / self._total()
+            self._status.show(f"{len(ended)}/{self._total()} trials", *said, share=share)
         # Reading a large study takes a while; a trial takes longer.
         self._next = time.monotonic() + 2
 
@@ -64,17 +62,17 @@ class SearchDisplay:
         slots = {trial.user_attrs.get("slot") for trial in self._study.get_trials(deepcopy=False)}
         return len(slots - {None})
 
-    def _status(self, ended: list[FrozenTrial]) -> str:
+    def _said(self, ended: list[FrozenTrial]) -> list[str]:
+        """How long it will take, the best so far against the baseline, and how many trials brought nothing."""
         best, baseline = best_of(ended), baseline_of(ended)
-        words = [f"best {best.value:.4f} (trial {best.number})"] if best else []
+        done, left = len(ended) - self._before, self._total() - len(ended)
+        words = [f"ETA {duration((time.monotonic() - self._begin) / done * left)}"] if done and left else []
+        words += [f"best {best.value:.4f} (trial {best.number})"] if best else []
         words += [f"baseline {baseline.value:.4f}"] if baseline else []
         for state, word in ((TrialState.PRUNED, "pruned"), (TrialState.FAIL, "failed")):
             count = sum(trial.state == state for trial in ended)
             words += [f"{count} {word}"] if count else []
-        done, left = len(ended) - self._before, self._total() - len(ended)
-        if done and left:
-            words.append(f"ETA {duration((time.monotonic() - self._begin) / done * left)}")
-        return " · ".join(words)
+        return words
 
 
 def _outcome(trial: FrozenTrial) -> str:

@@ -116,8 +116,8 @@ def cost(report: Report) -> str:
     return f"{len(runs)} runs, {sum(run.pflop for run in runs):.3g} PFLOP, {duration(seconds)} of training"
 
 
-def command(report: Report) -> str:
-    """The one command that makes the report again, as a shell takes it."""
+def command(report: Report, seeds: list[int] | None = None) -> str:
+    """The one command that makes the report again, as a shell takes it. seeds: others than the report's."""
     if report.command:
         return report.command
     name = report.experiment
@@ -128,7 +128,9 @@ def command(report: Report) -> str:
     for option, usual in {"recipe": "fast", "split": "final", "engine": "tensorflow"}.items():
         given = getattr(report, option)
         words += [f"--{option}", given] if given != usual else []
-    if (seeds := _seeds(report)) and len(report.looks) == 1:
+    if seeds or len(report.looks) == 1:
+        seeds = seeds or _seeds(report)
+    if seeds:
         words += ["--seeds", seeds_text(seeds)]
     if report.data in NAMED:
         words += ["--data", report.data]
@@ -140,6 +142,12 @@ def command(report: Report) -> str:
     if bool(report.tuning) == (report.budget == "smoke"):
         words.append("--retune" if report.tuning else "--no-retune")
     return shlex.join(words)
+
+
+def again(report: Report) -> str:
+    """A command that shows the report again and trains nothing: there is none for a search's, but its own."""
+    shown = command(report)
+    return shown.replace("harness run", "harness compare", 1) if " --variant " not in shown else shown
 
 
 def _seeds(report: Report) -> list[int]:

@@ -50,10 +50,44 @@ def tables(report: Report) -> list[Table]:
     grouped = [(phase, report.rows(phase)) for phase in MEANING]
     found = [_comparison(report, phase, members) for phase, members in grouped if members]
     found += [_effects(phase, members) for phase in MEANING if (members := _effects_of(report, phase))]
-    found += [_mechanism(phase, members) for phase, members in grouped if _measured(members)]
+    found += mechanism_tables(report)
     found += [_images(phase, images) for phase in MEANING if (images := _images_of(report, phase))]
     found += [_selection_bias(report.selection_bias)] if report.selection_bias else []
     return found + ([_tuning(report.tuning)] if report.tuning else [])
+
+
+def differences(report: Report) -> list[Table]:
+    """Of every phase what matters most, narrow: accuracy, the difference to the baseline, the verdict with failures."""
+    found = []
+    for phase in MEANING:
+        if not (members := report.rows(phase)):
+            continue
+        columns = {"variant": [row.variant for row in members], "n": [str(row.n) for row in members]}
+        columns["accuracy\n[95 % interval]"] = [_accuracy(row.accuracy, sd=False) for row in members]
+        compared = [row.against_baseline for row in members]
+        columns["points\n[interval]"] = [
+            points(each.mean, each.interval, "\n") if each else NOTHING for each in compared
+        ]
+        verdicts = [each.verdict if each else NOTHING for each in compared]
+        failed = [_failed(row).replace(", ", "\n") for row in members]
+        columns["verdict"] = [
+            word if bad == NOTHING else f"{word}\n{bad}" for word, bad in zip(verdicts, failed, strict=True)
+        ]
+        found.append(_table(phase, columns, []))
+    return found
+
+
+def _table(phase: str, columns: Mapping[str, list[str]], notes: list[str]) -> Table:
+    """The columns that have something to say."""
+    told = {name: cells for name, cells in columns.items() if set(cells) != {NOTHING}}
+    rows = [list(row) for row in zip(*told.values(), strict=True)]
+    return Table(f"{phase}: {MEANING[phase]}", list(told), rows, notes)
+
+
+def mechanism_tables(report: Report) -> list[Table]:
+    """Those of what was measured inside the network, one for each phase."""
+    grouped = [(phase, report.rows(phase)) for phase in MEANING]
+    return [_mechanism(phase, members) for phase, members in grouped if _measured(members)]
 
 
 def seeds_needed(report: Report, phase: str) -> int | None:
@@ -123,9 +157,7 @@ def _comparison(report: Report, phase: str, members: list[VariantRow]) -> Table:
         notes.append("Epochs: the median over the runs that reached the accuracy; *: not all of them did.")
     if phase == "retuned":
         columns["learning\nrate"] = [f"{row.learning_rate:.3g}" for row in members]
-    told = {name: cells for name, cells in columns.items() if set(cells) != {NOTHING}}
-    cells = [list(row) for row in zip(*told.values(), strict=True)]
-    return Table(f"{phase}: {MEANING[phase]}", list(told), cells, notes)
+    return _table(phase, columns, notes)
 
 
 def _compared(row: VariantRow) -> dict[str, str]:
@@ -228,11 +260,11 @@ def _selection_bias(winners: Sequence[SelectionBias]) -> Table:
     return Table("how much of the search's gain was selection bias, in points", header, cells, [])
 
 
-def _accuracy(measured: AgainstTarget | None) -> str:
+def _accuracy(measured: AgainstTarget | None, *, sd: bool = True) -> str:
     if not measured:
         return NOTHING
     text = f"{measured.mean:.4f}"
-    if measured.sd is not None:
+    if sd and measured.sd is not None:
         text += f" ± {measured.sd:.4f}"
     if measured.interval:
         low, high = measured.interval

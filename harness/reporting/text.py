@@ -7,15 +7,14 @@ from pathlib import Path
 import rich.table
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console
 from rich.table import Column
 from rich.text import Text
 
 from harness import published
 from harness.analysis.report import Report, RunRow, VariantRow
-from harness.reporting import sentences
-from harness.reporting.console import duration, out, print_line, print_rows
-from harness.reporting.tables import NOTHING, Table, tables
+from harness.reporting import sentences, summary
+from harness.reporting.console import duration, out, print_command, print_line, print_rows
+from harness.reporting.tables import NOTHING, Table, differences, tables
 from harness.tracking.provenance import provenance
 
 STYLES = {
@@ -38,21 +37,35 @@ CAPTIONS = {
 }
 
 
-def print_report(report: Report) -> None:
-    """The report in the terminal; what matters most comes last, where a reader's eyes are."""
+def print_report(report: Report, *, details: bool = False) -> None:
+    """The report in the terminal: the differences, and last, where a reader's eyes are, what they come to.
+
+    details: all tables, and what became of every prediction.
+    """
     print_line(report.question, "bold")
     print_line(sentences.context(report), "dim")
-    for table in tables(report):
+    for table in tables(report) if details else differences(report):
         out.print()
         print_table(table)
     out.print()
     for reservation in sentences.reservations(report):
         print_line(f"! {reservation}", "yellow")
-    for verdict, because in sentences.findings(report):
-        print_line(Text.assemble((verdict, STYLES.get(verdict, "bold")), f": {because}"))
-    print_line(sentences.cost(report), "dim")
+    for word, because in sentences.findings(report):
+        if details or word not in summary.SCORES:
+            print_line(Text.assemble((summary.SCORES.get(word, word), STYLES.get(word, "bold")), f": {because}"))
+    if details:
+        print_line(sentences.cost(report), "dim")
     for place in filter(None, (report.folder, report.url)):
         print_line(f"  {place}")
+    words, command = summary.next_step(report)
+    print_line(summary.answer(report), "bold")
+    for sentence in filter(None, (summary.differences(report), words)):
+        print_line(sentence)
+    if command:
+        print_command(command)
+    if not details:
+        print_line("All tables:", "dim")
+        print_command(f"{sentences.again(report)} --details")
 
 
 def print_single(report: Report) -> None:
@@ -67,7 +80,8 @@ def print_single(report: Report) -> None:
             what += [f"{variant.epochs} epochs", report.precision, variant.note]
             print_line("  " + " · ".join(filter(None, what)))
     if any(run.trained for run in report.runs) and all(v.n < 2 and v.compared for v in report.variants):
-        print_line("  One run is no verdict: `make baseline SEEDS=10` gives one.")
+        print_line("  One run is no verdict. Ten give one:")
+        print_command(sentences.command(report, seeds=list(range(10))))
     for run in report.runs:
         _print_run(run, held_against_published=report.recipe == "published")
 
@@ -116,7 +130,7 @@ def _print_run(run: RunRow, *, held_against_published: bool) -> None:
 def _cost(run: RunRow, training_seconds: float) -> str:
     cost = f"{run.pflop:.3f} PFLOP in {duration(training_seconds)}"
     if not run.trained:
-        return f"{cost}; was done already (--fresh trains it again)"
+        return f"{cost}; was done already"
     if run.tracking_seconds is None:
         return f"{cost}; a bundle, for `harness sync`"
     share = run.tracking_seconds / (training_seconds + run.tracking_seconds)
@@ -125,9 +139,11 @@ def _cost(run: RunRow, training_seconds: float) -> str:
 
 def markdown(report: Report, figures: Sequence[str]) -> str:
     """The report as a page of its own, which embeds the figures by name."""
+    findings = [(summary.SCORES.get(word, word), because) for word, because in sentences.findings(report)]
     parts = [
         f"# {escaped(report.question)}",
-        "\n".join(f"- **{verdict}**: {escaped(because)}" for verdict, because in sentences.findings(report)),
+        escaped(summary.answer(report)),
+        "\n".join(f"- **{word}**: {escaped(because)}" for word, because in findings),
         escaped(sentences.context(report)),
         "\n".join(f"- {escaped(reservation)}" for reservation in sentences.reservations(report)),
         *(markdown_table(table) for table in tables(report)),
@@ -145,13 +161,11 @@ def markdown(report: Report, figures: Sequence[str]) -> str:
 def print_table(table: Table) -> None:
     """A table, in as many blocks as the terminal's width asks for."""
     print_line(table.title, "bold")
-    # A pipe has no width: what goes into a file is not broken to fit a terminal.
-    console = out if out.is_terminal else Console(width=10_000, markup=False, emoji=False)
-    for block in _blocks(table, console.width):
+    for block in _blocks(table, out.options.max_width):
         shown = rich.table.Table(*(Column(Text(table.header[i])) for i in block), box=box.SIMPLE_HEAD, show_edge=False)
         for row in table.rows:
             shown.add_row(*(Text(row[i], STYLES.get(row[i], "")) for i in block))
-        console.print(shown)
+        out.print(shown)
     for note in table.notes:
         print_line(note, "dim")
 

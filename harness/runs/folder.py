@@ -117,6 +117,21 @@ class RunFolder:
         known = self.environment()
         return [decisive(tags) for tags in (*known.earlier, known.tags)] if known else []
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """Return the tags of the environment the run was last trained in: its names, versions, hardware and commit."""
+        known = self.environment()
+        return known.tags if known else {}
+
+    def begun(self) -> int | None:
+        """Return when the first epoch began, in ms since 1970; None if that is not known."""
+        known = self.environment()
+        return known.begun if known else None
+
+    def size(self) -> int:
+        """Return how many bytes its files take."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
     def other_device(self, tags: Mapping[str, str]) -> str | None:
         """Return the device that the run's checkpoint was made on, if it is of another kind than that of these tags.
 
@@ -148,6 +163,21 @@ class RunFolder:
         for name in ("bundle.json", CHECKPOINT, ENVIRONMENT, "mlflow.json"):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.artifacts, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Delete the run and its folder. The caller holds its lock."""
+        # First what makes it a run: after a kill half-way there is none.
+        self.clear()
+        shutil.rmtree(self.path)
+
+    def drop_checkpoint(self, *, dry_run: bool = False) -> int:
+        """Delete the checkpoint of a run that has ended; return its size in bytes, 0 if there is none to delete."""
+        if self.result() is None or not self.checkpoint.exists():
+            return 0
+        size = self.checkpoint.stat().st_size
+        if not dry_run:
+            self.checkpoint.unlink()
+        return size
 
     def save(self, state: Mapping[str, Any], history: History) -> None:
         """Write state and history as one checkpoint file, atomically: after a kill it is the old or the new one."""

@@ -83,6 +83,10 @@ class Stored(Protocol):
     def artifacts(self) -> Path:
         """The folder with its files."""
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """Where it was trained: machine, versions and commit."""
+
     def environments(self) -> list[dict[str, str]]:
         """Return the tags of each environment that may have changed the last bits of its numbers."""
 

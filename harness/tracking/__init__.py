@@ -1,11 +1,12 @@
 """MLflow tracking: a copy of the runs on disk, brought up to date after every epoch."""
 
-from harness.tracking.mlflow_run import Tracker, mark_dead_runs, supersede
+from harness.tracking.mlflow_run import Tracker, delete, mark_dead_runs, supersede
 from harness.tracking.mlflow_store import explained, is_server, open_mlflow, tracking_uri
 from harness.tracking.told import is_tracked, run_id, run_url, seconds
 
 __all__ = [
     "Tracker",
+    "delete",
     "explained",
     "is_server",
     "is_tracked",

@@ -203,6 +203,16 @@ def supersede(folder: RunFolder) -> None:
             client.set_tag(run.info.run_id, "superseded", "true")
 
 
+def delete(folder: RunFolder) -> None:
+    """Delete the MLflow runs of a run folder. MLflow keeps deleted runs until `mlflow gc`."""
+    with explained():
+        mlflow = open_mlflow()
+        client = mlflow.MlflowClient()
+        experiment = mlflow.get_experiment_by_name(folder.config.data)
+        for run in _runs_of(client, experiment.experiment_id, folder) if experiment else []:
+            client.delete_run(run.info.run_id)
+
+
 def _runs_of(client: Any, experiment_id: str, folder: RunFolder) -> list[Any]:
     """Return the MLflow runs of a run folder that are neither superseded nor deleted, that of mlflow.json first.
 

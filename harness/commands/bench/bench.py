@@ -223,7 +223,7 @@ def _rounds(
                 display.done(ROUND_SECONDS[name])
             speeds = ", ".join(f"{name} {answers[name][-1]['images_per_s']:.0f}" for name in names if name != "machine")
             eta = f"; {display.eta}" if number < rounds else ""
-            log.print(f"round {number}/{rounds}: {speeds} images/s{eta}", soft_wrap=True)
+            log.print(f"round {number}/{rounds}: {speeds} images/s{eta}")
     return about, answers
 
 

@@ -1,0 +1,129 @@
+"""`harness runs` and `harness export`: list the runs on this disk, remove some, and take results elsewhere."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import tracking
+from harness.commands.predict import load_model
+from harness.common.errors import BadInput, HarnessError
+from harness.common.lazy import lazy_import
+from harness.common.paths import mlruns
+from harness.recipes import named
+from harness.runs.folder import RunFolder, all_runs
+from harness.runs.frames import load_epochs, load_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = lazy_import("pandas")
+
+#: The columns of a report's table.csv that a LaTeX table has, and what they are called there.
+LATEX = {
+    "variant": "variant",
+    "phase": "phase",
+    "n": "$n$",
+    "accuracy_mean": "accuracy",
+    "accuracy_sd": "sd",
+    "against_baseline_mean": "points",
+    "against_baseline_interval_low": "low",
+    "against_baseline_interval_high": "high",
+    "against_baseline_p_holm": "$p$ (Holm)",
+    "against_baseline_verdict": "verdict",
+}
+
+
+def chosen_runs(where: Sequence[tuple[str, str]], sort: str) -> "pd.DataFrame":
+    """Return the runs whose columns have these values, sorted by a column; a `-` before its name: largest first.
+
+    Raises BadInput for a name that is no column.
+    """
+    frame = load_runs()
+    columns = {name: name for name in map(str, frame.columns)}
+    for name, value in where:
+        column = frame[named("column of runs", columns, name)]
+        frame = frame[column.map(lambda found, wanted=value: _same(found, wanted))]
+    name = named("column of runs", columns, sort.removeprefix("-"))
+    return frame.sort_values(name, ascending=not sort.startswith("-"), kind="stable", ignore_index=True)
+
+
+def _same(found: object, wanted: str) -> bool:
+    """Whether a value is the one that was typed: 0.040 is 0.04, and true is True."""
+    if str(found).lower() == wanted.lower():
+        return True
+    with contextlib.suppress(TypeError, ValueError):
+        return float(found) == float(wanted)  # type: ignore[arg-type]
+    return False
+
+
+def runs_called(keys: Sequence[str]) -> list[RunFolder]:
+    """Return the runs whose keys begin so. Raises BadInput unless each is the beginning of exactly one."""
+    known = all_runs()
+    found = {}
+    for key in keys:
+        matching = [run for run in known if run.config.key.startswith(key)]
+        if len(matching) != 1:
+            raise BadInput(f"{key} is the start of {len(matching)} run keys, not of one: `harness runs` lists them.")
+        found[matching[0].config.key] = matching[0]
+    return list(found.values())
+
+
+def remove(runs: Sequence[RunFolder]) -> None:
+    """Delete runs, on the disk and in MLflow. Raises HarnessError for one that is being trained."""
+    for run in runs:
+        with run.locked():
+            tracking.delete(run)
+            run.remove()
+
+
+def collect_garbage(*, dry_run: bool) -> tuple[int, int]:
+    """Delete the checkpoints of the runs that have ended and that MLflow has; return how many, and their bytes.
+
+    Results, histories and models stay. A run that is being trained is left alone.
+    """
+    sizes = []
+    for run in all_runs():
+        with contextlib.suppress(HarnessError), run.locked():
+            if tracking.is_tracked(run):
+                sizes.append(run.drop_checkpoint(dry_run=dry_run))
+    return sum(size > 0 for size in sizes), sum(sizes)
+
+
+def export_model(file: Path, run: str | None) -> str:
+    """Save the model of a run as a Keras file; return its run key. run: the start of a key; None is the best run."""
+    if file.suffix != ".keras":
+        raise BadInput(f"Invalid value --keras {file}: the name of a Keras file ends in .keras.")
+    folder, _, model = load_model(run)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    model.save(file)
+    return folder.config.key
+
+
+def export_epochs(file: Path) -> int:
+    """Write one row for every epoch of every ended run to a Parquet file; return how many."""
+    frame = load_epochs()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(file, index=False)
+    return len(frame)
+
+
+def export_latex(file: Path, report: Path | None) -> Path:
+    """Write the table of a report as LaTeX (booktabs); return the report's folder.
+
+    report: a folder with a table.csv; None is the newest in mlruns/reports. Raises BadInput if there is none.
+    """
+    tables = sorted((mlruns() / "reports").glob("*/table.csv"), key=lambda each: each.stat().st_mtime)
+    table = report / "table.csv" if report else next(reversed(tables), None)
+    if table is None or not table.is_file():
+        known = ", ".join(str(each.parent) for each in tables) or "none yet: `harness run ablate_bn` makes one"
+        raise BadInput(f"There is no table of a report in {report or mlruns() / 'reports'}. Reports: {known}.")
+    frame = pd.read_csv(table)
+    frame = frame[[name for name in LATEX if name in frame.columns]]
+    for name in frame.columns[frame.columns.str.startswith("against_baseline_")]:
+        if name.endswith(("mean", "low", "high")):
+            frame[name] = 100 * frame[name]
+    styler = frame.rename(columns=LATEX).style.hide(axis="index").format(precision=4, na_rep="--", escape="latex")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(styler.to_latex(hrules=True))
+    return table.parent

@@ -1,0 +1,46 @@
+"""Writes sections down as one HTML file that asks nothing of any other place."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup, escape
+
+from harness.analysis import MARGIN
+from harness.reporting.forest import DIRECTIONS
+from harness.reporting.page.section import Section
+
+HERE = Path(__file__).parent
+
+
+def render(sections: Sequence[Section], title: str = "") -> str:
+    """The page of one report, or of several below a list of their questions and answers. title: default the question.
+
+    All text of reports is escaped; style and script are this folder's own.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["ticked"] = ticked
+    return environment.get_template("page.html.j2").render(
+        sections=sections,
+        title=title or sections[0].report.question,
+        style=Markup((HERE / "page.css").read_text()),
+        script=Markup((HERE / "page.js").read_text()),
+        directions=DIRECTIONS,
+        margin=f"{MARGIN * 100:g}",
+        written=f"Written on {time.strftime('%Y-%m-%d')}.",
+    )
+
+
+def ticked(text: str) -> Markup:
+    """Escaped text whose `words in backticks` are code."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(parts)
+    )

@@ -1,0 +1,136 @@
+"""What a report comes to in plain sentences: for who reads nothing else, in the terminal and on the page."""
+
+from collections.abc import Iterable, Sequence
+
+from harness import experiment
+from harness.analysis import MARGIN, Compared
+from harness.analysis.report import Report, VariantRow
+from harness.reporting.sentences import command, judged
+from harness.reporting.tables import seeds_needed
+
+#: A prediction came true or not, a difference has a verdict: not the same words for both.
+SCORES = {"supported": "came true", "refuted": "did not come true", "undecided": "still open"}
+
+#: So many differences are named in a sentence, the largest first; tables and figures have all.
+NAMED = 3
+
+#: The verdict of a comparison that cannot have one yet.
+FEW = "too few seeds"
+
+#: What is said of the variants with a verdict: of one, and of several.
+SAID = {
+    "worse": ("is worse than the baseline", "are worse than the baseline"),
+    "better": ("is better than the baseline", "are better than the baseline"),
+    "equivalent": (f"is within {MARGIN * 100:g} points of the baseline", f"are within {MARGIN * 100:g} points of it"),
+    "undecided": ("is undecided", "are undecided"),
+    "exploratory": ("was looked at before it was declared", "were looked at before they were declared"),
+    FEW: ("has too few seeds for a verdict", "have too few seeds for a verdict"),
+}
+
+
+def answer(report: Report) -> str:
+    """The answer in one sentence; for a report with nothing to compare, what its baseline reached."""
+    compared = primary(report)
+    if not compared:
+        return _reached(report)
+    if all(each.verdict == FEW for _, each in compared):
+        needed = _needed(report)
+        return f"With {_seeds(compared)} nothing can be said yet: a verdict takes {needed} of every variant."
+    groups: dict[str, list[str]] = {}
+    for row, each in _largest_first(compared):
+        groups.setdefault(each.verdict, []).append(f"{row.variant} ({each.mean * 100:+.2f})")
+    said = [f"{_listed(names)} {SAID[word][len(names) > 1]}" if word in SAID else f"{_listed(names)}: {word}"
+            for word, names in groups.items()]  # fmt: skip
+    return f"With {_seeds(compared)}, in points of {judged(report)} accuracy: {'; '.join(said)}."
+
+
+def differences(report: Report) -> str:
+    """The largest differences with what they may be, in one sentence; empty where nothing is compared."""
+    compared = _largest_first(primary(report))
+    told = [f"{row.variant}: {_points(each)}" for row, each in compared[:NAMED]]
+    more = len(compared) - NAMED
+    return "; ".join(told) + (f"; and {more} more" if more > 0 else "") + "." if told else ""
+
+
+def next_step(report: Report) -> tuple[str, str]:
+    """What to do now: words, and a command or nothing. For a verdict, else what became of the predictions."""
+    compared = primary(report)
+    if needed := _needed(report):
+        if report.command or report.experiment not in experiment.names():
+            return f"For a verdict: {needed} seeds of each variant.", ""
+        return "For a verdict:", command(report, seeds=list(range(needed)))
+    if not report.predictions:
+        return "To make it again:", command(report)
+    phase = compared[0][0].phase if compared else "same recipe"
+    scores = [each.score for each in report.predictions if each.phase == phase]
+    counted = [f"{scores.count(score)} {words}" for score, words in SCORES.items() if score in scores]
+    return f"Of {len(scores)} prediction{'s' * (len(scores) != 1)} made before: {', '.join(counted)}.", ""
+
+
+def change_of_mind(report: Report) -> list[str]:
+    """What would change the answer: what new runs would have to show, and what was held fixed."""
+    margin = f"{MARGIN * 100:g}"
+    said = []
+    for row, each in _largest_first(primary(report)):
+        if each.verdict == FEW or not each.interval:
+            continue
+        low, high = (100 * end for end in each.interval)
+        if each.verdict in ("worse", "better"):
+            end = high if each.verdict == "worse" else low
+            said.append(f"{row.variant}: an interval that reaches 0. Its nearer end is now {end:+.2f} points.")
+        elif each.verdict == "equivalent":
+            said.append(f"{row.variant}: an interval that leaves ±{margin}. It is now {low:+.2f} to {high:+.2f}.")
+        else:
+            said.append(f"{row.variant}: more seeds. Now anything from {low:+.2f} to {high:+.2f} points is possible.")
+    if not report.rows("retuned"):
+        said.append(
+            "A learning rate of its own for each variant: here all have the baseline's, which may suit some less."
+        )
+    if report.budget != "full":
+        said.append(f"A longer training: the {report.budget} budget is {report.train_images:,} images, and short.")
+    said.append(f"Other data than {report.data}, another network, or another recipe than {report.recipe or 'theirs'}.")
+    return said
+
+
+def primary(report: Report) -> list[tuple[VariantRow, Compared]]:
+    """The variants that were compared under the one recipe, or retuned where that is all there is."""
+    for phase in ("same recipe", "retuned"):
+        found = [(row, row.against_baseline) for row in report.rows(phase) if row.against_baseline]
+        if found:
+            return found
+    return []
+
+
+def _needed(report: Report) -> int | None:
+    compared = primary(report)
+    return seeds_needed(report, compared[0][0].phase) if compared else None
+
+
+def _largest_first(compared: Iterable[tuple[VariantRow, Compared]]) -> list[tuple[VariantRow, Compared]]:
+    return sorted(compared, key=lambda pair: -abs(pair[1].mean))
+
+
+def _points(compared: Compared) -> str:
+    text = f"{compared.mean * 100:+.2f} points"
+    if not compared.interval:
+        return text
+    low, high = (100 * end for end in compared.interval)
+    return f"{text}, anything from {low:+.2f} to {high:+.2f}"
+
+
+def _seeds(compared: Sequence[tuple[VariantRow, Compared]]) -> str:
+    counts = sorted({each.n for _, each in compared})
+    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{seeds} seed{'s' * (counts != [1])}"
+
+
+def _reached(report: Report) -> str:
+    for row in report.variants:
+        if row.accuracy:
+            mean = f"{row.variant} reaches {row.accuracy.mean:.4f} on the {judged(report)} images"
+            return f"{mean} (n = {row.n})."
+    return "No run has finished."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,0 +1,149 @@
+"""`harness runs`, `harness export` and `harness.load_runs()`: what is on the disk, as a list, a frame and files."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_builders import Lab
+
+import harness
+from harness.cli.app import main
+from harness.experiment import Experiment
+from harness.runs.folder import RunFolder
+from harness.runs.spec import RunResult
+from harness.tracking.mlflow_store import remember
+
+NORMS = Experiment(variants={"no norm": {"normalization": "none"}})
+
+
+def kept(mlruns: Path) -> list[RunResult]:
+    """Four runs on the disk, one of them diverged, and an unfinished one."""
+    lab = Lab(NORMS, {"no norm": 0.6}, data="synthetic", diverged=[("no norm", 1)])
+    results = lab.under_one_recipe(2)
+    for each in results:
+        folder = RunFolder(each.spec.config)
+        with folder.locked():
+            folder.begin(each.spec.tags | {"cpu": "an abacus", "device": "an abacus"}, "there")
+            folder.save({"model/kernel": np.zeros(1000)}, each.history)
+            folder.finish(each.result, each.history)
+    begun = lab.run("baseline", 7, "same recipe")
+    with RunFolder(begun.spec.config).locked():
+        RunFolder(begun.spec.config).begin(begun.spec.tags, "there")
+    return results
+
+
+def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    output = capsys.readouterr()
+    return ended.value.code or 0, output.out, output.err
+
+
+def test_runs_are_a_frame(mlruns: Path) -> None:
+    assert harness.load_runs().empty
+    assert harness.load_epochs().empty
+    results = kept(mlruns)
+    frame = harness.load_runs().set_index("run_key")
+    assert len(frame) == 5
+    row = frame.loc[results[0].spec.config.key]
+    assert (row["experiment"], row["variant"], row["seed"], row["status"]) == ("ablate_test", "baseline", 0, "finished")
+    assert row["accuracy"] == results[0].result.metrics["accuracy"]
+    assert row["normalization"] == "batch"
+    assert row["dropout"] == "0,0,0,0"
+    assert row["stale"]  # of no code that there is
+    assert str(row["begun"].tz) == "UTC"
+    assert list(frame["status"]).count("diverged") == list(frame["status"]).count("unfinished") == 1
+    epochs = harness.load_epochs()
+    assert len(epochs) == sum(len(each.history) for each in results)
+    assert {"epoch", "test_accuracy", "gradient_norm/dense"} <= set(epochs.columns)
+
+
+def test_runs_are_listed_filtered_and_sorted(
+    mlruns: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "harness run baseline" in shown(capsys, monkeypatch, "runs")[1]
+    results = kept(mlruns)
+    text = shown(capsys, monkeypatch, "runs")[1]
+    assert all(each.spec.config.key[:8] in text for each in results)
+    assert "5 runs" in text
+    chosen = ("runs", "--where", "variant=baseline", "--where", "status=finished", "--sort", "-accuracy")
+    listed = json.loads(shown(capsys, monkeypatch, *chosen, "--json")[1])["runs"]
+    wanted = sorted((each.result.metrics["accuracy"] for each in results[:2]), reverse=True)
+    assert [row["accuracy"] for row in listed] == wanted
+    rate = results[0].spec.config.recipe.learning_rate
+    read = pd.read_csv(
+        io.StringIO(shown(capsys, monkeypatch, "runs", "--where", f"learning_rate={rate:.17f}", "--csv")[1])
+    )
+    assert len(read) == 5
+    for arguments, says in (
+        (("--where", "varian=x"), "did you mean variant"),
+        (("--where", "variant"), "--where variant"),
+        (("--sort", "acuracy"), "did you mean accuracy"),
+    ):
+        code, _, errors = shown(capsys, monkeypatch, "runs", *arguments)
+        assert code == 2
+        assert says in errors
+
+
+def test_a_run_is_removed_only_when_that_is_wanted(
+    mlruns: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = kept(mlruns)
+    key = first.spec.config.key
+    code, _, errors = shown(capsys, monkeypatch, "runs", "rm", key[:10])
+    assert code == 2
+    assert "--yes" in errors
+    assert shown(capsys, monkeypatch, "runs", "rm", "", "--yes")[0] == 2  # the start of all
+    with RunFolder(first.spec.config).locked():
+        assert shown(capsys, monkeypatch, "runs", "rm", key, "--yes")[0] == 1
+    assert shown(capsys, monkeypatch, "runs", "rm", key[:10], "--yes")[0] == 0
+    assert key not in set(harness.load_runs()["run_key"])
+    assert len(harness.load_runs()) == 4
+
+
+def test_checkpoints_go_where_mlflow_has_the_run(
+    mlruns: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, *_ = (each.folder for each in kept(mlruns))
+    remember(first, "ab", "1", complete=True)
+    assert "1 checkpoints" in shown(capsys, monkeypatch, "runs", "gc", "--dry-run")[2]
+    assert first.load()
+    shown(capsys, monkeypatch, "runs", "gc")
+    assert first.load() is None
+    assert first.result()
+    assert first.history()
+    assert second.load()
+
+
+def test_results_are_taken_elsewhere(
+    mlruns: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(mlruns)
+    file = tmp_path / "new" / "epochs.parquet"
+    assert shown(capsys, monkeypatch, "export", "--parquet", str(file))[0] == 0
+    assert len(pd.read_parquet(file)) == len(harness.load_epochs())
+    report = "experiments/results/gpu/ablate_bn-fast-full-cifar10-jpeg75-bfloat16-jax"
+    table = tmp_path / "table.tex"
+    assert shown(capsys, monkeypatch, "export", "--latex", str(table), "--report", report)[0] == 0
+    assert r"no norm & same recipe & 5 & 0.8" in table.read_text()
+    assert r"\toprule" in table.read_text()
+    for arguments, says in (
+        ((), "--keras FILE"),
+        (("--latex", str(table)), "There is no table of a report"),
+        (("--keras", str(tmp_path / "model.h5")), ".keras"),
+    ):
+        code, _, errors = shown(capsys, monkeypatch, "export", *arguments)
+        assert code == 2
+        assert says in errors
+
+
+def test_a_shell_completes_the_experiments(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_HARNESS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "harness run ablate_s")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert shown(capsys, monkeypatch)[1].split() == ["ablate_scaling"]
