@@ -6,7 +6,7 @@ import math
 import pytest
 from conftest import small_config
 
-from harness.analysis.history import Reached, code_that_measured_last, mechanism, reached
+from harness.analysis.history import Inside, Reached, code_that_measured_last, mechanism, reached
 from harness.analysis.make_report import make_report
 from harness.experiment import Experiment
 from harness.reporting.tables import tables
@@ -37,22 +37,35 @@ def test_an_accuracy_is_reached_in_the_first_epoch_that_has_it_by_the_median_run
     assert reached([curve(0.9, name="train_accuracy")], 0.5) == Reached(None, 0)
 
 
-def test_measures_are_averaged_over_layers_epochs_and_runs() -> None:
+def test_measures_are_averaged_over_layers_and_epochs_and_the_runs_give_an_interval() -> None:
     one = run([{"dead/a": 0.1, "dead/b": 0.3, "deadline": 9.0}, {"dead/a": 0.5, "dead/b": math.nan}])
     other = run([{"dead/a": 0.7, "test_accuracy": 0.9}])
-    means, left_out = mechanism([one, other], ["dead", "saturated"], "new")
-    assert means == {"dead": pytest.approx((0.1 + 0.3 + 0.5 + 0.7) / 4), "saturated": None}
-    assert left_out == 0
+    found, left_out = mechanism([one, other, run([{"dead/a": math.nan}])], ["dead", "saturated"], "new")
+    assert (found["saturated"], left_out) == (None, 0)
+    dead = found["dead"]
+    # Each run counts once, however many epochs it has: 0.3 and 0.7. t(0.975, 1) = 12.706, standard error 0.2.
+    assert dead
+    assert dead.interval
+    assert (dead.n, dead.mean) == (2, pytest.approx(0.5))
+    assert dead.interval == pytest.approx((0.5 - 12.706 * 0.2, 0.5 + 12.706 * 0.2), rel=1e-4)
+    # One run, or equal ones, have no spread.
+    assert mechanism([one], ["dead"], "new")[0]["dead"] == Inside(1, pytest.approx(0.3), None)
+    assert mechanism([one, one], ["dead"], "new")[0]["dead"] == Inside(2, pytest.approx(0.3), None)
 
 
 @pytest.mark.parametrize("measure", ["gradient_norm", "gradient_ratio"])
-def test_ratios_and_norms_have_the_geometric_mean(measure: str) -> None:
+def test_ratios_and_norms_are_averaged_as_logarithms(measure: str) -> None:
     runs = [run([{f"{measure}/a": 1e-4, f"{measure}/b": 1e2}]), run([{measure: 1e-4}])]
-    # The exponents are -4, 2 and -4.
-    assert mechanism(runs, [measure], "new")[0][measure] == pytest.approx(1e-2)
+    # The exponents are -1 and -4: -2.5, standard error 1.5.
+    found = mechanism(runs, [measure], "new")[0][measure]
+    assert found
+    assert found.interval
+    assert found.mean == pytest.approx(10**-2.5)
+    assert math.log10(found.interval[1]) == pytest.approx(-2.5 + 12.706 * 1.5, rel=1e-4)
     # Zero counts as 1e-30, and is not lost: the exponents are -30 and 2.
-    zero = [run([{f"{measure}/a": 0.0, f"{measure}/b": 1e2}])]
-    assert mechanism(zero, [measure], "new")[0][measure] == pytest.approx(1e-14, rel=1e-6, abs=0)
+    zero = mechanism([run([{f"{measure}/a": 0.0, f"{measure}/b": 1e2}])], [measure], "new")[0][measure]
+    assert zero
+    assert zero.mean == pytest.approx(1e-14, rel=1e-6, abs=0)
 
 
 def test_the_code_that_measured_last_is_that_of_the_finished_run_that_ended_last() -> None:
@@ -76,7 +89,9 @@ def test_what_older_code_measured_is_left_out_and_said() -> None:
     runs = [measured(0, "", 0.9), measured(1, "old", 0.8), measured(2, "new", 0.2), measured(3, "new", 0.4)]
     experiment = Experiment(mechanism=("dead",))
     report = make_report(experiment, runs)
-    assert report.variants[0].mechanism == {"dead": pytest.approx(0.3)}
+    dead = report.variants[0].mechanism["dead"]
+    assert dead
+    assert (dead.n, dead.mean) == (2, pytest.approx(0.3))
     assert report.variants[0].measured_by_older_code == 2
     (table,) = [table for table in tables(report) if table.title.startswith("inside")]
     assert table.notes[-1] == "Measured by older code and left out: 2 runs."

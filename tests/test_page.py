@@ -151,7 +151,7 @@ def test_an_experiment_of_which_only_the_baseline_was_trained_is_not_on_the_page
     job = Job(RunOptions(experiments=["baseline"], **options), MlflowRecorder())
     for spec in job.specs["baseline"]:
         metrics = {"accuracy": 0.5, "cross_entropy": 1.0, "training_seconds": 1.0}
-        folder, history = RunFolder(spec.config), [{"epoch": 1.0, "test_accuracy": 0.5, "pflop": 0.1}]
+        folder, history = RunFolder(spec.config), [{"epoch": 1, "timestamp": 0, "test_accuracy": 0.5, "pflop": 0.1}]
         with folder.locked():
             folder.finish(Result("finished", "", metrics, "", {}, []), history)
     both = RunOptions(experiments=["ablate_bn", "baseline"], **options)

@@ -4,9 +4,16 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from harness.common.lazy import lazy_import
 from harness.runs.folder import History
 from harness.runs.spec import RunResult
+
+if TYPE_CHECKING:
+    from scipy import stats
+else:
+    stats = lazy_import("scipy.stats")
 
 #: Measures that span orders of magnitude: their mean is the geometric one.
 GEOMETRIC = ("gradient_ratio", "gradient_norm")
@@ -44,10 +51,23 @@ def code_that_measured_last(results: Sequence[RunResult], names: Sequence[str]) 
     return last.result.measured_by if last else ""
 
 
+@dataclass(frozen=True)
+class Inside:
+    """A measure from inside the network over `n` runs, each with its mean over layers and epochs.
+
+    The 95 % interval is Student's over the runs, for this measure alone; None with one run, or equal ones. Measures of
+    GEOMETRIC are averaged as logarithms.
+    """
+
+    n: int
+    mean: float
+    interval: tuple[float, float] | None
+
+
 def mechanism(
     finished: Sequence[RunResult], names: Sequence[str], measured_by: str
-) -> tuple[dict[str, float | None], int]:
-    """The mean of each measure over the layers, epochs and runs; None where it was not taken.
+) -> tuple[dict[str, Inside | None], int]:
+    """Each measure over the runs; None where it was not taken.
 
     Only runs that were measured by that code count, as other code may measure something else by the same name: the
     second value is how many runs with any of these measures were left out.
@@ -55,7 +75,7 @@ def mechanism(
     own = [each.history for each in finished if each.result.measured_by == measured_by]
     others = [each.history for each in finished if each.result.measured_by != measured_by]
     left_out = sum(any(_values([history], name) for name in names) for history in others)
-    return {name: _mean(_values(own, name), name) for name in names}, left_out
+    return {name: _inside([_values([history], name) for history in own], name) for name in names}, left_out
 
 
 def _values(histories: Sequence[History], measure: str) -> list[float]:
@@ -69,9 +89,18 @@ def _values(histories: Sequence[History], measure: str) -> list[float]:
     ]
 
 
-def _mean(values: Sequence[float], measure: str) -> float | None:
-    if not values:
+def _inside(values: Sequence[Sequence[float]], measure: str) -> Inside | None:
+    """values: of each run."""
+    geometric = measure in GEOMETRIC
+    each = [
+        statistics.fmean(math.log(max(value, SMALLEST)) for value in own) if geometric else statistics.fmean(own)
+        for own in values
+        if own
+    ]
+    if not each:
         return None
-    if measure in GEOMETRIC:
-        return statistics.geometric_mean([max(value, SMALLEST) for value in values])
-    return statistics.fmean(values)
+    mean, back = statistics.fmean(each), math.exp if geometric else float
+    if len(set(each)) < 2:
+        return Inside(len(each), back(mean), None)
+    low, high = stats.ttest_1samp(each, 0).confidence_interval(0.95)
+    return Inside(len(each), back(mean), (back(low), back(high)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness import published
 from harness.analysis.factorial import Effect
-from harness.analysis.history import Reached
+from harness.analysis.history import Inside, Reached
 from harness.analysis.images import ImagesRow
 from harness.analysis.stats import Compared
 from harness.analysis.target import AgainstTarget, Score
@@ -35,7 +35,7 @@ class VariantRow:
     `n` counts all runs, `diverged` and `stuck` (below STUCK) those of them that failed. `each` is the accuracy by seed,
     in the order of `seeds`, and CHANCE for a run that diverged. `accuracy` and `cross_entropy` (nats) are of the
     finished runs alone, and None where there is none. `compared`: whether the notebook's numbers say anything about
-    such runs. `reached` is by LEVELS. `mechanism` has the mean of each measure that the experiment names, None where it
+    such runs. `reached` is by LEVELS. `mechanism` has each measure that the experiment names, None where it
     was not taken, and `measured_by_older_code` counts the runs that are left out of these means. `against_baseline` is
     None for the baseline, for a variant without a seed in common with it, and where the runs are those of the earlier
     phase that `judged_in` names: no pair of runs gets two verdicts. `unlike_pairs` counts the seeds whose two runs were
@@ -57,7 +57,7 @@ class VariantRow:
     accuracy: AgainstTarget | None
     cross_entropy: AgainstTarget | None
     reached: dict[str, Reached]
-    mechanism: dict[str, float | None]
+    mechanism: dict[str, Inside | None]
     measured_by_older_code: int
     against_baseline: Compared | None = None
     judged_in: Phase | None = None

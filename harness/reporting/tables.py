@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import published
 from harness.analysis import AgainstTarget
-from harness.analysis.history import Reached
+from harness.analysis.history import Inside, Reached
 from harness.analysis.images import ImagesRow
 from harness.analysis.report import (
     LEVELS,
@@ -198,14 +198,28 @@ def _measured(members: list[VariantRow]) -> list[str]:
     ]
 
 
+def _inside(measured: Inside | None) -> str:
+    if measured is None:
+        return NOTHING
+    if measured.interval is None:
+        return _number(measured.mean)
+    low, high = measured.interval
+    return f"{_number(measured.mean)}\n[{_number(low)}, {_number(high)}]"
+
+
 def _mechanism(phase: str, members: list[VariantRow]) -> Table:
     """What was measured inside the network."""
     names = _measured(members)
-    cells = [[row.variant, *(_number(row.mechanism[name]) for name in names)] for row in members]
+    cells = [[row.variant, *(_inside(row.mechanism[name]) for name in names)] for row in members]
     notes = [f"{name}: {INSIDE[name].meaning}." for name in names if name in INSIDE]
     if left_out := sum(row.measured_by_older_code for row in members):
         notes.append(f"Measured by older code and left out: {left_out} run{'s' * (left_out != 1)}.")
-    return Table(f"inside the network, {phase}: mean over layers, epochs and seeds", ["variant", *names], cells, notes)
+    return Table(
+        f"inside the network, {phase}: mean over layers, epochs and seeds [95 % interval]",
+        ["variant", *names],
+        cells,
+        notes,
+    )
 
 
 def _tuning(tuned: Sequence[TunedVariant]) -> Table:
