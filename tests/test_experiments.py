@@ -234,7 +234,8 @@ def stored(config: RunConfig, accuracy: float) -> str:
     folder = RunFolder(config)
     with folder.locked():
         folder.finish(
-            Result("finished", "", metrics, "ab", {}, []), [{"epoch": 1, "timestamp": 0, "test_accuracy": accuracy, "pflop": 0.1}]
+            Result("finished", "", metrics, "ab", {}, []),
+            [{"epoch": 1, "timestamp": 0, "test_accuracy": accuracy, "pflop": 0.1}],
         )
     return config.key
 

@@ -18,7 +18,18 @@ else:
     campaign = lazy_import("harness.commands.campaign")
     commands = lazy_import("harness.commands.evidence")
 
-app = typer.Typer(no_args_is_help=True, help="The runs that README and docs quote: train, collect, publish, verify.")
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def evidence() -> None:
+    """Collect the runs that README and docs quote, and make every quoted number from them.
+
+    ```
+    harness evidence status
+    harness evidence verify
+    ```
+    """
 
 
 @app.command()
