@@ -1,7 +1,7 @@
 """What README and docs quote: the comparisons, and the seeds that were declared for each.
 
-    make evidence     train what is missing of them, at low priority: days of two cores
-    make verify       make every report and table again from the committed evidence, and compare
+    make evidence     # train what is missing of them, at low priority: days of two cores
+    make verify       # make every report and table again from the committed evidence, and compare
 
 They are trained look by look, and in a look seed by seed, all variants of a seed together. Plain SGD comes first: no
 other question depends on the size of a gradient. Nothing is left out silently: a report counts the runs it lacks.

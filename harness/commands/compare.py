@@ -10,19 +10,24 @@ from harness import experiment
 from harness.analysis.design import fixed
 from harness.analysis.make_report import make_report
 from harness.analysis.report import Report
+from harness.analysis.studies import report_of, runs_of
 from harness.commands.execution import links
 from harness.commands.run import Job, RunOptions
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.config import RunConfig, value_text
 from harness.experiment import BASELINE, Experiment
+from harness.reporting.console import log
+from harness.runs import evidence
 from harness.runs.folder import RunFolder, all_runs
 from harness.runs.spec import RunResult, RunSpec
 from harness.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
+    from experiments import studies
     from harness.reporting import publish
 else:
+    studies = lazy_import("experiments.studies")
     # matplotlib is slow to import.
     publish = lazy_import("harness.reporting.publish")
 
@@ -36,11 +41,39 @@ def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[Repor
     to: the folder for tables and figures; None is mlruns/reports. Raises BadInput if nothing is stored.
     """
     if all(experiment.has_file(name) for name in what.experiments):
+        if not all_runs() and (reports := _committed(what, to)):
+            return reports
         return [report for report, _ in _stored(Job(what, recorder), to)]
     compared, results = _of_runs([_run(name) for name in what.experiments])
     # Whoever names runs has seen them.
     design = fixed(sorted({each.spec.config.seed for each in results}), exploratory=True)
     return [publish.publish(make_report(compared, results, design, links=links(results, recorder)), results, to)]
+
+
+def _committed(what: RunOptions, to: Path | None) -> list[Report]:
+    """Return the reports of experiments from the committed evidence, as far as it has them, and say so.
+
+    A study by the engine that was asked for comes before one by another.
+    """
+    known, reports = evidence.read(), []
+    declared = sorted((*studies.STUDIES, *studies.FULL), key=lambda study: study.engine != what.engine)
+    for name in what.experiments:
+        for study in declared:
+            if (study.experiment, study.budget, study.recipe) == (name, what.budget, what.recipe):
+                results = runs_of(study, known)
+                if report := report_of(study, known):
+                    devices = ", ".join(
+                        sorted({run.tags["device"] for run in known if run.config.engine == study.engine})
+                    )
+                    log.print(
+                        f"Nothing of {name} was trained here. This is from the {len(results)} runs in the committed "
+                        f"evidence ({study.engine}, {study.precision}, {devices})."
+                    )
+                    folder = publish.folder_for(to, f"evidence-{study.name}")
+                    publish.write_report(report, results, folder)
+                    reports.append(dataclasses.replace(report, folder=str(folder)))
+                    break
+    return reports
 
 
 def one_page(what: RunOptions, recorder: Recorder, to: Path | None) -> Path:
