@@ -1,4 +1,4 @@
-"""The blocks of README and docs that are made from the evidence: `<!-- evidence: NAME -->` to `<!-- end -->`."""
+"""The blocks of README and docs that are made from the evidence: `<!--evidence:NAME-->` to `<!--end-->`."""
 
 import json
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def targets(evidence: Sequence[EvidenceRun]) -> str:
         ("`fast`, one H200, JAX, bfloat16", 8, *against(accuracies(FAST, evidence)), ""),
         ("`fast`, 2-core CPU, TensorFlow, float32", 8, *against([run["accuracy"] for run in cpu["runs"]]),
          ", exploratory: a look after 3"),
-        ("[six epochs](docs/recipes.md#six-epochs), one H200", 6, *against(accuracies(SIX_EPOCHS, evidence)), ""),
+        ("[six epochs](docs/records.md), one H200", 6, *against(accuracies(SIX_EPOCHS, evidence)), ""),
     ]  # fmt: skip
     return "\n".join(
         [

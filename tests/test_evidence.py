@@ -97,9 +97,9 @@ def test_a_difference_needs_two_seeds_and_says_what_is_stuck() -> None:
 
 
 def test_a_block_is_replaced_and_the_rest_of_a_page_is_kept() -> None:
-    page = "a\n<!-- evidence: x -->\nold\nlines\n<!-- end -->\nb\n"
+    page = "a\n<!--evidence:x-->\nold\nlines\n<!--end-->\nb\n"
     made = filled(page, {"x": lambda known: "new"}, [])
-    assert made == "a\n<!-- evidence: x -->\nnew\n<!-- end -->\nb\n"
+    assert made == "a\n<!--evidence:x-->\nnew\n<!--end-->\nb\n"
     assert filled(made, {"x": lambda known: "new"}, []) == made
     with pytest.raises(BadInput, match="'x' that is not declared"):
         filled(page, {}, [])

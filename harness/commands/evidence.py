@@ -118,7 +118,7 @@ def _pages(known: Sequence[EvidenceRun]) -> Iterator[tuple[Path, str, str]]:
     pages = [file for pattern in PAGES for file in sorted(PROJECT.glob(pattern))]
     for page in pages:
         text = page.read_text()
-        if "<!-- evidence: " in text:
+        if "<!--evidence:" in text:
             yield page, text, filled(text, quoted.BLOCKS, known)
 
 

@@ -1,6 +1,6 @@
 """The numbers that README and docs quote, written into them from the evidence.
 
-In a page, a line `<!-- evidence: NAME -->` begins a block, and `<!-- end -->` ends it. What stands between them is made
+In a page, a line `<!--evidence:NAME-->` begins a block, and `<!--end-->` ends it. What stands between them is made
 here, never typed. `harness evidence publish` writes it, and `harness evidence verify` compares.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     stats = lazy_import("scipy.stats")
 
-BLOCK = re.compile(r"(<!-- evidence: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!--evidence:([\w-]+)-->\n)(.*?)(<!--end-->)", re.DOTALL)
 
 #: Makes the text of a block from the evidence.
 Block = Callable[[Sequence[EvidenceRun]], str]
