@@ -24,6 +24,7 @@ from harness import data
 from harness.commands.bench.child import Child
 from harness.commands.bench.contenders import Setup
 from harness.commands.bench.document import USUAL_BATCH, Measurements, derive
+from harness.commands.bench.quiet import Watch
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
@@ -49,7 +50,7 @@ LABELS = {
 }
 #: The contenders of each engine's bench. The last one, `machine`, measures the machine itself.
 NAMES = {
-    "tensorflow": ("harness", "keras_fit", "keras_fit_no_autotune", "torch", "machine"),
+    "tensorflow": ("harness", "keras_fit", "keras_fit_no_autotune", "torch", "torch_compile", "machine"),
     "jax": ("harness", "keras_fit", "keras_fit_128", "torch_compile", "machine"),
 }
 #: Seconds of a set-up, of a round and of a start of the command on two cores, for the first ETA.
@@ -84,7 +85,8 @@ def run(rounds: int, engine: str, batch_size: int, images: int | None = None) ->
     work = len(names) * SET_UP_SECONDS + rounds * sum(ROUND_SECONDS[name] for name in names)
     with _Display(work + (STARTS + 1) * START_SECONDS) as display:
         first_steps, command_memory = _starts(engine, display)
-        about, answers = _rounds(names, setup, rounds, display)
+        watch = Watch(log.print)
+        about, answers = _rounds(names, setup, rounds, display, watch)
     ours = about["harness"]
     document = derive(
         Measurements(
@@ -110,6 +112,8 @@ def run(rounds: int, engine: str, batch_size: int, images: int | None = None) ->
         "n": rounds,
         "images_per_round": setup.images,
         "first_round_s": ours["first_round_s"],
+        "others_used_cores": watch.others,
+        "quiet": watch.verdict,
         "hardware": ours["device"],
         "data": dataset.name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -168,6 +172,7 @@ def _explanations(document: dict[str, Any]) -> list[str]:
         *_memory(document),
         about_torch,
         *document["notes"],
+        document["quiet"],
         f"medians of {document['n']} interleaved rounds of {document['images_per_round']:,} images, batch size "
         f"{document['batch_size']}, {document['data']}, {document['date']}",
         document["file"],
@@ -204,7 +209,7 @@ def _starts(engine: str, display: "_Display") -> tuple[list[float], float]:
 
 
 def _rounds(
-    names: list[str], setup: Setup, rounds: int, display: "_Display"
+    names: list[str], setup: Setup, rounds: int, display: "_Display", watch: Watch
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Run all rounds; return each contender's description of itself, and its answers for every round."""
     answers: dict[str, list[Any]] = {name: [] for name in names}
@@ -217,6 +222,8 @@ def _rounds(
             about[name] = contenders[name].answer()
             display.done(SET_UP_SECONDS)
         for number in range(1, rounds + 1):
+            display.now("waiting for a quiet machine")
+            watch.wait()
             for name, contender in contenders.items():
                 display.now(f"round {number}/{rounds}: {LABELS[name]}")
                 answers[name].append(contender.ask())
