@@ -110,7 +110,8 @@ def test_the_table_shows_what_was_missed(torch_is_there: bool, capsys: pytest.Ca
         trial = {"trial_images_per_s": {"bfloat16": 560.0, "float32": 300.0}}
         contender |= {"label": bench.LABELS[name], "about": {"precision": "bfloat16"} | trial}
     document |= {"n": 5, "batch_size": 128, "images_per_round": 2560, "hardware": "a CPU", "data": "cifar10"}
-    bench.print_bench(document | {"date": "2026-01-01", "first_round_s": 9.0, "quiet": "It was quiet.", "file": "bench.json"})
+    document |= {"date": "2026-01-01", "first_round_s": 9.0, "quiet": "It was quiet.", "file": "bench.json"}
+    bench.print_bench(document)
     text = capsys.readouterr().out
     line = next(line for line in text.splitlines() if "first training step" in line)
     assert "20.0 s" in line
