@@ -3,14 +3,17 @@
 #   make test          the tests
 # Options are variables on make's command line: make baseline SEEDS=3 RECIPE=published BUDGET=quick ENGINE=jax
 
-OPTIONS := BUDGET DATA DIR ENGINE FRESH OFFLINE PORT PYTHON RECIPE SAVE SEEDS SLURM TRIALS WORKERS
+OPTIONS := BUDGET DATA DIR ENGINE FRESH GPU OFFLINE PORT PYTHON RECIPE SAVE SEEDS SLURM TRIALS WORKERS
 # Names as common as these are exported for other programs too: what the environment says of them does not count.
 $(foreach name,$(OPTIONS),$(if $(filter environment,$(origin $(name))),$(eval $(name) :=)))
 unexport $(OPTIONS)
 
 PYTHON := $(or $(PYTHON),python3)
 UV := $(shell command -v uv 2>/dev/null)
-READY := .venv/.ready
+# A machine with an NVIDIA driver gets JAX with CUDA too, 2.5 GB more to download; GPU=0 says no.
+GPU_HERE := $(if $(filter 0,$(GPU)),,$(shell nvidia-smi -L 2>/dev/null | head -n 1))
+LOCK := $(if $(GPU_HERE),requirements-gpu.lock,requirements.lock)
+READY := .venv/.ready$(if $(GPU_HERE),-gpu)
 engine = $(if $(ENGINE),--engine $(ENGINE))
 which = --recipe $(or $(RECIPE),fast) --budget $(or $(BUDGET),full) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA),--data $(DATA)) $(engine)
 options = $(which) $(if $(FRESH),--fresh) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM)) \
@@ -32,7 +35,8 @@ help:  ## this list
 	  '  BUDGET=full         or quick (minutes), smoke (seconds); of a search: quick' \
 	  '  RECIPE=fast         or classic, published, one that a search has saved' \
 	  '  WORKERS=2           processes that train; SLURM=time=240 for Slurm jobs' \
-	  '  ENGINE=tensorflow   or jax' \
+	  '  ENGINE=auto         jax where it sees a GPU, else tensorflow; or one of these' \
+	  '  GPU=0               do not install what an NVIDIA GPU needs' \
 	  '  DATA=cifar10        insist on CIFAR-10; digits: those of scikit-learn' \
 	  '  FRESH=1             forget what was done, and start over' \
 	  '  OFFLINE=DIR         without MLflow: write bundles to DIR'
@@ -129,20 +133,24 @@ format: $(READY)  ## let ruff write the format
 lock:  ## choose exact versions anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --quiet --output-file requirements.lock
+	uv pip compile pyproject.toml --extra dev --extra jax-gpu --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --quiet --constraints requirements.lock --output-file requirements-gpu.lock
 
 clean:  ## remove the environment; runs and data stay
 	rm -rf .venv
 
 ifdef UV
-$(READY): pyproject.toml requirements.lock
+$(READY): pyproject.toml $(LOCK)
+	$(if $(GPU_HERE),@echo "$(GPU_HERE): JAX with CUDA is installed too (2.5 GB; GPU=0 leaves it out)")
 	$(UV) venv --quiet --allow-existing --seed --python $(PYTHON) .venv
-	$(UV) pip install --quiet --python .venv --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python .venv --require-hashes -r $(LOCK)
 	$(UV) pip install --quiet --python .venv --no-deps --editable .
 	@touch $@
 else
-$(READY): pyproject.toml requirements.lock
+$(READY): pyproject.toml $(LOCK)
+	$(if $(GPU_HERE),@echo "$(GPU_HERE): JAX with CUDA is installed too (2.5 GB; GPU=0 leaves it out)")
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 endif

@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
+from harness.engine.backend import automatic_engine
 from harness.experiment import questions
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ Offline = Annotated[
 Engine = Annotated[
     str,
     typer.Option(
-        envvar="KERAS_BACKEND", help="What trains: `tensorflow` or `jax`; `KERAS_BACKEND` may name one of these too."
+        envvar="KERAS_BACKEND",
+        callback=lambda value: automatic_engine() if value == "auto" else value,
+        help="What trains: `tensorflow`, `jax`, or `auto`: JAX where it can use a GPU. `KERAS_BACKEND` may name one.",
     ),
 ]
 Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, or `auto`: what is fast here.")]

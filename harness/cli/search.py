@@ -44,7 +44,7 @@ def search(
     slurm: Slurm = None,
     offline: Offline = None,
     data: Data = None,
-    engine: Engine = "tensorflow",
+    engine: Engine = "auto",
     precision: Precision = "auto",
     details: Details = False,
     json: Json = False,

@@ -80,7 +80,7 @@ def bench(
     images: Annotated[
         int | None, typer.Option(help="Of a round; default: an epoch of 50,000 on a GPU, 2,560 on a CPU.")
     ] = None,
-    engine: Engine = "tensorflow",
+    engine: Engine = "auto",
     json: Json = False,
 ) -> None:
     """Measure an engine against plain Keras and PyTorch, side by side on this machine. Nothing else should run.

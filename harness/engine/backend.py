@@ -7,10 +7,12 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib import util
 from typing import TYPE_CHECKING
 
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError, first_line
+from harness.common.hardware import has_gpu
 from harness.common.lazy import lazy_import
 from harness.config import RunConfig
 from harness.data import Split
@@ -41,6 +43,18 @@ CHANGE_NUMBERS = (
     "JAX_THREEFRY_PARTITIONABLE", "NVIDIA_TF32_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA",
     "TF_ENABLE_ONEDNN_OPTS", "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS",
 )  # fmt: skip
+
+
+def automatic_engine() -> str:
+    """Return `jax` on a machine with an NVIDIA GPU that JAX is installed for, else `tensorflow`.
+
+    JAX is the engine that was measured on a GPU; TensorFlow has not been run on one (docs/engines.md).
+    """
+    return (
+        "jax"
+        if has_gpu() and any(util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
+        else "tensorflow"
+    )
 
 
 def default_engine() -> str:

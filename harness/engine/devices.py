@@ -77,10 +77,21 @@ def sees_gpu(engine: str) -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
+def unused_gpu_advice() -> str:
+    """Return why TensorFlow does not see the GPU of this machine, and what to do."""
+    why = "its CUDA libraries are not installed" if tf.test.is_built_with_cuda() else "this build of it has no CUDA"
+    return (
+        f"This machine has an NVIDIA GPU, but TensorFlow does not see it ({why}): this trains on the CPU. "
+        f"`make install` installs JAX with CUDA, and --engine jax uses it."
+    )
+
+
 def slow_engine_advice(engine: str) -> str:
-    """Return advice for training with JAX without a GPU; empty if the engine is not slow here."""
-    if engine != "jax" or sees_gpu("jax"):
+    """Return advice for training without the GPU that is there, or with JAX where there is none; else empty."""
+    if sees_gpu(engine):
         return ""
+    if engine == "tensorflow":
+        return unused_gpu_advice() if has_gpu() else ""
     if has_gpu():
         return (
             "This machine has an NVIDIA driver, but JAX sees no GPU: `.venv/bin/python -m pip install 'jax[cuda13]'` "

@@ -26,10 +26,13 @@ PATIENCE = 60
 def default_workers(count: int) -> int:
     """Return the number of workers for `count` runs, as many as memory allows.
 
-    One worker on a GPU or for a few runs, else one per core: a single process with small steps leaves cores idle.
+    One worker for each GPU. Without one, a single worker for a few runs, else one per core: a single process with small
+    steps leaves cores idle.
     """
     processors = len(cores())
-    if has_gpu() or count < 2 * processors:
+    if has_gpu():
+        return max(1, min(count, len(gpus())))
+    if count < 2 * processors:
         return 1
     return max(1, min(processors, int(psutil.virtual_memory().available // WORKER_MEMORY)))
 

@@ -1,0 +1,78 @@
+"""What is installed, chosen and said on a machine with an NVIDIA driver, tried with a driver that is not there."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.common.paths import PROJECT
+from harness.engine import backend, devices
+from harness.execute import workers
+
+LISTED = "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)"
+
+
+def planned(tmp_path: Path, *options: str, listed: str = LISTED) -> str:
+    """What `make install` would do where nvidia-smi says this."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f'#!/bin/sh\necho "{listed}"\n' if listed else "#!/bin/sh\nexit 9\n")
+    program.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+    command = ["make", "-n", "-B", "install", *options]
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_make_installs_for_the_gpu_that_is_there_and_says_so(tmp_path: Path) -> None:
+    text = planned(tmp_path)
+    assert LISTED in text
+    assert "2.5 GB" in text
+    assert "GPU=0" in text
+    assert "-r requirements-gpu.lock" in text
+
+
+@pytest.mark.parametrize(("options", "listed"), [(["GPU=0"], LISTED), ([], "")])
+def test_make_installs_nothing_for_a_gpu_that_is_not_wanted_or_not_there(
+    tmp_path: Path, options: list[str], listed: str
+) -> None:
+    text = planned(tmp_path, *options, listed=listed)
+    assert "-r requirements.lock" in text
+    assert "GB" not in text
+
+
+def test_both_lock_files_name_the_same_versions() -> None:
+    def versions(name: str) -> set[str]:
+        return {line.split("\\")[0].strip() for line in (PROJECT / name).read_text().splitlines() if "==" in line}
+
+    added = {line.split("==")[0] for line in versions("requirements-gpu.lock") - versions("requirements.lock")}
+    assert versions("requirements.lock") <= versions("requirements-gpu.lock")
+    assert {name for name in added if not name.startswith("nvidia-")} == {"jax-cuda13-pjrt", "jax-cuda13-plugin"}
+
+
+@pytest.mark.parametrize(
+    ("driver", "plugin", "engine"), [(True, True, "jax"), (True, False, "tensorflow"), (False, True, "tensorflow")]
+)
+def test_the_engine_is_jax_where_it_can_use_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, driver: bool, plugin: bool, engine: str
+) -> None:
+    monkeypatch.setattr(backend, "has_gpu", lambda: driver)
+    monkeypatch.setattr(backend.util, "find_spec", lambda name: object() if plugin and "13" in name else None)
+    assert backend.automatic_engine() == engine
+
+
+def test_a_gpu_that_tensorflow_does_not_see_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend.import_keras("tensorflow")
+    monkeypatch.setattr(devices, "has_gpu", lambda: True)
+    advice = devices.slow_engine_advice("tensorflow")
+    assert "has an NVIDIA GPU, but TensorFlow does not see it (" in advice
+    assert "--engine jax" in advice
+    monkeypatch.setattr(devices, "has_gpu", lambda: False)
+    assert devices.slow_engine_advice("tensorflow") == ""
+
+
+@pytest.mark.parametrize(("gpus", "runs", "expected"), [(["0", "1", "2"], 10, 3), (["0", "1"], 1, 1), ([], 10, 1)])
+def test_each_gpu_has_a_worker(monkeypatch: pytest.MonkeyPatch, gpus: list[str], runs: int, expected: int) -> None:
+    monkeypatch.setattr(workers, "has_gpu", lambda: True)
+    monkeypatch.setattr(workers, "gpus", lambda: gpus)
+    assert workers.default_workers(runs) == expected
