@@ -15,16 +15,18 @@ GPU_HERE := $(if $(filter 0,$(GPU)),,$(shell nvidia-smi -L 2>/dev/null | head -n
 LOCK := $(if $(GPU_HERE),requirements-gpu.lock,requirements.lock)
 READY := .venv/.ready$(if $(GPU_HERE),-gpu)
 engine = $(if $(ENGINE),--engine $(ENGINE))
-which = --recipe $(or $(RECIPE),fast) --budget $(or $(BUDGET),full) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA),--data $(DATA)) $(engine)
-options = $(which) $(if $(FRESH),--fresh) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM)) \
+what = --recipe $(or $(RECIPE),fast) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA),--data $(DATA)) $(engine)
+which = $(what) --budget $(or $(BUDGET),full)
+how = $(if $(FRESH),--fresh) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM)) \
           $(if $(OFFLINE),--offline $(OFFLINE))
+options = $(which) $(how)
 searched = --trials $(or $(TRIALS),50) --recipe $(or $(RECIPE),fast) --budget $(or $(BUDGET),quick) \
            $(if $(DATA),--data $(DATA)) $(engine) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM))
 ablations = ablate_bn ablate_activation ablate_linear ablate_scaling ablate_dropout ablate_order factorial
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install baseline ablate ablate-bn ablate-activation ablate-linear ablate-scaling ablate-dropout ablate-order factorial ladder \
+.PHONY: help install baseline ablate ablate-bn ablate-activation ablate-linear ablate-scaling ablate-dropout ablate-order factorial ladder size-curve \
         evidence verify search confirm compare report sync data show ui dashboard bench test test-slow lint format lock clean
 
 help:  ## this list
@@ -71,6 +73,10 @@ factorial: $(READY)  ## scaling x normalization x activation
 
 ladder: $(READY)  ## which changes make 200 epochs into 8?
 	@.venv/bin/harness run ladder $(options)
+
+size-curve: $(READY)  ## does the answer depend on the number of images?
+	@set -e; for budget in quick:500 quick:1000 quick:2000 quick:5000 quick:10000 "full --set epochs=1"; do \
+	  .venv/bin/harness run size_curve $(what) $(how) --no-retune --budget $$budget; done
 
 ablate: $(READY)  ## all of these
 	@.venv/bin/harness run $(ablations) $(options)

@@ -26,6 +26,11 @@ STUDIES = (
     ),
     Study(name="ladder", experiment="ladder"),
     Study(name="fast-dropout", experiment="ablate_dropout"),
+    *(
+        Study(name=f"size-{images}", experiment="size_curve", budget=f"quick:{images}")
+        for images in (500, 1_000, 2_000, 5_000, 10_000)
+    ),
+    Study(name="size-all", experiment="size_curve", budget="full", changes={"epochs": 1}),
 )
 
 #: One H200, 2026-11-27. Ten seeds were declared, and time ended before: intervals without a verdict.

@@ -10,7 +10,7 @@ from harness.common.errors import BadInput
 from harness.config import Network, Precision, Recipe, RunConfig, SplitName, change, changes_text, parse_changes
 from harness.data import Dataset, Split, split, subset
 from harness.experiment import Experiment
-from harness.recipes import BUDGETS, recipe_called
+from harness.recipes import budget_called, recipe_called
 from harness.runs.folder import all_runs
 from harness.runs.spec import Phase, RunSpec
 from harness.source_hash import source_hash
@@ -123,11 +123,11 @@ def run_spec(
 def shrunk_recipe(dataset: Dataset, settings: Settings) -> tuple[Network, Recipe]:
     """The network and the recipe of the settings, shrunk to their budget, before `--set` changes them."""
     network, whole = recipe_called(settings.recipe)
-    return network, BUDGETS[settings.budget].shrink(whole, _sizes(dataset, settings)[0])
+    return network, budget_called(settings.budget).shrink(whole, _sizes(dataset, settings)[0])
 
 
 def _sizes(dataset: Dataset, settings: Settings) -> tuple[int, int]:
-    size, whole = BUDGETS[settings.budget], _whole(dataset, settings.split)
+    size, whole = budget_called(settings.budget), _whole(dataset, settings.split)
     train, judged = len(whole.train_images), len(whole.eval_images)
     return min(size.train_images or train, train), min(size.eval_images or judged, judged)
 

@@ -141,6 +141,20 @@ BUDGETS = {
 }
 
 
+def budget_called(name: str) -> Budget:
+    """The budget of that name: one of BUDGETS, or `quick:500`, which is that one with so many training images.
+
+    Raises BadInput for another name, or for fewer images than classes.
+    """
+    size, colon, images = name.partition(":")
+    budget = named("budget", BUDGETS, size)
+    if not colon:
+        return budget
+    if not images.isdecimal() or int(images) < 20:
+        raise BadInput(f"Invalid value --budget {name}: give a number of training images, at least 20: {size}:500.")
+    return dataclasses.replace(budget, train_images=int(images))
+
+
 def named(what: str, table: Mapping[str, T], name: str) -> T:
     """The entry of a table; BadInput with the nearest names when there is none."""
     if name in table:

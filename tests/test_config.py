@@ -161,6 +161,21 @@ def test_no_result_has_the_seed_that_tunes(text: str) -> None:
         parse_seeds(text)
 
 
+def test_a_budget_may_be_given_another_number_of_images() -> None:
+    small = recipes.budget_called("quick:500")
+    assert small == dataclasses.replace(recipes.BUDGETS["quick"], train_images=500)
+    assert recipes.budget_called("quick:5000") == recipes.budget_called("quick")
+    # With 32 steps in an epoch: batches of 15, and Muon's rate goes by the square root.
+    shrunk = small.shrink(recipes.FAST, 500)
+    assert (shrunk.batch_size, shrunk.learning_rate) == (15, pytest.approx(0.04 * (15 / 128) ** 0.5))
+
+
+@pytest.mark.parametrize("name", ["quick:", "quick:many", "quick:5", "quick:-500", "quack", "quack:500"])
+def test_a_budget_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(BadInput, match=r"--budget quick:|did you mean quick"):
+        recipes.budget_called(name)
+
+
 def test_budgets_only_shrink() -> None:
     for budget in recipes.BUDGETS.values():
         for _, recipe in recipes.RECIPES.values():

@@ -11,7 +11,7 @@ from harness.analysis.make_report import make_report
 from harness.analysis.report import Report
 from harness.config import Network, Precision, Recipe, change
 from harness.experiment import LOOKS, Experiment
-from harness.recipes import BUDGETS, recipe_called
+from harness.recipes import budget_called, recipe_called
 from harness.runs.evidence import EvidenceRun
 from harness.runs.spec import RunResult
 
@@ -66,10 +66,15 @@ def declared(study: Study) -> Experiment:
     return dataclasses.replace(whole, variants=kept, family=None, predictions=predictions, factors={})
 
 
+def images_of(study: Study) -> int:
+    """Return the number of training images of each run of a study."""
+    return budget_called(study.budget).train_images or ALL_IMAGES
+
+
 def variants_of(study: Study) -> dict[tuple[Network, Recipe], str]:
     """Return the variants of a study by what they are. Under some recipe two are alike: the first stands for both."""
     network, recipe = recipe_called(study.recipe)
-    shrunk = BUDGETS[study.budget].shrink(recipe, BUDGETS[study.budget].train_images or ALL_IMAGES)
+    shrunk = budget_called(study.budget).shrink(recipe, images_of(study))
     found: dict[tuple[Network, Recipe], str] = {}
     for name, changes in declared(study).all_variants.items():
         found.setdefault(change(network, shrunk, changes | study.changes), name)
@@ -79,7 +84,7 @@ def variants_of(study: Study) -> dict[tuple[Network, Recipe], str]:
 def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:
     """Return the runs of a study: those with its settings, whichever experiment they were trained for."""
     variant_of, found = variants_of(study), []
-    images = BUDGETS[study.budget].train_images or ALL_IMAGES
+    images = images_of(study)
     for run in evidence:
         config = run.config
         variant = variant_of.get((config.network, config.recipe))

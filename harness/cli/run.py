@@ -44,7 +44,10 @@ def run(
     experiments: Annotated[
         list[str] | None, typer.Argument(help="Files of experiments/, without the .py.", autocompletion=names)
     ] = None,
-    budget: Annotated[str, typer.Option(help="`smoke` (seconds), `quick` (minutes) or `full` (everything).")] = "full",
+    budget: Annotated[
+        str,
+        typer.Option(help="`smoke` (seconds), `quick` (minutes), `full` (everything); `quick:500`: with 500 images."),
+    ] = "full",
     seeds: Annotated[
         str | None,
         typer.Option(help="How many (`10`: seeds 0-9) or which (`0,4,7`); default: up to 10, looking after 4 and 7."),

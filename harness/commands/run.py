@@ -22,7 +22,7 @@ from harness.execute.pool import train_all
 from harness.execute.run_one import Displays, forget, is_done, result_of
 from harness.experiment import BASELINE, Experiment
 from harness.plan import Settings
-from harness.recipes import BUDGETS, named, recipe_called
+from harness.recipes import budget_called, named, recipe_called
 from harness.reporting.console import log
 from harness.runs import declared
 from harness.runs.spec import RunResult, RunSpec
@@ -78,7 +78,7 @@ class Job:
         self._trained: set[str] = set()
         # Check the options first: an error in the command should be reported before data are searched or downloaded.
         self.experiments = {name: _chosen(name, options) for name in options.experiments}
-        named("budget", BUDGETS, options.budget)
+        budget_called(options.budget)
         named("engine", dict.fromkeys(ENGINES), options.engine)
         self.designs = {name: _design(each, options) for name, each in self.experiments.items()}
         if options.split not in get_args(SplitName):
@@ -263,7 +263,7 @@ def _design(experiment: Experiment, options: RunOptions) -> Design:
     """Return the design that `--seeds` fixes, or else the looks of the experiment."""
     if options.seeds:
         return fixed(plan.parse_seeds(options.seeds))
-    most = BUDGETS[options.budget].most_seeds
+    most = budget_called(options.budget).most_seeds
     looks = (most,) if most else experiment.looks
     return Design(tuple(range(looks[-1])), looks)
 

@@ -29,7 +29,7 @@ from harness.execute.run_one import result_of, run_one
 from harness.execute.workers import start_workers
 from harness.experiment import BASELINE, Experiment
 from harness.plan import Settings
-from harness.recipes import BUDGETS, named, recipe_called, save
+from harness.recipes import budget_called, named, recipe_called, save
 from harness.reporting.console import log
 from harness.reporting.search_progress import SearchDisplay
 from harness.runs import declared
@@ -89,7 +89,7 @@ class SearchJob:
         if recorder.offline and (options.workers > 1 or options.slurm is not None):
             raise BadInput("--offline does not go with --workers or --slurm: one process does all the work then.")
         self.search = load(options.search, options.sampler, options.pruner)
-        named("budget", BUDGETS, options.budget)
+        budget_called(options.budget)
         named("engine", dict.fromkeys(ENGINES), options.engine)
         # Check the space before the study is created: a study with an invalid space could not be used again.
         _, baseline = recipe_called(options.recipe)
