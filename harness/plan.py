@@ -15,13 +15,12 @@ from harness.runs.folder import all_runs
 from harness.runs.spec import Phase, RunSpec
 from harness.source_hash import source_hash
 
-#: The learning rates tried for every variant, as factors on the recipe's own. One grid and one seed for all.
-TUNING_FACTORS = (1 / 9, 1 / 3, 1.0, 3.0, 9.0)
 #: The most seeds that a count may ask for. Who types `--seeds 20261127` means one seed, not so many runs.
 MOST_SEEDS = 1000
-#: The seed of every tuning run and of every trial of a search. No result may have it: a learning rate or a recipe must
-#: not be judged by the seed that chose it.
+#: The seed of every trial of a search, and the seeds of tuning runs. No result may have any of them: a learning rate or
+#: a recipe must not be judged by the seeds that chose it.
 TUNING_SEED = 1000
+TUNING_SEEDS = (TUNING_SEED, 1001, 1002, 1003)
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,13 @@ def run_specs(
     ]
 
 
-def tuning_specs(name: str, experiment: Experiment, dataset: Dataset, settings: Settings) -> list[RunSpec]:
-    """The runs that tune every variant: one for each learning rate of the grid, judged on the validation images."""
-    settings = dataclasses.replace(settings, split="tune")
-    return [
-        run_spec(name, variant, changes, dataset, settings, TUNING_SEED, "tuning", factor)
-        for variant, changes in experiment.all_variants.items()
-        for factor in TUNING_FACTORS
-    ]
+def tuning_spec(
+    name: str, variant: str, changes: dict[str, Any], dataset: Dataset, settings: Settings, factor: float, seed: int
+) -> RunSpec:
+    """A run that tunes a variant, judged on the validation images: with a factor on the recipe's learning rate."""
+    return run_spec(
+        name, variant, changes, dataset, dataclasses.replace(settings, split="tune"), seed, "tuning", factor
+    )
 
 
 def retuned_specs(
@@ -194,9 +192,9 @@ def parse_seeds(text: str) -> list[int]:
         if not 1 <= seeds[0] <= MOST_SEEDS:
             raise BadInput(f"Invalid value --seeds {text}: give 1 to {MOST_SEEDS}, or which (--seeds {text},).")
         seeds = list(range(seeds[0]))
-    if TUNING_SEED in seeds:
+    if chose := sorted({*seeds} & {*TUNING_SEEDS}):
         raise BadInput(
-            f"Invalid value --seeds {text}: seed {TUNING_SEED} is the one that learning rates are tuned and recipes "
+            f"Invalid value --seeds {text}: seed {chose[0]} is one that learning rates are tuned and recipes "
             f"searched with, and a result must not be judged by it. Take another."
         )
     doubles = sorted({seed for seed in seeds if seeds.count(seed) > 1})

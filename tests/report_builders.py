@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.analysis.tuning import FACTORS, SEEDS
 from harness.config import Network, RunConfig, change
 from harness.experiment import Experiment
-from harness.plan import TUNING_FACTORS, TUNING_SEED
 from harness.recipes import BUDGETS, FAST
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import Phase, RunResult, RunSpec
@@ -39,9 +39,10 @@ class Lab:
     def tuned(self, best: Mapping[str, float]) -> list[RunResult]:
         """The grid of every variant, best at its factor (1.0 where none is given)."""
         return [
-            self.run(v, TUNING_SEED, "tuning", factor, -0.03 * abs(math.log(factor / best.get(v, 1.0))))
+            self.run(v, seed, "tuning", factor, -0.1 * abs(math.log(factor / best.get(v, 1.0))))
             for v in self.experiment.all_variants
-            for factor in TUNING_FACTORS
+            for factor in (*FACTORS, 4.0)
+            for seed in SEEDS
         ]
 
     def retuned(self, seeds: int, best: Mapping[str, float]) -> list[RunResult]:

@@ -1,6 +1,7 @@
 """Predictions are scored by what was measured, and a diverged run is counted."""
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis import Compared, Design
-from harness.analysis.make_report import best_factors, going_on, make_report
+from harness.analysis.make_report import going_on, make_report
 from harness.analysis.report import RunLink
 from harness.analysis.target import score
 from harness.experiment import Experiment, Prediction, factorial
@@ -186,7 +187,7 @@ def test_each_phase_has_its_own_comparison_and_tuning_has_none() -> None:
     def uneven(variant: str, seed: int) -> int:
         return -1 if (variant, seed) == ("v", 0) else seed
 
-    tuning = [outcome(variant, 1000, 0.9, "tuning") for variant in ("baseline", "v")]
+    tuning = [*tuning_of("baseline", 1.0), *tuning_of("v", 0.5)]
     final = [
         outcome(variant, seed, level.get((phase, variant), 0.6) + 0.001 * uneven(variant, seed), phase, rate[phase])
         for phase in ("same recipe", "retuned")
@@ -206,7 +207,7 @@ def test_each_phase_has_its_own_comparison_and_tuning_has_none() -> None:
     ]  # fmt: skip
     assert [tuned.variant for tuned in report.tuning] == ["baseline", "v"]
     # With nothing else to report on, the report is on the images that tuned.
-    alone = make_report(experiment, made_on(tuning[:1], split="tune", eval_images=20))
+    alone = make_report(experiment, made_on(tuning[:8], split="tune", eval_images=20))
     assert (alone.split, alone.eval_images, alone.variants) == ("tune", 20, ())
     assert len(alone.tuning) == 1
 
@@ -222,21 +223,49 @@ def test_effects_pair_the_seeds_that_all_cells_have() -> None:
     assert effects["a x b"].mean == pytest.approx(((0.8 - 0.7) - (0.6 - 0.1)) / 2)
 
 
-def test_the_learning_rate_that_validates_best_is_taken_and_the_edge_is_told() -> None:
-    grid = {"baseline": (0.2, 0.5, 0.4), "v": (0.1, 0.2, 0.3), "w": (None, 0.3, 0.3), "x": (0.3, 0.2, 0.1)}
-    runs = [
-        outcome(variant, 1000, accuracy, "tuning", factor)
-        for variant, accuracies in grid.items()
-        for factor, accuracy in zip((1 / 3, 1.0, 3.0), accuracies, strict=True)
+def tuning_of(variant: str, best: float, by: float = 0.1) -> list[RunResult]:
+    """A grid of rates with two seeds each, best at a factor; each factor of 2 away from it costs `by`."""
+    return [
+        outcome(variant, seed, 0.6 - by * abs(math.log2(factor / best)) + 0.001 * (seed % 2), "tuning", factor)
+        for factor in (1 / 4, 1 / 2, 1.0, 2.0)
+        for seed in (1000, 1001)
     ]
-    assert best_factors(runs) == {"baseline": 1.0, "v": 3.0, "w": 1.0, "x": 1 / 3}
-    report = make_report(Experiment(variants={"v": {}, "w": {}, "x": {}}), runs[::-1])
-    assert [(tuned.variant, tuned.at_the_edge) for tuned in report.tuning] == [
-        ("x", True), ("w", False), ("v", True), ("baseline", False),
-    ]  # fmt: skip
+
+
+def test_the_learning_rate_that_validates_best_is_told_and_whether_the_choice_is_clear() -> None:
+    runs = [*tuning_of("baseline", 1.0), *tuning_of("v", 2.0), *tuning_of("w", 0.5, by=0.0001)]
+    runs[0] = outcome("baseline", 1000, None, "tuning", 1 / 4)
+    report = make_report(Experiment(variants={"v": {}, "w": {}}), runs[::-1])
+    told = {tuned.variant: tuned for tuned in report.tuning}
+    assert {name: (each.at_the_edge, each.clear) for name, each in told.items()} == {
+        "baseline": (False, True), "v": (True, False), "w": (False, False),
+    }  # fmt: skip
+    rate = told["baseline"].best
+    assert told["v"].best == pytest.approx(2 * rate)
     # Lowest learning rate first; what diverged counts as guessing.
-    assert [point.accuracy for point in report.tuning[1].grid] == [0.1, 0.3, 0.3]
-    assert report.tuning[1].best == pytest.approx(0.02)
+    lowest = told["baseline"].grid[0]
+    assert lowest.learning_rate == pytest.approx(rate / 4)
+    assert sorted(lowest.each) == [0.1, pytest.approx(0.6 - 0.2 + 0.001)]
+    assert lowest.accuracy == pytest.approx(sum(lowest.each) / 2)
+    assert told["baseline"].maxima is None
+    assert told["w"].maxima
+    assert told["w"].maxima.difference == pytest.approx(0)
+
+
+@pytest.mark.parametrize(("baseline", "v", "judged"), [(0.1, 0.1, {"v"}), (0.1, 0.0001, set()), (0.0001, 0.1, set())])
+def test_a_retuned_variant_has_a_verdict_only_if_both_choices_are_clear(
+    baseline: float, v: float, judged: set[str]
+) -> None:
+    tuning = [*tuning_of("baseline", 1.0, baseline), *tuning_of("v", 0.5, v)]
+    final = [
+        outcome(variant, seed, level + 0.001 * (seed % 3), "retuned", rate)
+        for variant, level, rate in (("baseline", 0.6, 1.0), ("v", 0.5, 0.5))
+        for seed in range(7)
+    ]
+    report = make_report(Experiment(variants={"v": {}}), made_on(tuning, split="tune", eval_images=20) + final)
+    rows = {row.variant: row for row in report.rows("retuned")}
+    assert {name for name, row in rows.items() if row.against_baseline} == judged
+    assert rows["v"].rate_is_clear == bool(judged)
 
 
 def test_each_run_is_told_with_its_link_its_work_and_its_distance_to_the_published_curve() -> None:

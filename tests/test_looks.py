@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness import experiment
+from harness.analysis.tuning import FACTORS, SEEDS
 from harness.commands import run as commands
 from harness.commands.detect import detect, print_detect
 from harness.commands.run import Job, RunOptions
@@ -93,7 +94,7 @@ def test_the_runs_of_a_seed_stand_together(trained: Trained) -> None:
 
 def test_a_retuned_pair_that_was_judged_gets_no_further_seeds(trained: Trained) -> None:
     job(retune=True).train()
-    assert len(trained) == len(set(trained)) + 4 * (len(commands.plan.TUNING_FACTORS) - 1)
+    assert len(trained) == len(set(trained)) + 4 * (len(FACTORS) - 1) * len(SEEDS)
 
 
 def test_a_fixed_number_of_seeds_is_looked_at_once(trained: Trained) -> None:

@@ -54,7 +54,7 @@ def named(name: str, report: Report) -> Report:
 def whole() -> Report:
     design = factorial({"norm": ("normalization", "none")}, predictions=(Prediction("no norm", "worse"),))
     lab = Lab(dataclasses.replace(design, mechanism=("dead",)), {}, diverged=[("no norm", 0)])
-    return make_report(lab.experiment, lab.under_one_recipe(2) + lab.tuned({"no norm": 9.0}))
+    return make_report(lab.experiment, lab.under_one_recipe(2) + lab.tuned({"no norm": 4.0}))
 
 
 @pytest.fixture(scope="module")

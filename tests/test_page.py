@@ -46,7 +46,7 @@ def reported(name: str, seeds: int, **rest: str) -> Reported:
     """An experiment of the project with made-up results, tuned too; every run has its page in MLflow."""
     declared = experiment.load(name)
     lab = Lab(declared, LEVELS, **rest)
-    results = lab.under_one_recipe(seeds) + lab.tuned({"no norm": 1 / 3}) + lab.retuned(seeds, {"no norm": 1 / 3})
+    results = lab.under_one_recipe(seeds) + lab.tuned({"no norm": 1 / 2}) + lab.retuned(seeds, {"no norm": 1 / 2})
     results = [dataclasses.replace(each, spec=dataclasses.replace(each.spec, experiment=name)) for each in results]
     links = {each.spec.config.key: RunLink("ab", "http://127.0.0.1:5000/#/x") for each in results}
     return make_report(declared, results, links=links), results

@@ -12,18 +12,17 @@ from hypothesis import strategies as st
 from harness.common.errors import BadInput
 from harness.config import RunConfig
 from harness.data import Dataset
-from harness.experiment import Experiment
 from harness.plan import (
     MOST_SEEDS,
-    TUNING_FACTORS,
     TUNING_SEED,
+    TUNING_SEEDS,
     RunSpec,
     Settings,
     parse_seeds,
     run_spec,
     seeds_text,
     stale,
-    tuning_specs,
+    tuning_spec,
     usual_speed,
 )
 from harness.runs.folder import Result, RunFolder
@@ -90,7 +89,9 @@ def test_models_are_kept_of_the_baseline_and_at_full_budget(experiment: str, bud
     assert RunSpec(experiment, "v", budget, "fast", "same recipe", small_config()).keeps_model is kept
 
 
-@given(st.lists(st.integers(0, 2000).filter(lambda seed: seed != TUNING_SEED), min_size=1, max_size=20, unique=True))
+@given(
+    st.lists(st.integers(0, 2000).filter(lambda seed: seed not in TUNING_SEEDS), min_size=1, max_size=20, unique=True)
+)
 def test_seeds_are_read_as_they_are_written(seeds: list[int]) -> None:
     assert parse_seeds(seeds_text(seeds)) == seeds
 
@@ -127,23 +128,19 @@ def test_a_changed_setting_has_one_name_however_it_was_typed(dataset: Dataset) -
     assert changes({"epochs": "03", "normalization": "none"}) == "normalization=none, epochs=3"
 
 
-def test_the_grid_of_learning_rates(dataset: Dataset) -> None:
-    specs = tuning_specs("e", Experiment(variants={"v": {"flip": False}}), dataset, Settings("smoke"))
-    assert TUNING_FACTORS == (1 / 9, 1 / 3, 1, 3, 9)
-    assert [(spec.variant, spec.factor) for spec in specs] == [
-        (v, f) for v in ("baseline", "v") for f in TUNING_FACTORS
-    ]
-    rates = [spec.config.recipe.learning_rate for spec in specs]
-    assert rates[:5] == pytest.approx([rates[2] * factor for factor in TUNING_FACTORS])
-    assert {(spec.config.seed, spec.config.split, spec.phase) for spec in specs} == {(TUNING_SEED, "tune", "tuning")}
-    usual = run_spec("e", "baseline", {}, dataset, Settings("smoke", split="tune"), TUNING_SEED, "tuning")
-    assert usual == specs[2]
-    assert spec_of(usual.config).factor == 1
-    # It is part of what earlier tuning runs are found by.
-    assert TUNING_SEED == 1000
-    # Else a result could have the seed that chose its learning rate.
-    assert TUNING_SEED not in parse_seeds(str(MOST_SEEDS))
-    assert specs[0].cost == specs[0].config.train_images * specs[0].config.recipe.epochs
+def test_a_tuning_run_is_one_of_the_tune_split_with_another_rate(dataset: Dataset) -> None:
+    settings = Settings("smoke")
+    usual, low = (tuning_spec("e", "v", {"flip": False}, dataset, settings, factor, 1001) for factor in (1.0, 0.25))
+    assert low.config.recipe.learning_rate == pytest.approx(usual.config.recipe.learning_rate / 4)
+    assert (low.config.seed, low.config.split, low.phase, low.factor) == (1001, "tune", "tuning", 0.25)
+    assert usual == run_spec("e", "v", {"flip": False}, dataset, Settings("smoke", split="tune"), 1001, "tuning")
+    # It is part of what earlier runs are found by.
+    assert TUNING_SEED == TUNING_SEEDS[0] == 1000
+    # Else a result could have a seed that chose its learning rate.
+    assert not {*TUNING_SEEDS} & {*parse_seeds(str(MOST_SEEDS))}
+    for seed in TUNING_SEEDS:
+        with pytest.raises(BadInput, match=f"seed {seed} is one that learning rates are tuned"):
+            parse_seeds(f"0,{seed}")
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from harness.analysis.report import (
 )
 from harness.analysis.stats import CHANCE, STUCK, Compared, compare_family
 from harness.analysis.target import AgainstTarget, against_target, claims, score
+from harness.analysis.tuning import is_clear, maxima, ranked, tried_by_variant, unclear
 from harness.experiment import BASELINE, Experiment, factorial_name
 from harness.plan import Phase
 from harness.runs.spec import RunResult
@@ -59,7 +60,14 @@ def make_report(
     groups = grouped(results)
     judged = _judged_groups(groups, design)
     phases = list(dict.fromkeys(phase for phase, _ in judged))
-    rows = [row for phase in phases for row in _variants(experiment, phase, judged, design, fair)]
+    without_rate = unclear(tried_by_variant(results))
+    rows = [
+        row
+        for phase in phases
+        for row in _variants(
+            experiment, phase, judged, design, fair, without_rate if phase == "retuned" else frozenset()
+        )
+    ]
     return Report(
         experiment=first.experiment,
         question=experiment.question,
@@ -75,7 +83,7 @@ def make_report(
         engine=config.engine,
         source=config.source,
         variants=tuple(rows),
-        tuning=tuple(_tuned(variant, tried) for (phase, variant), tried in groups.items() if phase == "tuning"),
+        tuning=tuple(_tuned(results)),
         effects=tuple(effect for phase in phases for effect in _effects(experiment, phase, judged, design)),
         predictions=tuple(_scored(experiment, rows)),
         runs=tuple(_run(each, fair, trained, (links or {}).get(each.spec.config.key, RunLink())) for each in results),
@@ -119,30 +127,33 @@ def accuracies(results: Sequence[RunResult]) -> dict[int, float]:
     return {each.spec.config.seed: _accuracy(each) for each in results}
 
 
-def best_factors(results: Sequence[RunResult]) -> dict[str, float]:
-    """The factor on the learning rate with the best validation accuracy, for every variant that was tuned."""
-    return {variant: _best(tried).spec.factor for (_, variant), tried in grouped(results).items()}
-
-
-def _variants(experiment: Experiment, phase: Phase, groups: Groups, design: Design, fair: bool) -> list[VariantRow]:
+def _variants(
+    experiment: Experiment, phase: Phase, groups: Groups, design: Design, fair: bool, unclear: Set[str]
+) -> list[VariantRow]:
     """The rows of one phase, each variant of the family beside the baseline on the seeds that both have."""
     own = {variant: members for (of, variant), members in groups.items() if of == phase}
     newest = code_that_measured_last([each for members in own.values() for each in members], experiment.mechanism)
-    compared = compare(experiment, phase, groups, design)
+    compared = compare(experiment, phase, groups, design, unclear)
     reference = own.get(BASELINE, [])
     return [
         dataclasses.replace(
             _variant(experiment, members, design, fair, newest, compared.get(variant)),
             judged_in=_judged_in(phase, variant, groups),
             unlike_pairs=_unlike_pairs(members, reference) if variant in compared else 0,
+            rate_is_clear=variant not in unclear,
         )
         for variant, members in own.items()
     ]
 
 
-def compare(experiment: Experiment, phase: Phase, groups: Groups, design: Design) -> dict[str, Compared]:
-    """The comparisons of one phase, which are one family; without those whose runs an earlier phase has judged."""
-    family = [variant for variant in experiment.compared if not _judged_in(phase, variant, groups)]
+def compare(
+    experiment: Experiment, phase: Phase, groups: Groups, design: Design, unclear: Set[str] = frozenset()
+) -> dict[str, Compared]:
+    """The comparisons of one phase, which are one family.
+
+    It is without those whose runs an earlier phase has judged, and without the `unclear` ones.
+    """
+    family = [v for v in experiment.compared if v not in unclear and not _judged_in(phase, v, groups)]
     predicted: dict[str, list[float]] = {}
     for prediction in experiment.predictions:
         predicted.setdefault(prediction.variant, []).extend(claims(prediction))
@@ -150,12 +161,18 @@ def compare(experiment: Experiment, phase: Phase, groups: Groups, design: Design
     return compare_family(accuracies(groups.get((phase, BASELINE), [])), variants, design, predicted)
 
 
-def going_on(experiment: Experiment, phase: Phase, results: Sequence[RunResult], design: Design) -> set[str]:
+def going_on(
+    experiment: Experiment,
+    phase: Phase,
+    results: Sequence[RunResult],
+    design: Design,
+    unclear: Set[str] = frozenset(),
+) -> set[str]:
     """The variants that a phase's next look still needs, the baseline with them; none where all is decided.
 
     The cells of a factorial design go on together, as its effects are of all of them.
     """
-    compared = compare(experiment, phase, _judged_groups(grouped(results), design), design)
+    compared = compare(experiment, phase, _judged_groups(grouped(results), design), design, unclear)
     needed = {variant for variant, each in compared.items() if each.goes_on}
     if needed and experiment.factors:
         return set(experiment.all_variants)
@@ -259,16 +276,29 @@ def _effects(experiment: Experiment, phase: Phase, groups: Groups, design: Desig
     return [EffectRow(**vars(effect), phase=phase, effect=name) for name, effect in found.items()]
 
 
-def _tuned(variant: str, tried: Sequence[RunResult]) -> TunedVariant:
-    grid = sorted((each.spec.config.recipe.learning_rate, _accuracy(each)) for each in tried)
-    best = _best(tried).spec.config.recipe.learning_rate
-    points = tuple(GridPoint(rate, accuracy) for rate, accuracy in grid)
-    return TunedVariant(variant, points, best, at_the_edge=best in (grid[0][0], grid[-1][0]))
-
-
-def _best(tried: Sequence[RunResult]) -> RunResult:
-    # Of equals the one with the lowest learning rate, which is the safer one.
-    return max(tried, key=lambda each: (_accuracy(each), -each.spec.factor))
+def _tuned(results: Sequence[RunResult]) -> Iterable[TunedVariant]:
+    """The tuning of each variant."""
+    rates = {
+        (each.spec.variant, each.spec.factor): each.spec.config.recipe.learning_rate
+        for each in results
+        if each.spec.phase == "tuning"
+    }
+    by_variant = tried_by_variant(results)
+    for variant, tried in by_variant.items():
+        points = tuple(
+            GridPoint(rates[variant, factor], float(np.mean(list(found.values()))), tuple(found.values()))
+            for factor, found in sorted(tried.items())
+        )
+        best = ranked(tried)[0]
+        beside = variant != BASELINE and BASELINE in by_variant
+        yield TunedVariant(
+            variant,
+            points,
+            rates[variant, best],
+            at_the_edge=best in (min(tried), max(tried)),
+            clear=is_clear(tried),
+            maxima=maxima(tried, by_variant[BASELINE]) if beside else None,
+        )
 
 
 def _accuracy(result: RunResult) -> float:

@@ -12,6 +12,7 @@ from harness.analysis.history import Inside, Reached
 from harness.analysis.images import ImagesRow
 from harness.analysis.stats import Compared
 from harness.analysis.target import AgainstTarget, Score
+from harness.analysis.tuning import Maxima
 from harness.experiment import Direction
 from harness.plan import Phase
 
@@ -39,7 +40,8 @@ class VariantRow:
     was not taken, and `measured_by_older_code` counts the runs that are left out of these means. `against_baseline` is
     None for the baseline, for a variant without a seed in common with it, and where the runs are those of the earlier
     phase that `judged_in` names: no pair of runs gets two verdicts. `unlike_pairs` counts the seeds whose two runs were
-    trained in different environments (processor, threads, versions), so that more than the variant differs.
+    trained in different environments (processor, threads, versions), so that more than the variant differs. Without
+    `rate_is_clear`, a retuned variant has no `against_baseline`: its rate, or the baseline's, was chosen by chance.
     """
 
     variant: str
@@ -62,24 +64,32 @@ class VariantRow:
     against_baseline: Compared | None = None
     judged_in: Phase | None = None
     unlike_pairs: int = 0
+    rate_is_clear: bool = True
 
 
 @dataclass(frozen=True)
 class GridPoint:
-    """A learning rate that was tried, and its accuracy on the validation images."""
+    """A learning rate that was tried, and its mean accuracy on the validation images; `each` is that of each seed."""
 
     learning_rate: float
     accuracy: float
+    each: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class TunedVariant:
-    """The learning rates tried for a variant, lowest first, and the `best`; at the edge a better one may lie beyond."""
+    """The learning rates tried for a variant, lowest first, and the `best`; at the edge a better one may lie beyond.
+
+    `clear`: the best one is inside the grid, and no other comes near it. `maxima` compares the best means of the
+    variant and of the baseline, whichever rates have them; None for the baseline.
+    """
 
     variant: str
     grid: tuple[GridPoint, ...]
     best: float
     at_the_edge: bool
+    clear: bool
+    maxima: Maxima | None
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,16 @@
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from harness import experiment, plan
 from harness.analysis.design import Design, fixed
-from harness.analysis.make_report import best_factors, going_on, make_report
+from harness.analysis.make_report import going_on, make_report
 from harness.analysis.report import Report
+from harness.analysis.tuning import Tried, next_runs, ranked, tried_by_variant, unclear
 from harness.commands.execution import TERMINAL, advise, in_the_terminal, links
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
@@ -93,12 +94,7 @@ class Job:
         for name, design in self.designs.items():
             exploratory = declared.contradicts(self._question(name), design.seeds, design.looks)
             self.designs[name] = dataclasses.replace(design, exploratory=exploratory)
-        retune = options.budget != "smoke" if options.retune is None else options.retune
-        self.tuning = {
-            name: plan.tuning_specs(name, each, self.dataset, self.settings)
-            for name, each in self.experiments.items()
-            if retune and each.variants
-        }
+        self._retunes = options.budget != "smoke" if options.retune is None else options.retune
 
     @property
     def specs(self) -> dict[str, list[RunSpec]]:
@@ -109,6 +105,30 @@ class Job:
             )
             for name, each in self.experiments.items()
         }
+
+    @property
+    def tuning(self) -> dict[str, list[RunSpec]]:
+        """The runs of the tuning: those that are done, and those that they call for next."""
+        return {
+            name: [spec for variant in each.all_variants for spec in self._tuning_of(name, variant)]
+            for name, each in self.experiments.items()
+            if self._retunes and each.variants
+        }
+
+    def _tuning_of(self, name: str, variant: str) -> list[RunSpec]:
+        changes = self.experiments[name].all_variants[variant]
+        specs: list[RunSpec] = []
+        tried: Tried = {}
+        while wanted := next_runs(tried):
+            specs += [
+                plan.tuning_spec(name, variant, changes, self.dataset, self.settings, factor, seed)
+                for factor, seed in wanted
+            ]
+            done = [outcome for spec in specs if (outcome := result_of(spec))]
+            if len(done) < len(specs):
+                break
+            tried = tried_by_variant(done)[variant]
+        return specs
 
     def declare(self) -> None:
         """Keep the designs of these experiments, before their first run."""
@@ -178,8 +198,11 @@ class Job:
             "data": self.dataset.fingerprint,
         }
 
-    def _asked_for(self, name: str, every: list[RunSpec]) -> list[RunSpec]:
-        """Return the runs of one phase up to the next look of the design: of all variants, then of the undecided."""
+    def _asked_for(self, name: str, every: list[RunSpec], unclear: Set[str] = frozenset()) -> list[RunSpec]:
+        """Return the runs of one phase up to the next look of the design: of all variants, then of the undecided.
+
+        unclear: the variants without a verdict, because their learning rate is not clear.
+        """
         design, asked = self.designs[name], list[RunSpec]()
         going = set(self.experiments[name].all_variants)
         # Retuned runs that are those of the same recipe too are judged there, and need no further seeds here.
@@ -197,19 +220,20 @@ class Job:
             done = [outcome for spec in asked if (outcome := result_of(spec))]
             if len(done) < len(asked):
                 break
-            going = going_on(self.experiments[name], every[0].phase, [*before, *done], design)
+            going = going_on(self.experiments[name], every[0].phase, [*before, *done], design, unclear)
         return asked
 
     def _retuned(self) -> dict[str, list[RunSpec]]:
         """Return the runs with the tuned learning rates, for the experiments whose tuning is done."""
         retuned = {}
         for name, grid in self.tuning.items():
-            tried = [outcome for spec in grid if (outcome := result_of(spec))]
-            if len(tried) == len(grid):
-                factors, each = best_factors(tried), self.experiments[name]
+            done = [outcome for spec in grid if (outcome := result_of(spec))]
+            if len(done) == len(grid):
+                tried, each = tried_by_variant(done), self.experiments[name]
+                factors = {variant: ranked(found)[0] for variant, found in tried.items()}
                 seeds = list(self.designs[name].seeds)
                 every = plan.retuned_specs(name, each, factors, self.dataset, self.settings, seeds)
-                retuned[name] = self._asked_for(name, every)
+                retuned[name] = self._asked_for(name, every, unclear(tried))
         return retuned
 
     def _train(self, wanted: list[RunSpec], displays: Displays) -> None:

@@ -108,9 +108,11 @@ def tuning(report: Report) -> Figure | None:
         colour, shape, width = "black", "o", 2.5
         if each.variant != BASELINE:
             colour, shape, width = next(others), TUNING_SHAPES[number % len(TUNING_SHAPES)], 1.2
-        label = each.variant + (", best at the edge" if each.at_the_edge else "")
+        label = each.variant + (", best at the edge" if each.at_the_edge else "" if each.clear else ", not clear")
         axes.plot(list(grid), list(grid.values()), color=colour, marker=shape, ms=5, lw=width, label=label)
         axes.plot(each.best, grid[each.best], "o", ms=13, mfc="none", mec=colour)
+        low, high = ([pick(point.each) for point in each.grid] for pick in (min, max))
+        axes.fill_between(list(grid), low, high, color=colour, alpha=0.12, lw=0)
     for row in report.rows("same recipe")[:1]:
         axes.axvline(row.learning_rate, color="#888888", ls="--", lw=1, label="the recipe's rate")
     axes.set_xscale("log")
@@ -119,7 +121,10 @@ def tuning(report: Report) -> Figure | None:
     axes.minorticks_off()
     axes.grid(alpha=0.25)
     axes.set(xlabel="learning rate", ylabel="validation accuracy")
-    axes.set_title(f"{report.experiment}: tuning, best rate ringed\n{about(report)} · one seed", fontsize=10)
+    axes.set_title(
+        f"{report.experiment}: tuning, best rate ringed; bands from the lowest to the highest seed\n{about(report)}",
+        fontsize=10,
+    )
     figure.legend(loc="outside right center", fontsize=8)
     return figure
 

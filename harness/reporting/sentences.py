@@ -80,6 +80,13 @@ def reservations(report: Report) -> list[str]:
         for each in report.tuning
         if each.at_the_edge
     ]
+    for each in report.tuning:
+        if not each.clear and not each.at_the_edge:
+            whose = "no retuned variant has" if each.variant == experiment.BASELINE else "retuned, it does not have"
+            said.append(
+                f"The best learning rate of {each.variant}, {each.best:.3g}, is not clear of the next one: {whose} a "
+                f"verdict."
+            )
     for row in report.variants:
         reasons = [
             run.reason

@@ -163,6 +163,8 @@ def _comparison(report: Report, phase: str, members: list[VariantRow]) -> Table:
 def _compared(row: VariantRow) -> dict[str, str]:
     compared = row.against_baseline
     if not compared:
+        if not row.rate_is_clear:
+            return {"verdict": "rate not clear"}
         return {"verdict": f"that of {row.judged_in}"} if row.judged_in else {}
     return {
         "difference in points\n[interval]": points(compared.mean, compared.interval, "\n"),
@@ -228,9 +230,15 @@ def _tuning(tuned: Sequence[TunedVariant]) -> Table:
     cells = []
     for each in tuned:
         found = {point.learning_rate: f"{point.accuracy:.4f}" for point in each.grid}
-        cells.append([each.variant, *(found.get(rate, NOTHING) for rate in rates), f"{each.best:.3g}"])
-    header = ["variant", *(f"{rate:.3g}" for rate in rates), "best"]
-    return Table("tuning: validation accuracy by learning rate, one seed", header, cells, [])
+        best = f"{each.best:.3g}{'' if each.clear else ', not clear'}"
+        gain = points(each.maxima.difference, each.maxima.interval, "\n") if each.maxima else NOTHING
+        cells.append([each.variant, *(found.get(rate, NOTHING) for rate in rates), best, gain])
+    header = ["variant", *(f"{rate:.3g}" for rate in rates), "best", "best mean against\nthe baseline's, points"]
+    notes = [
+        "Clear: inside the grid, and 2 standard errors above the next. Where it is not, only the best means are "
+        "compared; their interval takes both choices as uncertain, and is no verdict."
+    ]
+    return Table("tuning: mean validation accuracy by learning rate, 2 to 4 seeds", header, cells, notes)
 
 
 def _images_of(report: Report, phase: str) -> list[ImagesRow]:
