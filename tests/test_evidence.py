@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from conftest import small_config
 
+from experiments import studies
 from harness.analysis.studies import Study, report_of, runs_of, variants_of
 from harness.commands import evidence as commands
+from harness.commands.campaign import blocks
 from harness.common.errors import BadInput
 from harness.config import Network
 from harness.experiment import BASELINE
@@ -86,6 +88,23 @@ def test_a_study_takes_the_runs_of_its_settings_whoever_trained_them() -> None:
     assert report is not None
     assert report.missing == len(variants_of(study)) * 10 - len(found) > 0
     assert report_of(dataclasses.replace(study, data="cifar10"), known) is None
+
+
+def test_studies_are_trained_look_by_look_and_in_a_look_seed_by_seed() -> None:
+    one = Study(name="a", experiment="ablate_bn", seeds=tuple(range(5)), looks=(2, 5))
+    other = Study(name="b", experiment="ablate_order", seeds=(7, 8), looks=(2,))
+    order = [(study.name, seed) for study, seed in blocks((one, other))]
+    assert order == [("a", 0), ("a", 1), ("b", 7), ("b", 8), ("a", 2), ("a", 3), ("a", 4)]
+
+
+def test_every_study_is_declared_once_and_its_command_names_what_it_is() -> None:
+    every = [*studies.STUDIES, *studies.FULL, studies.FAST, studies.SIX_EPOCHS]
+    assert len({study.name for study in every}) == len(every)
+    assert all(len(study.seeds) >= study.looks[-1] for study in every)
+    small = Study(name="x", experiment="size_curve", budget="quick:500", recipe="classic", changes={"epochs": 1})
+    assert small.command == (
+        "harness run size_curve --budget quick:500 --recipe classic --set epochs=1 --precision bfloat16 --no-retune"
+    )
 
 
 def test_a_difference_needs_two_seeds_and_says_what_is_stuck() -> None:
