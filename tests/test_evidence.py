@@ -9,7 +9,7 @@ import pytest
 from conftest import small_config
 
 from experiments import studies
-from harness.analysis.studies import Study, report_of, runs_of, variants_of
+from harness.analysis.studies import Study, has_been_looked_at, report_of, runs_of, variants_of
 from harness.commands import evidence as commands
 from harness.commands.campaign import blocks
 from harness.common.errors import BadInput
@@ -86,6 +86,8 @@ def test_a_study_takes_the_runs_of_its_settings_whoever_trained_them() -> None:
     assert not runs_of(dataclasses.replace(study, precision="float32"), known)
     report = report_of(study, known)
     assert report is not None
+    assert not has_been_looked_at(study, found)
+    assert has_been_looked_at(dataclasses.replace(study, looks=(7, 10)), found)
     assert report.missing == len(variants_of(study)) * 10 - len(found) > 0
     assert report_of(dataclasses.replace(study, data="cifar10"), known) is None
 

@@ -101,6 +101,14 @@ def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:
     return sorted(found, key=lambda each: (order.index(each.spec.variant), each.spec.config.seed))
 
 
+def has_been_looked_at(study: Study, results: Iterable[RunResult]) -> bool:
+    """Whether every variant has the seeds of the first look. Nothing is published before."""
+    seeds: dict[str, set[int]] = {variant: set() for variant in variants_of(study).values()}
+    for each in results:
+        seeds[each.spec.variant].add(each.spec.config.seed)
+    return all(len(each) >= study.looks[0] for each in seeds.values())
+
+
 def report_of(study: Study, evidence: Iterable[EvidenceRun]) -> Report | None:
     """Return the report of a study from the evidence; None if there are no runs of it yet."""
     results = runs_of(study, evidence)

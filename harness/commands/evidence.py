@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.studies import Study, report_of, runs_of, variants_of
+from harness.analysis.studies import Study, has_been_looked_at, report_of, runs_of, variants_of
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
@@ -16,6 +16,7 @@ from harness.reporting.quoted import filled
 from harness.runs import evidence
 from harness.runs.bundle import read_bundle
 from harness.runs.evidence import EvidenceRun, evidence_of
+from harness.runs.spec import RunResult
 
 if TYPE_CHECKING:
     from experiments import quoted, studies
@@ -73,11 +74,10 @@ def publish_all() -> list[Path]:
     """Write every report and every block from the evidence; return the files that changed."""
     known = evidence.read()
     changed = []
-    for study in studies.STUDIES:
-        if report := report_of(study, known):
-            folder = _folder(study)
-            if not _same(report.to_json(), _committed(folder)):
-                changed.append(publish.write_report(report, runs_of(study, known), folder))
+    for study, results in _published(known):
+        report, folder = report_of(study, known), _folder(study)
+        if report and not _same(report.to_json(), _committed(folder)):
+            changed.append(publish.write_report(report, results, folder))
     for page, text, made in _pages(known):
         if text != made:
             write_atomically(page, made.encode())
@@ -91,7 +91,7 @@ def verify() -> list[str]:
     if not known:
         raise BadInput(f"There is no evidence in {evidence.FOLDER}: take it from git.")
     wrong = []
-    for study in studies.STUDIES:
+    for study, _ in _published(known):
         report = report_of(study, known)
         if report and not _same(report.to_json(), _committed(_folder(study))):
             wrong.append(f"{_folder(study) / 'report.json'} is not what the evidence gives")
@@ -102,6 +102,14 @@ def verify() -> list[str]:
         if text != made and text.count("\n") != made.count("\n"):
             wrong.append(f"{page.name} has other lines than the evidence gives")
     return wrong
+
+
+def _published(known: Sequence[EvidenceRun]) -> Iterator[tuple[Study, list[RunResult]]]:
+    """Yield each study whose report is published, with its runs."""
+    for study in studies.STUDIES:
+        results = runs_of(study, known)
+        if has_been_looked_at(study, results):
+            yield study, results
 
 
 def _folder(study: Study) -> Path:
