@@ -15,7 +15,8 @@ from harness.commands.campaign import blocks
 from harness.common.errors import BadInput
 from harness.config import Network
 from harness.experiment import BASELINE
-from harness.reporting.quoted import difference, filled
+from harness.reporting.quoted import Difference, difference, filled
+from harness.reporting.size_curve import size_curve
 from harness.runs import evidence
 from harness.runs.bundle import Sealed
 from harness.runs.evidence import EvidenceRun
@@ -115,6 +116,18 @@ def test_a_difference_needs_two_seeds_and_says_what_is_stuck() -> None:
         difference(study, "raw 0-255", [])
     factorial = Study(name="x", experiment="factorial", budget="full", engine="jax")
     assert str(difference(factorial, "no scaling + no norm", evidence.read())) == "stuck in 6 of 7"
+
+
+def test_the_size_curve_has_every_size_and_variant() -> None:
+    def found(mean: float) -> Difference:
+        return Difference(mean, (mean - 0.01, mean + 0.02), 10, 0, 0.5)
+
+    points = {"linear": [(2_000, found(-0.01)), (500, found(0.07))], "sigmoid": [(500, found(-0.1))]}
+    (axes,) = size_curve(points, "cifar10").axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["500", "2,000"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["linear", "sigmoid"]
+    line = next(each for each in axes.lines if list(each.get_xdata()) == [500, 2_000])
+    assert list(line.get_ydata()) == pytest.approx([7, -1])
 
 
 def test_a_block_is_replaced_and_the_rest_of_a_page_is_kept() -> None:

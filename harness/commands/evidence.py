@@ -1,18 +1,19 @@
 """`harness evidence`: collect finished runs, make what the docs quote of them, and compare it with what is there."""
 
+import io
 import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.studies import Study, has_been_looked_at, report_of, runs_of, variants_of
+from harness.analysis.studies import Study, has_been_looked_at, images_of, report_of, runs_of, variants_of
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
 from harness.common.paths import PROJECT
 from harness.reporting.console import print_line, print_rows
-from harness.reporting.quoted import filled
+from harness.reporting.quoted import Difference, difference, filled
 from harness.runs import evidence
 from harness.runs.bundle import read_bundle
 from harness.runs.evidence import EvidenceRun, evidence_of
@@ -21,10 +22,12 @@ from harness.runs.spec import RunResult
 if TYPE_CHECKING:
     from experiments import quoted, studies
     from harness.reporting import publish
+    from harness.reporting import size_curve as sizes
 else:
     quoted = lazy_import("experiments.quoted")
     studies = lazy_import("experiments.studies")
     publish = lazy_import("harness.reporting.publish")
+    sizes = lazy_import("harness.reporting.size_curve")
 
 #: The pages that may have blocks.
 PAGES = ("README.md", "docs/*.md", "experiments/results/*/README.md")
@@ -78,11 +81,27 @@ def publish_all() -> list[Path]:
         report, folder = report_of(study, known), _folder(study)
         if report and not _same(report.to_json(), _committed(folder)):
             changed.append(publish.write_report(report, results, folder))
+    changed += _size_curve(known)
     for page, text, made in _pages(known):
         if text != made:
             write_atomically(page, made.encode())
             changed.append(page)
     return changed
+
+
+def _size_curve(known: Sequence[EvidenceRun]) -> list[Path]:
+    """Draw the size curve, if more than one of its sizes has been looked at; return its file."""
+    points: dict[str, list[tuple[int, Difference]]] = {}
+    for study, _ in _published(known):
+        if study.experiment == "size_curve" and not study.changes:
+            for variant in list(variants_of(study).values())[1:]:
+                points.setdefault(variant, []).append((images_of(study), difference(study, variant, known)))
+    if not any(len(each) > 1 for each in points.values()):
+        return []
+    file, image = evidence.FOLDER.parent / "quick" / "size-curve.png", io.BytesIO()
+    sizes.size_curve(points, studies.STUDIES[0].data).savefig(image, dpi=120)
+    write_atomically(file, image.getvalue())
+    return [file]
 
 
 def verify() -> list[str]:
