@@ -11,11 +11,13 @@ import pytest
 from report_builders import Lab
 
 import harness
+from harness import tracking
 from harness.cli.app import main
 from harness.experiment import Experiment
 from harness.runs.folder import RunFolder
 from harness.runs.spec import RunResult
-from harness.tracking.mlflow_store import remember
+from harness.tracking import told
+from harness.tracking.told import remember
 
 NORMS = Experiment(variants={"no norm": {"normalization": "none"}})
 
@@ -111,6 +113,7 @@ def test_checkpoints_go_where_mlflow_has_the_run(
 ) -> None:
     first, second, *_ = (each.folder for each in kept(mlruns))
     remember(first, "ab", "1", complete=True)
+    monkeypatch.setattr(told, "_has", lambda run_id: run_id == "ab")
     assert "1 checkpoints" in shown(capsys, monkeypatch, "runs", "gc", "--dry-run")[2]
     assert first.load()
     shown(capsys, monkeypatch, "runs", "gc")
@@ -118,6 +121,19 @@ def test_checkpoints_go_where_mlflow_has_the_run(
     assert first.result()
     assert first.history()
     assert second.load()
+
+
+def test_a_checkpoint_stays_until_mlflow_has_the_model_that_is_made_from_it(
+    mlruns: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = kept(mlruns)[0].folder
+    first.begin({"experiment": "baseline", "budget": "quick"}, "there")
+    remember(first, "ab", "1", complete=True)
+    monkeypatch.setattr(told, "_has", lambda run_id: run_id == "ab")
+    for has_model in (False, True):
+        monkeypatch.setattr(tracking, "has_model", lambda run, has_model=has_model: has_model)
+        freed = shown(capsys, monkeypatch, "runs", "gc", "--dry-run")[2]
+        assert freed.startswith(f"{int(has_model)} checkpoints")
 
 
 def test_results_are_taken_elsewhere(

@@ -181,7 +181,7 @@ def test_checkouts_with_other_code_have_their_own_queue(mlruns: Path, monkeypatc
     monkeypatch.setattr(worker, "load_named", lambda name: None)
     monkeypatch.setattr(worker, "run_shown", lambda each, *more: trained.append(each) or RESULT)
     # Whoever starts a worker need not know the hash of the code.
-    worker.work(["e fast smoke synthetic"], probe=False)
+    worker.work(["e fast smoke synthetic"], probe=False, parent="")
     assert trained == [ours]
     assert states(queue.open_study(study_name(theirs))) == {TrialState.WAITING: [theirs.config.key]}
 

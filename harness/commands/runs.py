@@ -10,6 +10,7 @@ from harness.commands.predict import load_model
 from harness.common.errors import BadInput, HarnessError
 from harness.common.lazy import lazy_import
 from harness.common.paths import mlruns
+from harness.experiment import BASELINE
 from harness.recipes import named
 from harness.runs.folder import RunFolder, all_runs
 from harness.runs.frames import load_epochs, load_runs
@@ -80,12 +81,14 @@ def remove(runs: Sequence[RunFolder]) -> None:
 def collect_garbage(*, dry_run: bool) -> tuple[int, int]:
     """Delete the checkpoints of the runs that have ended and that MLflow has; return how many, and their bytes.
 
-    Results, histories and models stay. A run that is being trained is left alone.
+    Results, histories and models stay: a run whose model is to be kept needs its checkpoint until MLflow has the model.
+    A run that is being trained is left alone.
     """
     sizes = []
     for run in all_runs():
         with contextlib.suppress(HarnessError), run.locked():
-            if tracking.is_tracked(run):
+            keeps_model = run.tags.get("experiment") == BASELINE or run.tags.get("budget") == "full"
+            if tracking.is_tracked(run) and (not keeps_model or tracking.has_model(run)):
                 sizes.append(run.drop_checkpoint(dry_run=dry_run))
     return sum(size > 0 for size in sizes), sum(sizes)
 

@@ -2,12 +2,14 @@
 
 from harness.tracking.mlflow_run import Tracker, delete, mark_dead_runs, supersede
 from harness.tracking.mlflow_store import explained, is_server, open_mlflow, tracking_uri
+from harness.tracking.model import has_model
 from harness.tracking.told import is_tracked, run_id, run_url, seconds
 
 __all__ = [
     "Tracker",
     "delete",
     "explained",
+    "has_model",
     "is_server",
     "is_tracked",
     "mark_dead_runs",
