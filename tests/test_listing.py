@@ -127,7 +127,7 @@ def test_a_checkpoint_stays_until_mlflow_has_the_model_that_is_made_from_it(
     mlruns: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = kept(mlruns)[0].folder
-    first.begin({"experiment": "baseline", "budget": "quick"}, "there")
+    monkeypatch.setattr(RunFolder, "tags", {"experiment": "baseline", "budget": "quick"})
     remember(first, "ab", "1", complete=True)
     monkeypatch.setattr(told, "_has", lambda run_id: run_id == "ab")
     for has_model in (False, True):
