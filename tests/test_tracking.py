@@ -319,6 +319,19 @@ def test_mlflow_json_has_neither_a_place_nor_a_password(mlruns: Path, monkeypatc
     assert json.loads(file.read_text()).keys() == {"mlruns/mlflow.db", "http://host"}
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"mlruns/mlflow.db": {"run_id": 3}}', "[" * 100_000, "\udcff"])
+def test_a_damaged_mlflow_json_is_as_none(mlruns: Path, content: str) -> None:
+    folder = RunFolder(small_config())
+    folder.path.mkdir(parents=True)
+    (folder.path / "mlflow.json").write_bytes(content.encode(errors="surrogateescape"))
+    assert (told.run_id(folder), told.seconds(folder), told.run_url(folder), is_tracked(folder)) == (
+        "",
+        None,
+        "",
+        False,
+    )
+
+
 def test_fresh_leaves_the_old_record_and_begins_another(mlruns: Path) -> None:
     with tracker() as first:
         first.started(ROWS)
