@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import metric_history, mlflow_runs, small_config
 
+from harness.common import paths
 from harness.common import process as liveness
 from harness.common import signals as interrupts
 from harness.common.errors import HarnessError
@@ -289,6 +290,24 @@ def test_a_moved_folder_takes_its_records_along(mlruns: Path, tmp_path: Path, mo
         again.epoch(ROWS[0])
     assert again.run_id == run.info.run_id
     assert not mlruns.exists()
+
+
+def test_a_moved_folder_that_is_read_only_is_read(
+    mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunFolder(small_config()).artifacts.mkdir(parents=True)
+    first = multiprocessing.get_context("spawn").Process(target=tracked_whole)
+    first.start()
+    first.join(300)
+    mounted = tmp_path / "mounted"
+    mlruns.rename(mounted)
+    monkeypatch.setenv("HARNESS_MLRUNS", str(mounted))
+    monkeypatch.setattr(paths, "is_read_only", lambda: True)
+    before = (mounted / "mlflow.db").read_bytes()
+    found = open_mlflow().MlflowClient().get_run(told.run_id(RunFolder(small_config())))
+    assert (mounted / "artifacts") in Path(found.info.artifact_uri).parents
+    assert is_tracked(RunFolder(small_config()))
+    assert (mounted / "mlflow.db").read_bytes() == before
 
 
 def test_a_run_that_was_taken_for_dead_ends_as_it_did(mlruns: Path) -> None:
