@@ -3,7 +3,7 @@
 #   make test          the tests
 # Options are variables on make's command line: make baseline SEEDS=3 RECIPE=published BUDGET=quick ENGINE=jax
 
-OPTIONS := BUDGET DATA DIR ENGINE FRESH GPU OFFLINE PORT PYTHON RECIPE SAVE SEEDS SLURM TRIALS WORKERS
+OPTIONS := BUDGET DATA DIR ENGINE FRESH GPU MINUTES OFFLINE PORT PYTHON RECIPE SAVE SEEDS SLURM TRIALS WORKERS
 # Names as common as these are exported for other programs too: what the environment says of them does not count.
 $(foreach name,$(OPTIONS),$(if $(filter environment,$(origin $(name))),$(eval $(name) :=)))
 unexport $(OPTIONS)
@@ -26,8 +26,8 @@ ablations = ablate_bn ablate_activation ablate_linear ablate_scaling ablate_drop
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install baseline ablate ablate-bn ablate-activation ablate-linear ablate-scaling ablate-dropout ablate-order factorial ladder size-curve \
-        evidence verify search confirm compare report sync data show ui dashboard bench test test-slow lint format lock clean
+.PHONY: help install baseline ablate ablate-bn ablate-activation ablate-linear ablate-scaling ablate-dropout \
+        ablate-order factorial ladder size-curve evidence verify search confirm compare report sync data show ui dashboard bench test test-slow soak lint format lock clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -126,6 +126,9 @@ test: $(READY) lint  ## lint, types and tests
 
 test-slow: $(READY)  ## what takes longer: all experiments, 200 trials, ...
 	.venv/bin/python -m pytest -m slow
+
+soak: $(READY)  ## faults at random against real commands, for MINUTES=60
+	@MINUTES=$(MINUTES) .venv/bin/python tests/soak.py
 
 lint: $(READY)  ## ruff and mypy
 	.venv/bin/ruff check .

@@ -5,10 +5,11 @@ import difflib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.common.documents import read_json
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.paths import PROJECT
@@ -58,6 +59,15 @@ RECIPES = {
 }
 
 
+@dataclass(frozen=True)
+class Saved:
+    """The content of a file of a saved recipe. origin: where it comes from."""
+
+    network: dict[str, Any]
+    recipe: dict[str, Any]
+    origin: dict[str, Any] = field(default_factory=dict)
+
+
 def recipe_called(name: str) -> tuple[Network, Recipe]:
     """The recipe of that name, with the network it trains: one of those above, or one that a search has saved.
 
@@ -85,9 +95,9 @@ def save(name: str, network: Network, recipe: Recipe, origin: dict[str, Any]) ->
 
 def _read(file: Path) -> tuple[Network, Recipe]:
     try:
-        kept = json.loads(file.read_text())
-        return change(Network(), FAST, {**kept["network"], **kept["recipe"]})
-    except (ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
+        kept: Saved = read_json(file, Saved)
+        return change(Network(), FAST, {**kept.network, **kept.recipe})
+    except (OSError, ValueError, BadInput) as error:
         raise BadInput(f"{file} holds no recipe ({error}): mend it, or delete it and save it again.") from error
 
 

@@ -74,6 +74,25 @@ def test_the_import_draws_the_figures_that_a_bundle_does_not_bring(
     assert read_bundle(RunFolder(spec.config).path).result.status == "finished"
 
 
+def test_a_bundle_with_other_bits_than_the_run_here_is_told(make: Make, tmp_path: Path, unportrayed: RunSpec) -> None:
+    """The number of threads is not in the run key, and changes the last bits."""
+    make(unportrayed)
+    sync(tmp_path / "bundles")
+    assert sync(tmp_path / "bundles")["bundles"][0]["reason"] == ""
+    folder = RunFolder(unportrayed.config)
+    result = folder.result()
+    assert result
+    with folder.locked():
+        history = folder.history()
+        folder.reopen()
+        folder.begin({"device": "abacus", "threads": "2"}, "here")
+        folder.finish(dataclasses.replace(result, weights_sha256="0" * 64), history)
+    (row,) = sync(tmp_path / "bundles")["bundles"]
+    assert row["status"] == "known"
+    assert "are not those of the run here (threads 2 here, none there)" in row["reason"]
+    assert folder.result() != result
+
+
 def test_a_bundle_may_travel_without_its_checkpoint(make: Make, tmp_path: Path, unportrayed: RunSpec) -> None:
     """It may follow: the run then has what its model is made from."""
     path, folder = make(unportrayed), RunFolder(unportrayed.config)

@@ -14,6 +14,7 @@ from conftest import mlflow_runs
 from test_run_one import Idle
 
 from harness import data, experiment, plan
+from harness.commands import predict
 from harness.commands.execution import in_the_terminal
 from harness.data import Dataset
 from harness.execute import ended, run_one
@@ -77,6 +78,7 @@ def test_a_model_whose_logging_was_cut_off_is_made_by_the_same_command(
     assert is_done(spec)
     assert not engine.trained
     assert the_model(mlruns, spec)
+    assert len(mlflow_runs(mlruns)[0].outputs.model_outputs) == 1
 
 
 @pytest.mark.parametrize("lost", ["folder", "file", "content"])
@@ -97,7 +99,9 @@ def test_a_model_that_was_lost_later_is_made_again(
     train(spec, digits)
     assert is_done(spec)
     assert not engine.trained
-    assert len(mlflow_runs(mlruns)) == 1
+    (run,) = mlflow_runs(mlruns)
+    assert len(run.outputs.model_outputs) == 1
+    assert predict.load_model(None)[2] is not None
 
 
 def test_a_run_that_another_experiment_trained_without_keeping_its_model_gets_one(

@@ -1,6 +1,7 @@
 """The script of the GPU campaign: what it packs, and that a trace sees the programs that runs use."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -23,6 +24,15 @@ def test_a_pack_has_no_checkpoints_and_no_profile(tmp_path: Path, given: str) ->
     subprocess.run([*SCRIPT, "pack", given], cwd=tmp_path, check=True)
     with tarfile.open(tmp_path / "bundles.tar.gz.aa") as packed:
         assert sorted(member.name for member in packed if member.isfile()) == kept
+
+
+def test_the_wheels_and_the_list_of_the_campaign_name_all_that_a_machine_without_mlflow_needs() -> None:
+    needed = (PROJECT / "docs" / "many-machines.md").read_text().partition("There it needs these packages:")[2]
+    words = needed.partition("`python3")[0].split()
+    assert "keras" in words
+    campaign = PROJECT / "experiments" / "gpu"
+    known = (campaign / "prepare.sh").read_text() + (campaign / "README.md").read_text()
+    assert [word for word in words if not re.search(rf"\b{word}\b", known)] == []
 
 
 def test_a_trace_begins_when_the_harness_has_set_the_compilers_flags(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """From look to look: which runs a command trains, and seeds that were added after one."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ from harness.analysis.tuning import FACTORS, SEEDS
 from harness.commands import run as commands
 from harness.commands.detect import detect, print_detect
 from harness.commands.run import Job, RunOptions
+from harness.common import paths
 from harness.common.errors import BadInput
 from harness.data import load
 from harness.experiment import Experiment, Prediction
 from harness.runs.declared import contradicts, declare
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunSpec
-from harness.tracking.recorder import BundleRecorder
+from harness.tracking.recorder import BundleRecorder, MlflowRecorder, Recorder
 
 NORMS = Experiment(
     variants={
@@ -60,8 +62,9 @@ def trained(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
     return runs
 
 
-def job(**options: object) -> Job:
-    return Job(RunOptions(**{"experiments": ["norms"], "budget": "quick", "retune": False} | options), BundleRecorder())  # type: ignore[arg-type]
+def job(*, recorder: Recorder | None = None, **options: object) -> Job:
+    usual = {"experiments": ["norms"], "budget": "quick", "retune": False}
+    return Job(RunOptions(**usual | options), recorder or BundleRecorder())  # type: ignore[arg-type]
 
 
 def seeds(runs: Trained, variant: str) -> list[int]:
@@ -133,14 +136,36 @@ def test_to_look_without_training_declares_nothing(trained: Trained) -> None:
     assert not job(seeds="7").publish()[0].exploratory
 
 
-def test_a_design_that_cannot_be_read_is_named(mlruns: Path) -> None:
-    about = {"experiment": "a b", "budget": "quick"}
+@pytest.mark.parametrize("content", ["{", "{}", "[" * 100_000, '{"seeds": 3}'])
+def test_a_design_that_cannot_be_read_is_named(mlruns: Path, content: str) -> None:
+    names = ("experiment", "budget", "recipe", "split", "engine", "precision", "changes", "data")
+    about = dict.fromkeys(names, "a b")
     declare(about, [0, 1], [2])
     assert not contradicts(about, [0, 1], [2])
     (file,) = (mlruns / "designs").iterdir()
-    file.write_text("{")
+    file.write_text(content)
     with pytest.raises(BadInput, match="holds no design"):
         contradicts(about, [0, 1], [2])
+
+
+def test_a_read_only_mlruns_shows_what_is_done(
+    trained: Trained, mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for file in mlruns.rglob("*") if file.is_file()}
+
+    job(seeds="5").train()
+    shutil.rmtree(mlruns / "designs")
+    before = here()
+    monkeypatch.setattr(paths, "is_read_only", lambda: True)
+    what = job(seeds="5", recorder=MlflowRecorder())
+    what.train()
+    (shown,) = what.publish()
+    (kept,) = what.publish(tmp_path / "to")
+    assert shown.variants == kept.variants
+    assert (shown.folder, kept.url) == ("", "")
+    assert Path(kept.folder, "report.html").exists()
+    assert here() == before
 
 
 def test_what_an_effect_needs_by_the_runs_that_are_here(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:

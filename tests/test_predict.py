@@ -2,12 +2,18 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from conftest import small_config
 from PIL import Image
 
+from harness.commands import predict
 from harness.commands.predict import read_image
 from harness.common.errors import BadInput
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
+from harness.tracking.mlflow_run import Tracker
 
 GREY = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8) * 2
 
@@ -26,3 +32,24 @@ def test_a_picture_whose_white_is_not_known_is_refused(tmp_path: Path, pixels: n
     Image.fromarray(pixels).save(tmp_path / "deep.tif")
     with pytest.raises(BadInput, match=r"deep\.tif cannot be read as an image \(it"):
         read_image(tmp_path / "deep.tif")
+
+
+@pytest.mark.parametrize("name", ["50%25", "what?", "100% sure"])
+def test_a_model_is_read_from_a_folder_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """MLflow reads `%25` as `%` in a path that it has just made of a URL."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("HARNESS_MLRUNS", str(tmp_path / name))
+    folder = RunFolder(small_config())
+    folder.artifacts.mkdir(parents=True)
+    result = Result("finished", "", {"accuracy": 0.5}, "", {"cat": 0.5}, [])
+    history = [{"epoch": 1, "timestamp": 1_700_000_000_000, "train_loss": 1.0}]
+    with folder.locked():
+        folder.finish(result, history)
+    model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    with Tracker(folder, "name", {}, "source") as tracker:
+        tracker.finish(result, history, model, images)
+    *_, loaded = predict.load_model(None)
+    np.testing.assert_array_equal(loaded(images), model(images))
+    # MLflow makes an empty folder of the escaped name.
+    assert {file.relative_to(tmp_path).parts[0] for file in tmp_path.rglob("*") if file.is_file()} == {name}

@@ -93,6 +93,43 @@ def test_the_cell_of_a_dead_worker_waits_again(mlruns: Path) -> None:
     assert ended[TrialState.FAIL] == [specs[0].config.key]
 
 
+@pytest.mark.parametrize("outcome", ["result", "error"])
+def test_a_worker_that_was_taken_for_dead_goes_on(mlruns: Path, outcome: str) -> None:
+    """It was suspended for longer than its grace: its trial has failed, and waits again."""
+    study = queue.open_study("s")
+    queue.enqueue(study, [spec(0), spec(1)])
+    trained = []
+
+    def train(c: RunSpec) -> float:
+        trained.append(c.config.seed)
+        if len(trained) == 1:
+            (running,) = study.get_trials(states=(TrialState.RUNNING,))
+            study.tell(running.number, state=TrialState.FAIL)
+            queue.again(study, running)
+            if outcome == "error":
+                raise ValueError("broken")
+        return 0.5
+
+    queue.work([study], train)
+    assert trained == [0, 1, 0]
+    assert len(states(study)[TrialState.COMPLETE]) == 2
+
+
+def test_a_worker_that_was_taken_for_dead_can_be_stopped(mlruns: Path) -> None:
+    study = queue.open_study("s")
+    queue.enqueue(study, [spec(0), spec(1)])
+    trained = []
+
+    def train(c: RunSpec) -> float:
+        trained.append(c.config.seed)
+        study.tell(study.get_trials(states=(TrialState.RUNNING,))[0].number, state=TrialState.FAIL)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        queue.work([study], train)
+    assert trained == [0]
+
+
 def test_what_a_stopped_command_left_waiting_is_not_trained(mlruns: Path) -> None:
     specs = [spec(0).to_json(), spec(1).to_json()]
     assert elsewhere(f"queue.enqueue(queue.open_study('s'), [run_spec_from_json(c) for c in {specs}])") == 0

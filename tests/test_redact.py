@@ -155,3 +155,10 @@ def test_a_password_is_on_no_command_line(mlruns: Path) -> None:
                 each.terminate()
             ui.terminate()
             ui.wait(60)
+
+
+def test_the_first_line_of_an_error_is_what_has_gone_wrong() -> None:
+    """SQLAlchemy puts advice to programmers before it."""
+    advice = "(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block)"
+    assert first_line(ValueError(f"{advice}\nno such table: runs")) == "no such table: runs"
+    assert first_line(ValueError("")) == "ValueError"

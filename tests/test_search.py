@@ -285,7 +285,7 @@ def test_a_saved_recipe_is_a_recipe_like_any_other(tmp_path: Path, monkeypatch: 
         with pytest.raises(BadInput, match="cannot name a new recipe"):
             save(name, network, better, {})
     wrong = ('{"recipe": {"momentum": 1.5}, "network": {}}', '{"recipe": {"optimizer": "sdg"}, "network": {}}')
-    for damaged in ("{}", "{", '{"recipe": {}}', '{"recipe": {}, "network": []}', *wrong):
+    for damaged in ("{}", "{", '{"recipe": {}}', '{"recipe": {}, "network": []}', "[" * 100_000, *wrong):
         file.write_text(damaged)
         with pytest.raises(BadInput, match=r"better\.json holds no recipe"):
             recipe_called("better")

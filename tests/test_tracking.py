@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import metric_history, mlflow_runs, small_config
 
+from harness.common import paths
 from harness.common import process as liveness
 from harness.common import signals as interrupts
 from harness.common.errors import HarnessError
@@ -291,6 +292,24 @@ def test_a_moved_folder_takes_its_records_along(mlruns: Path, tmp_path: Path, mo
     assert not mlruns.exists()
 
 
+def test_a_moved_folder_that_is_read_only_is_read(
+    mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunFolder(small_config()).artifacts.mkdir(parents=True)
+    first = multiprocessing.get_context("spawn").Process(target=tracked_whole)
+    first.start()
+    first.join(300)
+    mounted = tmp_path / "mounted"
+    mlruns.rename(mounted)
+    monkeypatch.setenv("HARNESS_MLRUNS", str(mounted))
+    monkeypatch.setattr(paths, "is_read_only", lambda: True)
+    before = (mounted / "mlflow.db").read_bytes()
+    found = open_mlflow().MlflowClient().get_run(told.run_id(RunFolder(small_config())))
+    assert (mounted / "artifacts") in Path(found.info.artifact_uri).parents
+    assert is_tracked(RunFolder(small_config()))
+    assert (mounted / "mlflow.db").read_bytes() == before
+
+
 def test_a_run_that_was_taken_for_dead_ends_as_it_did(mlruns: Path) -> None:
     RunFolder(small_config()).artifacts.mkdir(parents=True)
     with tracker() as run:
@@ -317,6 +336,19 @@ def test_mlflow_json_has_neither_a_place_nor_a_password(mlruns: Path, monkeypatc
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:another@host")
     assert told.run_url(folder) == "http://host/#/experiments/1/runs/a"
     assert json.loads(file.read_text()).keys() == {"mlruns/mlflow.db", "http://host"}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"mlruns/mlflow.db": {"run_id": 3}}', "[" * 100_000, "\udcff"])
+def test_a_damaged_mlflow_json_is_as_none(mlruns: Path, content: str) -> None:
+    folder = RunFolder(small_config())
+    folder.path.mkdir(parents=True)
+    (folder.path / "mlflow.json").write_bytes(content.encode(errors="surrogateescape"))
+    assert (told.run_id(folder), told.seconds(folder), told.run_url(folder), is_tracked(folder)) == (
+        "",
+        None,
+        "",
+        False,
+    )
 
 
 def test_fresh_leaves_the_old_record_and_begins_another(mlruns: Path) -> None:

@@ -20,6 +20,7 @@ mkdir -p .whl data campaign
 
 # With two versions of a package in the folder, pip would install neither.
 wheels="keras==3.15.1 namex==0.1.0 optree==0.20.0 platformdirs==4.14.7"
+wheels="$wheels pydantic==2.14.3 pydantic-core==2.50.4 annotated-types==0.8.0 typing-inspection==0.4.5"
 if [ "$(cat .whl/list 2> /dev/null)" != "$wheels" ]; then
     rm -f .whl/*
     "$python" -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \

@@ -1,5 +1,6 @@
 """`harness predict`: classify image files with a trained run."""
 
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,9 @@ def load_model(run: str | None) -> tuple[RunFolder, Result, Any]:
 def _load(mlflow: Any, folder: RunFolder, model_id: str) -> Any:
     """Return a Keras model of MLflow's. Raises BadInput if its file is damaged."""
     try:
-        return mlflow.keras.load_model(f"models:/{model_id}")
+        # From a copy: MLflow would read `%25` in the path of the folder itself as `%`.
+        with tempfile.TemporaryDirectory() as copy:
+            return mlflow.keras.load_model(f"models:/{model_id}", dst_path=copy)
     except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise BadInput(
             f"The model {model_id} of run {folder.config.key} is damaged ({first_line(error)}). Delete it in MLflow "

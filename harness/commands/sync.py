@@ -16,6 +16,7 @@ from harness.execute.run_one import check, is_done
 from harness.reporting.console import log, out
 from harness.runs.bundle import Sealed, is_sealed, read_bundle
 from harness.runs.folder import CHECKPOINT, RunFolder
+from harness.runs.records import decisive
 from harness.tracking.recorder import MlflowRecorder
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def sync(directory: Path) -> dict[str, Any]:
             else:
                 try:
                     row["status"] = _import(sealed, datasets[which])
+                    row["reason"] = _other_result(sealed)
                 except BadInput as error:
                     row["status"], row["reason"] = "refused", str(error)
         log.print(f"{number:>4}/{len(found)}  {row['name'] or path.name}: {row['status']}")
@@ -97,6 +99,24 @@ def _import(sealed: Sealed, dataset: Dataset) -> str:
             return "known"
         record_ended(folder, sealed.spec, recorder, dataset, draw, model)
     return "imported"
+
+
+def _other_result(sealed: Sealed) -> str:
+    """Return how the run's result here differs from a bundle's, as text; empty if they are the same bits.
+
+    Threads, processor and versions are not in the run key, and may change the last bits.
+    """
+    folder = RunFolder(sealed.spec.config)
+    ours, theirs = folder.result(), sealed.result
+    if ours is None or ours.weights_sha256 == theirs.weights_sha256 or ours.measured_by != theirs.measured_by:
+        return ""
+    here, there = decisive(folder.tags), decisive(sealed.tags)
+    differs = ", ".join(
+        f"{name} {here.get(name, 'none')} here, {there.get(name, 'none')} there"
+        for name in dict.fromkeys([*here, *there])
+        if here.get(name) != there.get(name)
+    )
+    return f"its weights are not those of the run here ({differs or 'in the same environment'}); the one here is kept"
 
 
 def print_sync(document: dict[str, Any]) -> None:

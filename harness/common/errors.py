@@ -2,6 +2,9 @@
 
 from harness.common.redact import redacted
 
+#: With this begins SQLAlchemy's advice to programmers, which comes before what has gone wrong.
+ADVICE = "(raised as a result of Query-invoked autoflush"
+
 
 class HarnessError(Exception):
     """Something failed for a known reason. The message is one paragraph that says what to do next. Exit code 1.
@@ -27,4 +30,5 @@ def first_line(error: BaseException) -> str:
     Without the secrets in it.
     """
     # Before it is cut: half of a URL no longer looks like one.
-    return (redacted(str(error)).strip() or type(error).__name__).splitlines()[0][:200]
+    lines = (redacted(str(error)).strip() or type(error).__name__).splitlines()
+    return next((line for line in lines if not line.startswith(ADVICE)), lines[0])[:200]

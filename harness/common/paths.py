@@ -13,6 +13,11 @@ def mlruns() -> Path:
     return Path(os.environ.get("HARNESS_MLRUNS") or PROJECT / "mlruns").resolve()
 
 
+def is_read_only() -> bool:
+    """Whether nothing can be written to `mlruns/`, as on a mount of somebody else's results."""
+    return mlruns().exists() and not os.access(mlruns(), os.W_OK)
+
+
 def cache() -> Path:
     """Return the folder for decoded and downloaded data, and compiled programs.
 

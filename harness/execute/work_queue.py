@@ -193,6 +193,7 @@ def work(
     """
 
     failed_in_a_row = 0
+    interrupted: list[KeyboardInterrupt] = []
 
     def objective(trial: optuna.Trial) -> float:
         nonlocal failed_in_a_row
@@ -221,17 +222,22 @@ def work(
             ours = isinstance(error, HarnessError | OSError | MemoryError) or failed_in_a_row >= MOST_FAILURES
             if isinstance(error, DATABASE_ERRORS) or (text is None and ours and isinstance(error, Exception)):
                 raise CannotGoOn from error
-            stopped = isinstance(error, KeyboardInterrupt)
-            trial.set_user_attr("reason", STOPPED if stopped else redacted(str(error)) or type(error).__name__)
+            if isinstance(error, KeyboardInterrupt):
+                interrupted.append(error)
+            trial.set_user_attr("reason", STOPPED if interrupted else redacted(str(error)) or type(error).__name__)
             raise
 
     with deferred():
         while is_wanted():
             waiting = next((study for study in studies if _trials(study, TrialState.WAITING)), None)
             if waiting is not None:
-                with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
-                    # Raised if another worker took this one for dead. The result is still in the run folder.
+                # Raised if another worker took this one for dead, whatever became of it (AssertionError: it ended
+                # well). What `train` raises never gets here. The result is in the run folder.
+                given_up = (ValueError, optuna.exceptions.UpdateFinishedTrialError, AssertionError)
+                with contextlib.suppress(*given_up):
                     waiting.optimize(objective, n_trials=1, catch=(Exception,))
+                if interrupted:
+                    raise interrupted[0]
             elif any(_trials(study, TrialState.RUNNING) for study in studies):
                 with allowed():
                     time.sleep(1)

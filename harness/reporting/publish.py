@@ -14,6 +14,7 @@ from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
 from harness.data import Dataset
 from harness.reporting import curves, forest, summary
+from harness.reporting.console import log
 from harness.reporting.page.render import render
 from harness.reporting.page.section import section
 from harness.reporting.sentences import findings
@@ -42,8 +43,13 @@ IDENTITY = ("experiment", "recipe", "budget", "changes", "data", "split", "preci
 def publish(report: Report, results: Sequence[RunResult], to: Path | None, dataset: Dataset | None = None) -> Report:
     """Write a report to a folder in `to` (None: mlruns/reports) and log it; the same report, with where it is.
 
-    dataset: the images of the runs, for pictures of wrong predictions.
+    dataset: the images of the runs, for pictures of wrong predictions. If `mlruns/` cannot be written to, only `to` is.
     """
+    kept = not paths.is_read_only()
+    if not kept:
+        log.print(f"{paths.mlruns()} is read-only: what is done is shown, and no report is kept there or in MLflow.")
+    if not kept and to is None:
+        return report
     usual = {"split": "final", "precision": "float32", "engine": "tensorflow"}
     unusual = [getattr(report, name) for name, value in usual.items() if getattr(report, name) != value]
     words = [report.experiment, report.recipe, report.budget, report.data, report.changes, *unusual]
@@ -51,7 +57,7 @@ def publish(report: Report, results: Sequence[RunResult], to: Path | None, datas
     write_report(report, results, folder, dataset)
     identity = {"kind": "report"} | {name: str(getattr(report, name)) for name in IDENTITY}
     name = f"report: {report.experiment} {report.budget}"
-    url = log_report(report.data, name, identity, note(report), metrics(report), folder)
+    url = log_report(report.data, name, identity, note(report), metrics(report), folder) if kept else ""
     return dataclasses.replace(report, folder=str(folder), url=url)
 
 

@@ -10,18 +10,39 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.common import paths
+from harness.common.documents import read_json
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 
 
+@dataclass(frozen=True)
+class Declared:
+    """The content of a file: what is asked, the seeds and looks, and when that was declared."""
+
+    experiment: str
+    budget: str
+    recipe: str
+    split: str
+    engine: str
+    precision: str
+    changes: str
+    data: str
+    seeds: list[int]
+    looks: list[int]
+    declared: str
+
+
 def declare(about: Mapping[str, str], seeds: Sequence[int], looks: Sequence[int]) -> None:
-    """Keep a design before its first run, unless there is one. about: what is asked; `experiment` is its name."""
+    """Keep a design before its first run, unless there is one. about: what is asked; `experiment` is its name.
+
+    Where nothing can be written there will be no run: what is done is shown.
+    """
     file = _file(about)
-    if looks[-1] > 1 and not file.exists():
+    if looks[-1] > 1 and not file.exists() and not paths.is_read_only():
         document = {**about, "seeds": list(seeds), "looks": list(looks), "declared": time.strftime("%Y-%m-%d %H:%M:%S")}
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(document, indent=1).encode())
@@ -33,9 +54,9 @@ def contradicts(about: Mapping[str, str], seeds: Sequence[int], looks: Sequence[
     if looks[-1] < 2 or not file.exists():
         return False
     try:
-        kept: dict[str, Any] = json.loads(file.read_text())
-        return (kept["seeds"], kept["looks"]) != (list(seeds), list(looks))
-    except (ValueError, KeyError, TypeError) as error:
+        kept: Declared = read_json(file, Declared)
+        return (kept.seeds, kept.looks) != (list(seeds), list(looks))
+    except (OSError, ValueError) as error:
         raise BadInput(
             f"{file} holds no design ({error}): it says which seeds were declared. Take it from a backup, or delete it "
             f"if nothing of {about['experiment']} was looked at yet."

@@ -31,6 +31,8 @@ def adopt_earlier_runs() -> int:
     After a kill, a folder may still have its old name; the next call renames it.
     """
     adopted = 0
+    if paths.is_read_only():
+        return adopted
     for file in (paths.mlruns() / "runs").glob("*/config.json"):
         # Skip folders whose config this code cannot read.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, BadInput):

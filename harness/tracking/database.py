@@ -1,8 +1,11 @@
 """The MLflow database in `mlruns/`: created once, moved with its folder, and asked without importing MLflow."""
 
+import atexit
 import contextlib
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -19,9 +22,13 @@ sqlalchemy_store = lazy_import("mlflow.store.tracking.sqlalchemy_store")
 PATIENCE = 20
 
 
+#: Copies of databases that cannot be written to, by their folder.
+_copies: dict[Path, Path] = {}
+
+
 def database() -> Path:
-    """Return the path of the database."""
-    return paths.mlruns() / "mlflow.db"
+    """Return the path of the database, or of this process's copy of one that was moved and cannot be written to."""
+    return _copies.get(paths.mlruns(), paths.mlruns()) / "mlflow.db"
 
 
 def location(folder: Path) -> str:
@@ -66,11 +73,17 @@ def status_of(run_id: str) -> str | None:
 def follow_the_folder() -> None:
     """Rewrite the places of artifacts, which MLflow stores as absolute paths, if `mlruns/` was moved or copied.
 
-    Only those of the experiments of this harness: others may have chosen a place outside. One transaction.
+    Only those of the experiments of this harness: others may have chosen a place outside. One transaction. Where
+    `mlruns/` is read-only, this process uses a copy of the database.
     """
     with _connected("ro") as connection:
         if not _moved(connection):
             return
+    if paths.is_read_only():
+        folder = Path(tempfile.mkdtemp(prefix="harness-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        shutil.copyfile(database(), folder / "mlflow.db")
+        _copies[paths.mlruns()] = folder
     with _connected("rw") as connection:
         connection.execute("BEGIN IMMEDIATE")
         for experiment, old, new in _moved(connection):

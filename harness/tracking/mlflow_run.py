@@ -7,6 +7,7 @@ is harmless. If a process is killed, the next one therefore logs the whole histo
 import contextlib
 import getpass
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from harness.tracking.mlflow_store import (
     open_mlflow,
     owner,
 )
-from harness.tracking.model import find_model
+from harness.tracking.model import begun_models, find_model
 from harness.tracking.provenance import version
 from harness.tracking.told import remember, run_id
 
@@ -182,15 +183,25 @@ class Tracker:
             return
         pixels = images[:2].astype(np.float32)
         # If no requirements are given, MLflow guesses them, which is slow. input_example fails on Keras models.
-        self.mlflow.keras.log_model(
-            model,
-            name="model",
-            signature=self.mlflow.models.infer_signature(pixels, np.asarray(model(pixels))),
-            pip_requirements=[
+        about = {
+            "signature": self.mlflow.models.infer_signature(pixels, np.asarray(model(pixels))),
+            "pip_requirements": [
                 f"{name}=={version(name)}" for name in (keras.backend.backend(), "keras") if version(name)
             ],
-            tags=_source(self.tags),
-        )
+        }
+        begun = begun_models(client, self.run_id)
+        if not begun:
+            self.mlflow.keras.log_model(model, name="model", tags=_source(self.tags), **about)
+            return
+        # A process that was killed, or a server whose answer was lost, left it without its files.
+        model_id = begun[0].model_id
+        with tempfile.TemporaryDirectory() as folder:
+            described = self.mlflow.models.Model(
+                begun[0].artifact_location, self.run_id, model_uuid=model_id, model_id=model_id
+            )
+            self.mlflow.keras.save_model(model, f"{folder}/model", mlflow_model=described, **about)
+            client.log_model_artifacts(model_id, f"{folder}/model")
+        client.finalize_logged_model(model_id, "READY")
 
 
 def supersede(folder: RunFolder) -> None:

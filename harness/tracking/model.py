@@ -18,20 +18,27 @@ _silent: set[str] = set()
 
 
 def find_model(client: Any, run_id: str) -> str:
-    """Return the id of a model of an MLflow run, or "" if it has none, or none whose files are all there.
+    """Return the id of a model of an MLflow run, or "" if it has none, or none whose files are all there."""
+    for model in begun_models(client, run_id):
+        ready = str(model.status) == "READY"
+        if ready and all(names <= _files(client, model.model_id, folder) for folder, names in FILES.items()):
+            return model.model_id
+    return ""
+
+
+def begun_models(client: Any, run_id: str) -> list[Any]:
+    """Return the models of an MLflow run that nobody has deleted.
 
     MLflow says that a run has a model before it has the model's files, so a killed process leaves one without.
     """
+    models = []
     for output in client.get_run(run_id).outputs.model_outputs:
         try:
-            ready = str(client.get_logged_model(output.model_id).status) == "READY"
-            if ready and all(names <= _files(client, output.model_id, folder) for folder, names in FILES.items()):
-                return output.model_id
+            models.append(client.get_logged_model(output.model_id))
         except exceptions.MlflowException as error:
-            # Somebody has deleted the model.
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-    return ""
+    return models
 
 
 def _files(client: Any, model_id: str, folder: str) -> set[str]:

@@ -1,8 +1,9 @@
 """What MLflow has been told of each run: `mlflow.json` in the run folder, and a look whether MLflow still has it."""
 
 import json
-from typing import Any
+from dataclasses import asdict, dataclass
 
+from harness.common.documents import read_json
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
 from harness.common.redact import public_url
@@ -19,6 +20,16 @@ OWN = "mlruns/mlflow.db"
 _seen: set[tuple[str, str]] = set()
 
 
+@dataclass(frozen=True)
+class Told:
+    """Which MLflow run belongs to a run folder. complete: its end is logged too. seconds: tracking time, if known."""
+
+    run_id: str
+    experiment_id: str
+    complete: bool
+    seconds: float | None = None
+
+
 def remember(
     folder: RunFolder, run_id: str, experiment_id: str, *, complete: bool, seconds: float | None = None
 ) -> None:
@@ -26,24 +37,27 @@ def remember(
 
     complete: whether the run's end is logged too. seconds: the tracking time, or None while it is not known.
     """
-    here = {"run_id": run_id, "experiment_id": experiment_id, "complete": complete, "seconds": seconds}
-    write_atomically(folder.path / "mlflow.json", json.dumps(_read(folder) | {_place(tracking_uri()): here}).encode())
+    told = _read(folder) | {_place(tracking_uri()): Told(run_id, experiment_id, complete, seconds)}
+    content = json.dumps({place: asdict(each) for place, each in told.items()})
+    write_atomically(folder.path / "mlflow.json", content.encode())
 
 
 def run_id(folder: RunFolder) -> str:
     """Return the MLflow run id of a run folder at the current tracking URI, or "" if there is none yet."""
-    return _here(folder).get("run_id", "")
+    known = _here(folder)
+    return known.run_id if known else ""
 
 
 def seconds(folder: RunFolder) -> float | None:
     """Return the tracking time in the process that finished the run, in seconds; None if it has not finished."""
-    return _here(folder).get("seconds")
+    known = _here(folder)
+    return known.seconds if known else None
 
 
 def run_url(folder: RunFolder) -> str:
     """Return the URL of the run in the MLflow UI, or "" if MLflow has no run of it yet."""
     known = _here(folder)
-    return ui_url(known["experiment_id"], known["run_id"]) if known else ""
+    return ui_url(known.experiment_id, known.run_id) if known else ""
 
 
 def ui_url(experiment_id: str, run_id: str) -> str:
@@ -58,7 +72,8 @@ def is_tracked(folder: RunFolder) -> bool:
     A run that was deleted in the UI counts as there: somebody wanted it so. One that MLflow does not know at all, after
     `mlflow gc` or a loss of its database, does not.
     """
-    return _here(folder).get("complete", False) and _has(run_id(folder))
+    known = _here(folder)
+    return known is not None and known.complete and _has(known.run_id)
 
 
 def _has(run_id: str) -> bool:
@@ -82,18 +97,18 @@ def _has(run_id: str) -> bool:
     return True
 
 
-def _here(folder: RunFolder) -> dict[str, Any]:
-    return _read(folder).get(_place(tracking_uri()), {})
+def _here(folder: RunFolder) -> Told | None:
+    return _read(folder).get(_place(tracking_uri()))
 
 
-def _read(folder: RunFolder) -> dict[str, dict[str, Any]]:
+def _read(folder: RunFolder) -> dict[str, Told]:
     try:
-        known = json.loads((folder.path / "mlflow.json").read_text())
+        known: dict[str, Told] = read_json(folder.path / "mlflow.json", dict[str, Told])
     # The tracker then searches MLflow for the run by its key.
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
     # Earlier versions wrote the path of the database, and the password of a server.
-    return {_place(uri): each for uri, each in known.items()} if isinstance(known, dict) else {}
+    return {_place(uri): each for uri, each in known.items()}
 
 
 def _place(uri: str) -> str:
