@@ -13,13 +13,13 @@ from harness.common.lazy import lazy_import
 from harness.common.redact import public_url
 from harness.reporting.console import log, print_line
 from harness.tracking.report_view import pages
+from harness.tracking.told import remember_ui_port
 
 if TYPE_CHECKING:
-    import optuna_dashboard
-
+    from harness.commands import dashboard
     from harness.execute import work_queue
 else:
-    optuna_dashboard = lazy_import("optuna_dashboard")
+    dashboard = lazy_import("harness.commands.dashboard")
     work_queue = lazy_import("harness.execute.work_queue")
 
 #: How many pages are named.
@@ -47,6 +47,7 @@ def serve(port: int) -> None:
         mlflow = tracking.open_mlflow()
         tracking.mark_dead_runs(mlflow)
         places = pages(mlflow)
+    remember_ui_port(port)
     server = f"http://127.0.0.1:{port}"
     log.print(f"MLflow UI at {server} (Ctrl-C ends it)")
     for label, place in list(places.items())[:MOST_PAGES]:
@@ -81,7 +82,7 @@ def serve_dashboard(port: int) -> None:
     # This creates the tables if there are none: the dashboard fails with an empty database.
     work_queue.known_studies()
     log.print(f"Optuna dashboard at http://127.0.0.1:{port} (Ctrl-C ends it)")
-    serve_here(optuna_dashboard.wsgi(work_queue.storage_url()), port)
+    serve_here(dashboard.application(), port)
 
 
 def _see_that_it_is_free(port: int, target: str) -> None:
