@@ -27,7 +27,8 @@ ablations = ablate_bn ablate_activation ablate_linear ablate_scaling ablate_drop
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install baseline ablate ablate-bn ablate-activation ablate-linear ablate-scaling ablate-dropout \
-        ablate-order factorial ladder size-curve evidence verify search confirm compare report sync data show ui dashboard bench test test-slow soak lint format lock clean
+        ablate-order factorial ladder size-curve evidence verify search confirm compare report sync data show ui \
+        dashboard bench test test-slow soak lint format lock clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \

@@ -126,6 +126,7 @@ def study(mlruns: Path, dataset: Dataset, settings: plan.Settings):
 def test_a_study_keeps_its_terms_and_names_what_differs(study) -> None:
     opened, terms, _ = study
     assert recorded_config(opened) == terms
+    assert opened.metric_names == ["validation accuracy"]
     check_compatible(opened, terms)
     for differs, words in (
         ({"source": "b" * 12}, "source was .* and is bbbbbbbbbbbb here"),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import metric_history, mlflow_runs, small_config
+from mlflow import MlflowClient
 
 from harness.common import paths
 from harness.common import process as liveness
@@ -274,6 +275,9 @@ def test_a_moved_folder_takes_its_records_along(mlruns: Path, tmp_path: Path, mo
     first = multiprocessing.get_context("spawn").Process(target=tracked_whole)
     first.start()
     first.join(300)
+    registry = MlflowClient(f"sqlite:///{mlruns / 'mlflow.db'}")
+    registry.create_registered_model("registered")
+    registry.create_model_version("registered", str(mlruns / "artifacts" / "synthetic" / "models" / "m-1"))
     mlruns.rename(tmp_path / "moved #1")
     monkeypatch.setenv("HARNESS_MLRUNS", str(tmp_path / "moved #1"))
     assert is_tracked(RunFolder(small_config()))
@@ -281,6 +285,8 @@ def test_a_moved_folder_takes_its_records_along(mlruns: Path, tmp_path: Path, mo
     (run,) = mlflow_runs(tmp_path / "moved #1")
     assert Path(run.info.artifact_uri).is_relative_to(tmp_path / "moved #1")
     assert (Path(run.info.artifact_uri) / "config.json").is_file()
+    registered = mlflow.MlflowClient().get_model_version_download_uri("registered", "1")
+    assert Path(registered) == tmp_path / "moved #1" / "artifacts" / "synthetic" / "models" / "m-1"
     # The artifacts of somebody's own experiment stay where they are.
     (tmp_path / "artifacts" / "own").mkdir(parents=True)
     mlflow.create_experiment("own", artifact_location=str(tmp_path / "artifacts" / "own"))

@@ -139,7 +139,7 @@ def _look(
         mean = _moments(pair[0] - pair[1])[1]
         p_values[name] = design.p(mean / error, freedom, n) if error else None
     p_holm = holm(p_values)
-    alphas = dict(zip(p_values, _levels(list(p_values.values())), strict=True))
+    alphas = dict(zip(p_values, levels(list(p_values.values())), strict=True))
     return {
         name: _judged(pair, spread[name], p_values[name], p_holm[name], alphas[name], design, claims.get(name, ()))
         for name, pair in pairs.items()
@@ -250,13 +250,13 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
     return {name: None if p is None else float(a) for (name, p), a in zip(p_values.items(), adjusted, strict=True)}
 
 
-def _levels(p_values: Sequence[float | None]) -> list[float]:
+def levels(p_values: Sequence[float | None]) -> list[float]:
     """The level at which Holm's procedure tests each of the p values; it stops at the first that is not below it."""
     values = np.array([1.0 if p is None else p for p in p_values])
-    levels, order, level = np.empty(len(values)), values.argsort(), 0.0
+    found, order, level = np.empty(len(values)), values.argsort(), 0.0
     stopped = False
     for rank, index in enumerate(order):
         level = level if stopped else ALPHA / (len(values) - rank)
         stopped = stopped or values[index] >= level
-        levels[index] = level
-    return [float(each) for each in levels]
+        found[index] = level
+    return [float(each) for each in found]

@@ -1,5 +1,6 @@
 """`harness run`, `compare`, `report`, `new`, `plan`, `sync`: experiments, here and on machines without MLflow."""
 
+import dataclasses
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,11 +28,14 @@ from harness.reporting.console import log, preview, print_line, print_runs
 
 if TYPE_CHECKING:
     from harness.commands import compare as comparison
+    from harness.commands import compare_any, spec_list
     from harness.commands import detect as commands_detect
     from harness.commands import run as commands_run
-    from harness.commands import spec_list
     from harness.commands import sync as commands_sync
+    from harness.reporting import any_runs
 else:
+    any_runs = lazy_import("harness.reporting.any_runs")
+    compare_any = lazy_import("harness.commands.compare_any")
     commands_detect = lazy_import("harness.commands.detect")
     comparison = lazy_import("harness.commands.compare")
     commands_run = lazy_import("harness.commands.run")
@@ -151,9 +155,9 @@ def _refuse_all_but(context: typer.Context, *allowed: str) -> None:
 
 def compare(
     what: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(help="Experiments, or runs by their keys (or the first few digits).", autocompletion=names),
-    ],
+    ] = None,
     budget: Annotated[str, typer.Option(help="Of experiments: `smoke`, `quick` or `full`.")] = "full",
     seeds: Annotated[str | None, typer.Option(help="Of experiments: as in `harness run`.")] = None,
     recipe: Annotated[str, typer.Option(help="Of experiments: `fast` or `published`.")] = "fast",
@@ -163,6 +167,14 @@ def compare(
     engine: Engine = "auto",
     precision: Precision = "auto",
     data: Data = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Anybody's runs: a CSV file, a row a run.")] = None,
+    mlflow: Annotated[str | None, typer.Option(metavar="URI", help="Anybody's runs: those of an MLflow.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="Of --mlflow: its name.")] = None,
+    group_by: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of --csv, --mlflow: what differs.")] = None,
+    baseline: Annotated[str | None, typer.Option(metavar="VALUE", help="Of --group-by: what others meet.")] = None,
+    metric: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of --csv, --mlflow: what is compared.")] = None,
+    block: Annotated[str | None, typer.Option(metavar="COLUMN", help="What pairs runs, as `seed` does.")] = None,
+    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Of --metric, as of a loss.")] = False,
     to: Annotated[Path | None, typer.Option(help="Where to write tables and figures; default: mlruns/reports.")] = None,
     details: Details = False,
     json: Json = False,
@@ -175,8 +187,30 @@ def compare(
     ```
     harness compare ablate_bn --budget quick
     harness compare 492363e0 a994170c
+    harness compare --csv runs.csv --group-by optimizer --baseline sgd --metric accuracy --block seed
+    harness compare --mlflow http://127.0.0.1:5000 --experiment mine --group-by lr --baseline 0.1 --metric val_loss \\
+        --lower-is-better
     ```
     """
+    if csv or mlflow:
+        anybody = compare_any.AnyOptions(
+            csv=csv,
+            mlflow=mlflow,
+            experiment=experiment,
+            group_by=group_by,
+            baseline=baseline,
+            metric=metric,
+            block=block,
+            lower_is_better=lower_is_better,
+        ).checked()
+        if what:
+            raise BadInput(f"{what[0]} does not go with {'--csv' if csv else '--mlflow'}: compare one or the other.")
+        asked, compared, written = compare_any.compare_any(anybody, to)
+        document = {"asked": dataclasses.asdict(asked), **dataclasses.asdict(compared)}
+        show(document, json, lambda _: any_runs.print_comparison(asked, compared, written))
+        return
+    if not what:
+        raise BadInput("Say what to compare: experiments, runs by their keys, or --csv or --mlflow.")
     options = commands_run.RunOptions(
         experiments=what,
         budget=budget,

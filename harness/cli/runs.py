@@ -97,7 +97,7 @@ def collect(
 
 def export(
     keras: Annotated[Path | None, typer.Option(metavar="FILE", help="The model of a run, as a .keras file.")] = None,
-    run: Annotated[str | None, typer.Option(help="Of --keras: a run key, or its start; default: the best run.")] = None,
+    run: Annotated[str | None, typer.Option(help="Of --keras: a run key, or its start; default: the champion.")] = None,
     parquet: Annotated[Path | None, typer.Option(metavar="FILE", help="All runs, one row an epoch.")] = None,
     latex: Annotated[Path | None, typer.Option(metavar="FILE", help="The table of a report.")] = None,
     report: Annotated[Path | None, typer.Option(help="Of --latex: the report's folder; default: the newest.")] = None,

@@ -61,10 +61,10 @@ def show(
 
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files of any size; each is scaled to 32x32.")],
-    run: Annotated[str | None, typer.Option(help="A run key, or the start of one; default: the best run.")] = None,
+    run: Annotated[str | None, typer.Option(help="A run key, or the start of one; default: the champion.")] = None,
     json: Json = False,
 ) -> None:
-    """Classify image files with the best run, or with a named one: the three likeliest classes of each.
+    """Classify image files with the champion, or with a named run: the three likeliest classes of each.
 
     ```
     harness predict cat.jpg truck.png

@@ -13,7 +13,8 @@ from harness.common.errors import BadInput, first_line
 from harness.common.lazy import lazy_import
 from harness.engine.backend import default_engine, import_keras
 from harness.reporting.console import out
-from harness.runs.folder import Result, RunFolder, all_runs
+from harness.runs.folder import Result, RunFolder
+from harness.tracking.champion import champion, ended_runs, ranked
 from harness.tracking.model import find_model
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ else:
 def predict(images: list[Path], run: str | None) -> dict[str, Any]:
     """Return the three most probable classes of each image.
 
-    run: a run key or its beginning; None is the best run. Raises BadInput for a file that is no image, or if there is
+    run: a run key or its beginning; None is the champion. Raises BadInput for a file that is no image, or if there is
     no such model.
     """
     pixels = np.stack([read_image(path) for path in images])
@@ -107,16 +108,16 @@ def _eight_bits(image: Any) -> Any:
 
 
 def choose_runs(run: str | None) -> list[tuple[RunFolder, Result]]:
-    """Return the finished run whose key begins with `run`; for None all of them, the best first.
+    """Return the finished run whose key begins with `run`; for None all of them, the registered champion first.
 
-    The best runs are those with the most training images and, among these, the highest accuracy. Raises BadInput if
-    there is no such run.
+    Raises BadInput if there is no such run.
     """
-    finished = [(f, r) for f in all_runs() if (r := f.result()) and r.status == "finished" and tracking.is_tracked(f)]
+    finished = ended_runs()
     if not finished:
         raise BadInput("There is no finished run to predict with yet: `make baseline` trains one.")
     if run is None:
-        return sorted(finished, key=lambda pair: (-pair[0].config.train_images, -pair[1].metrics["accuracy"]))
+        crowned = champion()
+        return sorted(ranked(finished), key=lambda pair: not crowned or tracking.run_id(pair[0]) != crowned)
     matching = [pair for pair in finished if pair[0].config.key.startswith(run)]
     if len(matching) != 1:
         keys = ", ".join(sorted(f.config.key for f, _ in matching or finished))

@@ -27,6 +27,7 @@ from harness.recipes import budget_called, named, recipe_called
 from harness.reporting.console import log
 from harness.runs import declared
 from harness.runs.spec import RunResult, RunSpec
+from harness.tracking.champion import crown
 from harness.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -171,6 +172,8 @@ class Job:
                 if each.variants and not self.options.variants and not self.recorder.offline:
                     report = publish.publish(report, done, to, self.dataset)
                 reports.append((report, done))
+        if not self.recorder.offline:
+            crown()
         return reports
 
     def planned(self) -> list[RunSpec]:

@@ -51,10 +51,14 @@ from harness.search.study import (
 from harness.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
-    from harness.reporting import publish
+    import optuna_dashboard
+
+    from harness.reporting import publish, search_report
 else:
     # matplotlib and plotly are slow to import.
+    optuna_dashboard = lazy_import("optuna_dashboard")
     publish = lazy_import("harness.reporting.publish")
+    search_report = lazy_import("harness.reporting.search_report")
 
 #: How many of the best trials are confirmed.
 WINNERS = 3
@@ -105,6 +109,7 @@ class SearchJob:
         advise(self.options.engine)
         done = -1
         plan_trials(self.study, self.search, self.study_config, self.options.trials)
+        self._document()
         # Repeat, because a worker on another machine may have been stopped: `plan_trials` then queues its trial again.
         while not work_queue.is_empty(self.study):
             if len(finished(self.study)) == done:
@@ -144,9 +149,16 @@ class SearchJob:
 
         to: the folder for tables and figures; None is mlruns/reports.
         """
-        document = describe_study(self.study, self.search.question) | {"command": self._command()}
+        document = self._document()
         if not self.recorder.offline:
             publish.publish_search(document, self.study, to)
+        return document
+
+    def _document(self) -> dict[str, Any]:
+        """Return the document of the study, and write its note in Optuna's dashboard."""
+        document = describe_study(self.study, self.search.question) | {"command": self._command()}
+        if not self.recorder.offline:
+            optuna_dashboard.save_note(self.study, search_report.study_note(document))
         return document
 
     def confirm(self, seeds: Sequence[int], to: Path | None = None) -> Report:

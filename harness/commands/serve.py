@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,15 +11,30 @@ from harness.commands.local_only import serve_here
 from harness.common.errors import HarnessError
 from harness.common.lazy import lazy_import
 from harness.common.redact import public_url
-from harness.reporting.console import log
+from harness.reporting.console import log, print_line
+from harness.tracking.report_view import pages
+from harness.tracking.told import remember_ui_port
 
 if TYPE_CHECKING:
-    import optuna_dashboard
-
+    from harness.commands import dashboard
     from harness.execute import work_queue
 else:
-    optuna_dashboard = lazy_import("optuna_dashboard")
+    dashboard = lazy_import("harness.commands.dashboard")
     work_queue = lazy_import("harness.execute.work_queue")
+
+#: How many pages are named.
+MOST_PAGES = 6
+#: A program that opens a page once its server answers. This process becomes the server, and cannot.
+OPEN = """
+import sys, time, urllib.request, webbrowser
+for _ in range(120):
+    try:
+        urllib.request.urlopen(sys.argv[1], timeout=5)
+        break
+    except OSError:
+        time.sleep(0.5)
+webbrowser.open(sys.argv[1])
+"""
 
 
 def serve(port: int) -> None:
@@ -28,8 +44,16 @@ def serve(port: int) -> None:
         return
     _see_that_it_is_free(port, "ui")
     with tracking.explained():
-        tracking.mark_dead_runs(tracking.open_mlflow())
-    log.print(f"MLflow UI at http://127.0.0.1:{port} (Ctrl-C ends it)")
+        mlflow = tracking.open_mlflow()
+        tracking.mark_dead_runs(mlflow)
+        places = pages(mlflow)
+    remember_ui_port(port)
+    server = f"http://127.0.0.1:{port}"
+    log.print(f"MLflow UI at {server} (Ctrl-C ends it)")
+    for label, place in list(places.items())[:MOST_PAGES]:
+        log.print(f"  {label}:")
+        print_line(f"  {server}{place}")
+    _open_in_a_browser(server + next(iter(places.values()), ""))
     # One worker and no job runner: by default MLflow starts 15 processes, which take 2.5 GB of memory.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     # In the environment: a command line is seen by everybody on this machine, and the URI may have a password.
@@ -38,6 +62,14 @@ def serve(port: int) -> None:
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # Replace this process, so that signals reach the server.
     os.execve(sys.executable, command, environment)
+
+
+def _open_in_a_browser(address: str) -> None:
+    """Open a page as soon as its server answers, if somebody sits here: at a terminal, with a screen."""
+    screen = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if screen and sys.stdin.isatty() and sys.stderr.isatty():
+        nowhere = subprocess.DEVNULL
+        subprocess.Popen([sys.executable, "-c", OPEN, address], stdin=nowhere, stdout=nowhere, stderr=nowhere)
 
 
 def serve_dashboard(port: int) -> None:
@@ -50,7 +82,7 @@ def serve_dashboard(port: int) -> None:
     # This creates the tables if there are none: the dashboard fails with an empty database.
     work_queue.known_studies()
     log.print(f"Optuna dashboard at http://127.0.0.1:{port} (Ctrl-C ends it)")
-    serve_here(optuna_dashboard.wsgi(work_queue.storage_url()), port)
+    serve_here(dashboard.application(), port)
 
 
 def _see_that_it_is_free(port: int, target: str) -> None:

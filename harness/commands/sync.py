@@ -17,6 +17,7 @@ from harness.reporting.console import log, out
 from harness.runs.bundle import Sealed, is_sealed, read_bundle
 from harness.runs.folder import CHECKPOINT, RunFolder
 from harness.runs.records import decisive
+from harness.tracking.champion import crown
 from harness.tracking.recorder import MlflowRecorder
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def sync(directory: Path) -> dict[str, Any]:
                     row["status"], row["reason"] = "refused", str(error)
         log.print(f"{number:>4}/{len(found)}  {row['name'] or path.name}: {row['status']}")
         rows.append(row)
+    crown()
     searches = [row for database in sorted(directory.resolve().rglob("optuna.db")) for row in _searches_in(database)]
     return {"directory": str(directory), "bundles": rows, "searches": searches}
 

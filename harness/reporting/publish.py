@@ -13,6 +13,7 @@ from harness.common import paths
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
 from harness.data import Dataset
+from harness.experiment import BASELINE
 from harness.reporting import curves, forest, summary
 from harness.reporting.console import log
 from harness.reporting.page.render import render
@@ -22,6 +23,7 @@ from harness.reporting.tables import flat
 from harness.reporting.text import markdown
 from harness.runs.spec import RunResult
 from harness.tracking.mlflow_report import LONGEST_NOTE, log_report
+from harness.tracking.report_view import IDENTITY, show_report
 
 if TYPE_CHECKING:
     import optuna
@@ -35,9 +37,6 @@ else:
 
 #: The page to send around, in the folder of a report.
 PAGE = "report.html"
-
-#: What makes a report this one and no other: one with the same, but of more seeds, takes its place in MLflow.
-IDENTITY = ("experiment", "recipe", "budget", "changes", "data", "split", "precision", "engine")
 
 
 def publish(report: Report, results: Sequence[RunResult], to: Path | None, dataset: Dataset | None = None) -> Report:
@@ -58,7 +57,15 @@ def publish(report: Report, results: Sequence[RunResult], to: Path | None, datas
     identity = {"kind": "report"} | {name: str(getattr(report, name)) for name in IDENTITY}
     name = f"report: {report.experiment} {report.budget}"
     url = log_report(report.data, name, identity, note(report), metrics(report), folder) if kept else ""
+    if kept:
+        show_report(report, colours(report))
     return dataclasses.replace(report, folder=str(folder), url=url)
+
+
+def colours(report: Report) -> dict[str, str]:
+    """A colour for each variant but the baseline."""
+    variants = dict.fromkeys(row.variant for row in report.variants if row.variant != BASELINE)
+    return dict(zip(variants, curves.distinct_colours(len(variants)), strict=True))
 
 
 def folder_for(to: Path | None, name: str) -> Path:

@@ -41,6 +41,20 @@ def markdown(document: dict[str, Any], figures: list[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def study_note(document: dict[str, Any]) -> str:
+    """The note of the study in Optuna's dashboard, as Markdown."""
+    parts = [
+        f"**{escaped(document['question'])}**",
+        "\n".join(f"- {sentence}" for sentence in _sentences(document)),
+        "To add trials, or go on:",
+        f"    {document['command']}",
+        "To compare the best three with the baseline on seeds that no trial used, and on the test images:",
+        f"    {document['command']} --confirm",
+        escaped(_context(document)),
+    ]
+    return "\n\n".join(parts)
+
+
 def _context(document: dict[str, Any]) -> str:
     rungs = " and ".join(map(str, document["epochs"]))
     return (

@@ -1,12 +1,14 @@
 """The run spec (a planned run) and the run result (a run that has ended)."""
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from harness.common.documents import parse
-from harness.config import RunConfig
+from harness.config import RunConfig, read_changes
+from harness.experiment import BASELINE
 from harness.runs.folder import History, Result
 
 #: What a run is for. Every variant is trained with the baseline's recipe ("same recipe"). Then its learning rate is
@@ -40,6 +42,27 @@ class RunSpec:
         rate += [f"{self.config.recipe.epochs} epochs"] if self.phase == "search" else []
         variant = ", ".join(filter(None, [self.variant, self.changes]))
         return " ".join([variant, self.recipe, *rate, *unusual, f"seed {self.config.seed}"])
+
+    @property
+    def label(self) -> str:
+        """The name of the run in a list that cuts off its end: what sets it apart comes first."""
+        rate = [] if self.phase == "same recipe" else [f"{self.config.recipe.learning_rate:.3g}"]
+        rate += [f"{self.config.recipe.epochs} epochs"] if self.phase == "search" else []
+        rest = [self.recipe, *(word for word in (self.budget, self.config.split) if word not in ("full", "final"))]
+        words = [self.variant, self.changes, *rate, f"s{self.config.seed}", *rest]
+        return " · ".join(filter(None, words))
+
+    @property
+    def command(self) -> str:
+        """The command that trains the run, or shows its result where that is done; "" for one run of a search."""
+        if self.phase == "search":
+            return ""
+        words = ["harness", "run", self.experiment, "--budget", self.budget, "--recipe", self.recipe]
+        words += ["--variant", self.variant] if self.variant != BASELINE else []
+        words += [] if self.phase == "tuning" else ["--seeds", f"{self.config.seed},", "--split", self.config.split]
+        words += ["--engine", self.config.engine, "--precision", self.config.precision]
+        words += [word for change in read_changes(self.changes).items() for word in ("--set", "=".join(change))]
+        return shlex.join(words)
 
     @property
     def tags(self) -> dict[str, str]:

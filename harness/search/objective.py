@@ -79,7 +79,8 @@ def objective(
         last = epochs == study_config.epochs[-1] or result.status == "diverged"
         # The baseline is never pruned, because the other trials are compared with it.
         pruned = not last and not trial.user_attrs.get("is_baseline") and trial.should_prune()
-        why = f"pruned: {accuracy:.4f} after a run of {epochs} epochs is not among the best" if pruned else ""
+        after = f"pruned after {epochs} of {study_config.epochs[-1]} epochs"
+        why = f"{after}: {accuracy:.4f} is not among the best" if pruned else ""
         if result.status == "diverged":
             trial.set_user_attr("diverged", result.reason)
         tell(folder, trial, why)

@@ -26,6 +26,9 @@ from harness.source_hash import source_hash
 #: Parameter importances need at least this many complete trials; with fewer they are mostly chance.
 FEWEST_FOR_IMPORTANCES = 20
 
+#: What the value of a trial is, as Optuna's pages and figures call it.
+METRIC = "validation accuracy"
+
 
 @dataclass(frozen=True)
 class StudyConfig:
@@ -91,6 +94,8 @@ def open_search(name: str, study_config: StudyConfig) -> optuna.Study:
     with filelock.FileLock(paths.mlruns() / "optuna.lock"):
         if "study_config" not in study.user_attrs:
             study.set_user_attr("study_config", dataclasses.asdict(study_config))
+        if not study.metric_names:
+            study.set_metric_names([METRIC])
     check_compatible(study, study_config)
     return study
 

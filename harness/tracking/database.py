@@ -96,6 +96,11 @@ def follow_the_folder() -> None:
                     f"WHERE experiment_id = ? AND substr({column}, 1, ?) = ?",
                     [new, len(old) + 1, experiment, len(old) + 1, f"{old}/"],
                 )
+            connection.execute(
+                "UPDATE model_versions SET storage_location = ? || substr(storage_location, ?) "
+                "WHERE substr(storage_location, 1, ?) = ?",
+                [new, len(old) + 1, len(old) + 1, f"{old}/"],
+            )
         connection.execute("COMMIT")
 
 

@@ -11,7 +11,15 @@ import optuna
 from harness.common import paths
 from harness.common.lazy import lazy_import
 from harness.runs.folder import RunFolder
-from harness.tracking.mlflow_store import choose_experiment, create_run, explained, is_ours, open_mlflow, owner
+from harness.tracking.mlflow_store import (
+    choose_experiment,
+    create_run,
+    explained,
+    is_ours,
+    is_server,
+    open_mlflow,
+    owner,
+)
 from harness.tracking.provenance import provenance
 from harness.tracking.told import run_id, run_url, ui_url
 
@@ -65,9 +73,10 @@ def _find(client: Any, experiment_id: str, identity: Mapping[str, str]) -> str |
 def tell_trial(folder: RunFolder, trial: optuna.Trial, pruned: str) -> None:
     """Tag the MLflow run of a trial's last rung, and link the trial to it. pruned: why it was pruned, or empty."""
     trial.set_user_attr("mlflow_run_id", tag_trial(folder, trial.study.study_name, trial.number, pruned))
-    optuna_dashboard.save_note(
-        trial, f"[The run in MLflow]({run_url(folder)}), run key {folder.config.key}\n\n{pruned}"
-    )
+    url = run_url(folder)
+    # The dashboard knows where the UI is (harness/commands/dashboard.py), which may be on another port then.
+    link = url if is_server() else f"/mlflow{url.partition('#')[2]}"
+    optuna_dashboard.save_note(trial, f"[The run in MLflow]({link}), run key {folder.config.key}\n\n{pruned}")
 
 
 def tag_trial(folder: RunFolder, study: str, number: int, pruned: str) -> str:

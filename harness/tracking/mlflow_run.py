@@ -10,15 +10,17 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from harness import published
 from harness.common.lazy import lazy_import
 from harness.common.process import is_alive, signs_of_life
 from harness.common.signals import deferred
+from harness.config import RunConfig
 from harness.metrics import FINAL, INSIDE, PER_EPOCH
 from harness.runs.folder import History, Result, RunFolder
 from harness.tracking.mlflow_store import (
@@ -47,9 +49,14 @@ class Tracker:
         tags: dict[str, str],
         dataset_source: str,
         times: tuple[int, int] | None = None,
+        command: str = "",
     ) -> None:
-        """times: when a run that was made elsewhere began and ended, in ms since 1970; None for one made now."""
+        """command: what trains the run, for its note.
+
+        times: when a run that was made elsewhere began and ended, in ms since 1970; None for one made now.
+        """
         self.folder, self.name, self.tags, self.source, self._times = folder, name, tags, dataset_source, times
+        self.command = command
         self.seconds = 0.0
         self.run_id = ""
         self._status = "FAILED"
@@ -107,9 +114,14 @@ class Tracker:
                 # With the last epoch's timestamp, so that logging them again changes nothing.
                 self.mlflow.log_metrics(final, step=len(history), timestamp=int(history[-1]["timestamp"]))
                 if model is not None:
-                    self._log_model(model, images)
+                    self._log_model(model, images, list(result.error_per_class))
             self.mlflow.log_artifacts(str(self.folder.artifacts))
-        ended = {"outcome": result.status, "weights_sha256": result.weights_sha256, "reason": result.reason}
+        ended = {
+            "outcome": result.status,
+            "weights_sha256": result.weights_sha256,
+            "reason": result.reason,
+            "mlflow.note.content": run_note(self.folder.config, result, self.command),
+        }
         with explained():
             self.mlflow.set_tags({k: v for k, v in ended.items() if v} | {"tracking_seconds": f"{self.seconds:.1f}"})
             # Somebody may have taken this process for dead: a server's clock, or a machine that was suspended.
@@ -177,7 +189,7 @@ class Tracker:
         )
         self.mlflow.log_input(dataset, context=config.split)
 
-    def _log_model(self, model: Any, images: np.ndarray) -> None:
+    def _log_model(self, model: Any, images: np.ndarray, classes: Sequence[str]) -> None:
         client = self.mlflow.MlflowClient()
         if find_model(client, self.run_id):
             return
@@ -188,6 +200,7 @@ class Tracker:
             "pip_requirements": [
                 f"{name}=={version(name)}" for name in (keras.backend.backend(), "keras") if version(name)
             ],
+            "metadata": {"class_names": classes},
         }
         begun = begun_models(client, self.run_id)
         if not begun:
@@ -202,6 +215,20 @@ class Tracker:
             self.mlflow.keras.save_model(model, f"{folder}/model", mlflow_model=described, **about)
             client.log_model_artifacts(model_id, f"{folder}/model")
         client.finalize_logged_model(model_id, "READY")
+
+
+def run_note(config: RunConfig, result: Result, command: str) -> str:
+    """Return the note on a run's page, as Markdown: its accuracy, held against the target where that is fair."""
+    if result.status == "finished":
+        accuracy = result.metrics["accuracy"]
+        judged = "test" if config.split == "final" else "validation"
+        text = f"**Accuracy {accuracy:.4f}** on {config.eval_images:,} {judged} images"
+        if published.comparable_run(config):
+            apart = 100 * (accuracy - published.ACCURACY_TARGET)
+            text += f", {apart:+.2f} points from the target {published.ACCURACY_TARGET}; one run is no verdict"
+    else:
+        text = f"**{result.status}**: {result.reason}"
+    return text + (f"\n\n    {command}" if command else "")
 
 
 def supersede(folder: RunFolder) -> None:

@@ -25,6 +25,16 @@ exceptions = lazy_import("mlflow.exceptions")
 #: Another program that starts this one may name a run of its own for us to write into. No run of ours is to be that.
 OF_OTHERS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ACTIVE_MODEL_ID")
 
+#: The description of an experiment, which its pages show.
+HOW_TO = """\
+`make ui` prints the address of one comparison for each question, and of all runs.
+
+- The chart icon shows curves, the list icon accuracies. *Group by* `variant` averages the seeds.
+- A run's page has its accuracy, the verdicts of the reports that it is in, and the command that made it.
+- Runs called *report: ...* have the answer to a question: `report.html` among their artifacts.
+- Find the runs of a report by its tag (``tags.`report.NAME` LIKE '%'``), a run by `tags.run_key`.
+"""
+
 
 def tracking_uri() -> str:
     """Return `$MLFLOW_TRACKING_URI`, or the URI of the database in `mlruns/`. Raises BadInput for a misleading URL."""
@@ -128,7 +138,10 @@ def choose_experiment(mlflow: Any, data: str) -> str:
                 f"--experiment-id {known.experiment_id}`, or make it go with `mlflow gc` (MLFLOW_TRACKING_URI="
                 f"{public_url(tracking_uri())})."
             )
-        experiment_id = mlflow.set_experiment(data).experiment_id
+        experiment = mlflow.set_experiment(data)
+        experiment_id = experiment.experiment_id
+        if "mlflow.note.content" not in experiment.tags:
+            mlflow.MlflowClient().set_experiment_tag(experiment_id, "mlflow.note.content", HOW_TO)
         if published.comparable(data):
             _import_published(mlflow, experiment_id)
     return experiment_id

@@ -100,7 +100,7 @@ class MlflowRecorder:
     def record(
         self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str, times: Times = None
     ) -> RunRecord:
-        return Tracker(folder, spec.name, tags, data_source, times)
+        return Tracker(folder, spec.label, tags, data_source, times, spec.command)
 
     def is_complete(self, folder: RunFolder) -> bool:
         return is_tracked(folder)

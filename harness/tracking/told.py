@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 
+from harness.common import paths
 from harness.common.documents import read_json
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
@@ -15,6 +16,9 @@ exceptions = lazy_import("mlflow.exceptions")
 
 #: The name of the database in `mlruns/`, wherever that folder is.
 OWN = "mlruns/mlflow.db"
+
+#: The file in `mlruns/` with the port of the UI.
+PORT = "ui.port"
 
 #: Runs that a server was seen to have. It is asked once for each.
 _seen: set[tuple[str, str]] = set()
@@ -62,8 +66,22 @@ def run_url(folder: RunFolder) -> str:
 
 def ui_url(experiment_id: str, run_id: str) -> str:
     """Return the URL of a run in the MLflow UI: on the server, or on the port where `make ui` serves the database."""
-    server = public_url(tracking_uri()).partition("?")[0].rstrip("/") if is_server() else "http://127.0.0.1:5000"
+    own = f"http://127.0.0.1:{ui_port()}"
+    server = public_url(tracking_uri()).partition("?")[0].rstrip("/") if is_server() else own
     return f"{server}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def ui_port() -> int:
+    """Return the port where `make ui` was last given to serve the database."""
+    try:
+        return int((paths.mlruns() / PORT).read_text())
+    except (OSError, ValueError):
+        return 5000
+
+
+def remember_ui_port(port: int) -> None:
+    """Keep the port, for the links to the UI that are made later."""
+    write_atomically(paths.mlruns() / PORT, f"{port}\n".encode())
 
 
 def is_tracked(folder: RunFolder) -> bool:

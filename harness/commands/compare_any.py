@@ -1,0 +1,178 @@
+"""`harness compare --csv` and `--mlflow`: the statistics of reports for anybody's runs. Imports no framework."""
+
+import dataclasses
+import json
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.analysis.any_runs import AnyRun, GroupComparison, compare_groups
+from harness.analysis.report import plain
+from harness.common import paths
+from harness.common.errors import BadInput, HarnessError, first_line
+from harness.common.files import write_atomically
+from harness.common.lazy import lazy_import
+from harness.common.redact import public_url
+from harness.recipes import named
+from harness.reporting import any_runs
+from harness.reporting.any_runs import Asked
+from harness.tracking.mlflow_store import import_mlflow
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = lazy_import("pandas")
+
+#: What MLflow calls a run that ended as it should.
+FINISHED = "FINISHED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyOptions:
+    """The options of `harness compare` for anybody's runs, as given by the user."""
+
+    csv: Path | None
+    mlflow: str | None
+    experiment: str | None
+    group_by: str | None
+    baseline: str | None
+    metric: str | None
+    block: str | None
+    lower_is_better: bool
+
+    def checked(self) -> "AnyOptions":
+        """Return these options. Raises BadInput for one that is missing, or that does not go with another."""
+        if self.csv and self.mlflow:
+            raise BadInput("--csv and --mlflow are two places: give one of them.")
+        if self.csv and self.experiment:
+            raise BadInput("--experiment goes with --mlflow: a CSV file has no experiments.")
+        needed = {"--group-by": self.group_by, "--baseline": self.baseline, "--metric": self.metric}
+        if self.mlflow:
+            needed["--experiment"] = self.experiment
+        if missing := [option for option, given in needed.items() if not given]:
+            raise BadInput(f"{missing[0]} is missing: --csv and --mlflow need {', '.join(needed)}.")
+        return self
+
+    @property
+    def command(self) -> str:
+        given = {
+            "csv": self.csv, "mlflow": self.mlflow and public_url(self.mlflow), "experiment": self.experiment,
+            "group-by": self.group_by, "baseline": self.baseline, "metric": self.metric, "block": self.block,
+        }  # fmt: skip
+        words = [word for name, value in given.items() if value for word in (f"--{name}", str(value))]
+        return shlex.join(["harness", "compare", *words, *(["--lower-is-better"] if self.lower_is_better else [])])
+
+
+def compare_any(options: AnyOptions, to: Path | None) -> tuple[Asked, GroupComparison, list[Path]]:
+    """Compare the groups of some runs; write report.html, table.csv and comparison.json, and return these files too.
+
+    to: their folder; None is one in mlruns/reports. Raises BadInput for a column, a group or a file that is not there.
+    """
+    runs = _of_csv(options) if options.csv else _of_mlflow(options)
+    assert options.metric
+    assert options.group_by
+    assert options.baseline
+    source = options.csv.name if options.csv else f"experiment {options.experiment}"
+    asked = Asked(
+        metric=options.metric, group_by=options.group_by, baseline=options.baseline, block=options.block or "",
+        higher_is_better=not options.lower_is_better, source=f"{len(runs)} of {source}", command=options.command,
+    )  # fmt: skip
+    try:
+        compared = compare_groups(
+            runs, asked.baseline, paired=bool(options.block), higher_is_better=asked.higher_is_better
+        )
+    except ValueError as error:
+        raise BadInput(f"--baseline {asked.baseline}: {error}") from error
+    name = re.sub(r"[^\w.=-]+", "_", f"{source}-{asked.group_by}-{asked.metric}")
+    folder = to or paths.mlruns() / "reports" / name
+    document = {"asked": dataclasses.asdict(asked), **dataclasses.asdict(compared)}
+    written = {
+        "report.html": any_runs.page(asked, compared),
+        "table.csv": pd.DataFrame([dataclasses.asdict(row) for row in compared.rows]).to_csv(index=False),
+        "comparison.json": json.dumps(plain(document), indent=1, allow_nan=False) + "\n",
+    }
+    for file, text in written.items():
+        write_atomically(folder / file, text.encode())
+    return asked, compared, [folder / file for file in written]
+
+
+def _of_csv(options: AnyOptions) -> list[AnyRun]:
+    """Return the runs of a CSV file, one a row. A row is named by its line in the file."""
+    assert options.csv
+    try:
+        frame = pd.read_csv(options.csv, dtype=str, keep_default_na=False, skip_blank_lines=False)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise BadInput(f"--csv {options.csv} cannot be read as CSV with a header ({first_line(error)}).") from error
+    columns = {str(name): name for name in frame.columns}
+    for option, name in {"group-by": options.group_by, "metric": options.metric, "block": options.block}.items():
+        if name:
+            named(f"column (--{option})", columns, name)
+    runs = []
+    for line, row in enumerate(frame.to_dict("records"), start=2):
+        values = {str(name): str(value).strip() for name, value in row.items()}
+        if any(values.values()):
+            status = values.get("status", "")
+            ended = "" if status.lower() in ("", "finished", "completed", "success") else f"its status is {status}"
+            runs.append(_run(f"line {line}", values, options, ended))
+    return runs
+
+
+def _run(name: str, values: Mapping[str, str], options: AnyOptions, ended: str) -> AnyRun:
+    text = values.get(options.metric or "", "")
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        value, ended = None, ended or f"its {options.metric} is no number ({text!r})"
+    block = values.get(options.block, "") if options.block else ""
+    return AnyRun(name, values.get(options.group_by or "", ""), block, value, ended)
+
+
+def _of_mlflow(options: AnyOptions) -> list[AnyRun]:
+    """Return the runs of an MLflow experiment, the oldest first. A column is a parameter, else a tag."""
+    uri = public_url(options.mlflow or "")
+    # MLflow would make an empty database there.
+    if options.mlflow and options.mlflow.startswith("sqlite:///"):
+        file = Path(options.mlflow.removeprefix("sqlite:///"))
+        if not file.exists():
+            raise BadInput(f"--mlflow {uri}: there is no file {file}.")
+    mlflow = import_mlflow()
+    try:
+        client = mlflow.MlflowClient(options.mlflow)
+        experiment = client.get_experiment_by_name(options.experiment)
+        found = _all_runs(client, experiment.experiment_id) if experiment else []
+        there = [] if experiment else [each.name for each in client.search_experiments()]
+    except Exception as error:  # whatever its store raises: each kind has errors of its own
+        raise HarnessError(f"MLflow at {uri} did not answer as it should ({first_line(error)}).") from error
+    if not found:
+        why = "has no runs" if experiment else f"is not there; there are {', '.join(there) or 'none'}"
+        raise BadInput(f"--experiment {options.experiment}: it {why}.")
+    parameters = {name for run in found for name in (*run.data.params, *run.data.tags)}
+    metrics = {name for run in found for name in run.data.metrics}
+    named("metric", {name: name for name in sorted(metrics)}, options.metric or "")
+    for name in filter(None, (options.group_by, options.block)):
+        named("parameter or tag", {each: each for each in sorted(parameters)}, name)
+    runs = []
+    for run in found:
+        values = {**run.data.tags, **run.data.params}
+        number = run.data.metrics.get(options.metric)
+        # MLflow stores infinity as the largest number that its database takes.
+        if number is not None and abs(number) > 1e300:
+            number = math.copysign(math.inf, number)
+        ended = "" if run.info.status == FINISHED else f"its status is {run.info.status}"
+        values[options.metric or ""] = "" if number is None else repr(number)
+        runs.append(_run(f"{run.info.run_name} ({run.info.run_id[:8]})", values, options, ended))
+    return runs
+
+
+def _all_runs(client: Any, experiment_id: str) -> list[Any]:
+    found, token = [], None
+    while True:
+        some = client.search_runs([experiment_id], order_by=["attributes.start_time ASC"], page_token=token)
+        found += some
+        token = some.token
+        if not token:
+            return found

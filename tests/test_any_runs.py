@@ -1,0 +1,162 @@
+"""Anybody's runs, compared: from a CSV file and from MLflow, with everything that is not used named."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from conftest import Command, document
+from scipy import stats
+
+from harness.analysis.any_runs import AnyRun, compare_groups
+
+TABLE = """\
+optimizer,seed,accuracy,status
+sgd,0,0.80,finished
+sgd,1,0.81,finished
+sgd,2,0.805,finished
+sgd,3,0.79,finished
+adam,0,0.85,finished
+adam,1,0.86,finished
+adam,2,0.853,finished
+adam,3,,finished
+adam,4,0.9,finished
+muon,0,nan,finished
+muon,1,0.81,failed
+muon,1,0.82,finished
+muon,1,0.83,finished
+muon,2,0.80,finished
+muon,3,high,finished
+
+,3,0.79,finished
+<b>,3,0.79,finished
+"""
+QUESTION = ("--group-by", "optimizer", "--baseline", "sgd", "--metric", "accuracy")
+
+
+def runs(**groups: list[float]) -> list[AnyRun]:
+    return [AnyRun(f"{g} {i}", g, str(i), value) for g, values in groups.items() for i, value in enumerate(values)]
+
+
+def test_the_tests_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0.5, 0.1, 6), rng.normal(0.7, 0.1, 6)
+    (_, row) = compare_groups(runs(a=list(a), b=list(b)), "a", paired=True).rows
+    wanted = stats.ttest_rel(b, a)
+    assert (row.p, row.p_holm) == pytest.approx((wanted.pvalue, wanted.pvalue))
+    assert row.interval == pytest.approx(tuple(wanted.confidence_interval()))
+    (_, row) = compare_groups(runs(a=list(a), b=list(b[:4])), "a", paired=False).rows
+    wanted = stats.ttest_ind(b[:4], a, equal_var=False)
+    assert row.p == pytest.approx(wanted.pvalue)
+    assert row.interval == pytest.approx(tuple(wanted.confidence_interval()))
+    assert row.pairs is None
+
+
+def test_a_lower_loss_is_better_and_two_groups_are_a_family() -> None:
+    found = runs(a=[5.0, 5.1, 4.9], b=[3.0, 3.1, 2.95], c=[7.0, 7.2, 6.9], d=[5.0], e=[5.0, 5.1, 4.9])
+    rows = {row.group: row for row in compare_groups(found, "a", paired=True, higher_is_better=False).rows}
+    assert {name: row.verdict for name, row in rows.items()} == {
+        "a": None, "b": "better", "c": "worse", "d": "too few runs", "e": "no spread",
+    }  # fmt: skip
+    assert rows["b"].p_holm > rows["b"].p
+    assert all((row.interval[0] > 0 or row.interval[1] < 0) == (row.p_holm < 0.05) for row in rows.values() if row.p)
+
+
+def test_a_csv_file_is_compared_and_what_is_not_used_is_named(harness: Command, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text(TABLE)
+    options = ("compare", "--csv", str(tmp_path / "runs.csv"), *QUESTION, "--block", "seed", "--to", str(tmp_path))
+    found = document(harness(*options, "--json"))
+    verdicts = {row["group"]: (row["n"], row["pairs"], row["verdict"]) for row in found["rows"]}
+    assert verdicts == {
+        "sgd": (4, None, None), "adam": (4, 3, "better"), "muon": (2, 2, "undecided"), "<b>": (1, 1, "too few runs"),
+    }  # fmt: skip
+    named = " | ".join(found["left_out"])
+    for sentence in (
+        "line 9: it has no such metric", "line 11: its metric is nan", "line 12: its status is failed",
+        "line 13: line 14 is of the same group and block, and comes later",
+        "line 16: its accuracy is no number ('high')",
+        "line 18: it is of no group", "adam, block 4: no such run of sgd", "sgd, block 3: no such run of adam",
+    ):  # fmt: skip
+        assert sentence in named
+    page = (tmp_path / "report.html").read_text()
+    assert "adam (+0.0493" in page
+    assert "line 9: it has no such metric" in page
+    assert "<b>" not in page
+    assert not re.search(r"(src|href)=\"?http|url\(\W*http", page)
+    assert json.loads((tmp_path / "comparison.json").read_text())["rows"][1]["group"] == "adam"
+    said = harness(*options)
+    assert "not used: line 12: its status is failed" in said.stdout
+    (sentence,) = re.findall(r"adam \(\+0\.0493 \[(.*?), (.*?)\]\) is better than sgd\.", " ".join(said.stdout.split()))
+    # Wider than the 95 % interval of adam alone, as the groups are a family.
+    assert float(sentence[0]) < 0.0452
+    assert float(sentence[1]) > 0.0535
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--csv", "nowhere.csv", *QUESTION), "nowhere.csv cannot be read"),
+        (("--csv", "runs.csv", "--group-by", "optimzer", *QUESTION[2:]), "did you mean optimizer?"),
+        (("--csv", "runs.csv", *QUESTION[:2], "--baseline", "lion", *QUESTION[4:]), "there are such of sgd, adam"),
+        (("--csv", "runs.csv", *QUESTION[:4]), "--metric is missing"),
+        (("--csv", "runs.csv", "--mlflow", "x", *QUESTION), "give one of them"),
+        (("baseline", "--csv", "runs.csv", *QUESTION), "baseline does not go with --csv"),
+        (("--mlflow", "sqlite:///none.db", *QUESTION), "--experiment is missing"),
+        (("--mlflow", "sqlite:///none.db", *QUESTION, "--experiment", "x"), "there is no file none.db"),
+        ((), "Say what to compare"),
+    ],
+)
+def test_bad_input_is_said_in_a_sentence(
+    tmp_path: Path, mlruns: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...], says: str,
+) -> None:  # fmt: skip
+    from harness.cli import app
+
+    (tmp_path / "runs.csv").write_text(TABLE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["harness", "compare", *options])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == 2
+    assert says in " ".join(capfd.readouterr().err.split())
+
+
+def test_the_runs_of_any_mlflow_experiment_are_compared_without_a_framework(mlruns: Path, tmp_path: Path) -> None:
+    uri = f"sqlite:///{mlruns / 'mlflow.db'}"
+    client = mlflow.MlflowClient(uri)
+    experiment = client.create_experiment("theirs", str(tmp_path / "artifacts"))
+
+    def run(rate: str, seed: int, loss: float | None, status: str = "FINISHED") -> None:
+        made = client.create_run(experiment, run_name=f"{rate}-{seed}").info.run_id
+        client.log_param(made, "lr", rate)
+        client.set_tag(made, "seed", str(seed))
+        if loss is not None:
+            client.log_metric(made, "val_loss", loss)
+        client.set_terminated(made, status)
+
+    for seed in range(4):
+        run("0.1", seed, 1.0 + 0.01 * seed)
+        run("0.01", seed, 0.5 + 0.02 * seed)
+    for seed, loss, status in ((0, None, "FINISHED"), (1, 1.0, "FAILED"), (2, float("inf"), "FINISHED")):
+        run("1.0", seed, loss, status)
+    code = (
+        "import sys; from harness.cli import app; app.main.__globals__['sys'].argv = sys.argv\n"
+        "try: app.main()\n"
+        "finally: print(sorted({'tensorflow', 'keras', 'jax', 'torch'} & set(sys.modules)), file=sys.stderr)"
+    )
+    options = f"compare --mlflow {uri} --experiment theirs --group-by lr --baseline 0.1 --metric val_loss --block seed"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *options.split(), "--lower-is-better", "--json", "--to", str(tmp_path / "out")],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    found = document(done)
+    assert done.stderr.strip().splitlines()[-1] == "[]"
+    assert [(row["group"], row["n"], row["verdict"]) for row in found["rows"]] == [
+        ("0.1", 4, None), ("0.01", 4, "better"),
+    ]  # fmt: skip
+    named = [sentence.partition("): ")[2] for sentence in found["left_out"]]
+    assert named == ["it has no such metric", "its status is FAILED", "its metric is inf"]

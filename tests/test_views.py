@@ -1,0 +1,121 @@
+"""The comparison in MLflow: saved views in the format that its page reads, and what they find."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from conftest import mlflow_runs
+from report_builders import Lab
+
+from harness.analysis.make_report import make_report
+from harness.analysis.report import RunLink
+from harness.experiment import Experiment
+from harness.reporting.publish import publish
+from harness.runs.spec import RunResult
+from harness.tracking import views
+from harness.tracking.report_view import pages
+
+NORMS = Experiment(variants={"no norm": {"normalization": "none"}, "a.b 'c'": {"normalization": "group"}}, question="?")
+LEVELS = {"baseline": 0.8, "no norm": 0.7, "a.b 'c'": 0.8}
+VIEW = "ablate_test-fast-quick-synthetic"
+
+
+@pytest.fixture(scope="module")
+def script() -> str:
+    """The program of MLflow's page."""
+    folder = Path(mlflow.__file__).parent / "server/js/build/static/js"
+    return "\n".join(file.read_text() for file in folder.glob("*.js"))
+
+
+def test_mlflow_s_page_reads_the_format_of_the_views(script: str) -> None:
+    """If this fails after an update: look at a view in the browser, and put harness/tracking/views.py right."""
+    state = views.view("metrics.accuracy > 0", ["test_accuracy"], 8, [{"variant": "no norm"}])
+    # The names that the page takes from a saved view: of what is shown, and of what is searched for.
+    shown, searched = (re.findall(rf'\["{first}",[^\]]*\]', script) for first in ("selectedColumns", "searchFilter"))
+    assert any(state.keys() <= {*json.loads(one), *json.loads(searched[0])} for one in shown)
+    assert f'"{views.TAG}"' in script
+    assert '"viewStateShareKey"' in script
+    assert '"machine_learning"' in script
+    (line,) = re.findall(r'type=\w+\.LINE,this\.metricKey="".*?useGlobalLineSmoothing', script)
+    own = {"type", "uuid", "metricSectionId", "deleted", "isGenerated", "runsCountToCompare", "displayName"}
+    assert not [name for name in state["compareRunCharts"][0].keys() - own if f"this.{name}" not in line]
+    assert not [name for name in own if f"this.{name}=" not in script]
+    assert 'FIRST_10_RUNS="FIRST_10_RUNS"' in script
+    assert 'SHOWALL="SHOW_ALL"' in script
+    assert 'Average="average"' in script
+    assert 'Tag="tag"' in script
+    assert "`${t}.${e}.${n||null}`" in script, "how the name of a group is made"
+    assert all(f'"{name}"' in script for name in views.LAST)
+
+
+def test_a_view_that_is_too_long_is_not_saved() -> None:
+    class Client:
+        def __init__(self) -> None:
+            self.saved: dict[str, str] = {}
+
+        def set_experiment_tag(self, experiment_id: str, name: str, text: str) -> None:
+            self.saved[name] = text
+
+    client = Client()
+    groups = [{"variant": f"variant {number}"} for number in range(1000)]
+    views.save(client, "1", "long", views.view("", ["test_accuracy"], 8, groups))
+    views.save(client, "1", "short", views.view("", ["test_accuracy"], 8, groups[:50]))
+    assert list(client.saved) == ["mlflow.sharedViewState.short"]
+
+
+def logged(results: list[RunResult]) -> dict[str, RunLink]:
+    """The links of runs, each of which MLflow has."""
+    client = mlflow.MlflowClient()
+    found = client.get_experiment_by_name("synthetic")
+    experiment = found.experiment_id if found else client.create_experiment("synthetic")
+    links = {}
+    for each in results:
+        spec = each.spec
+        run = client.create_run(experiment, tags=spec.tags | {"run_key": spec.config.key}, run_name=spec.label)
+        client.log_param(run.info.run_id, "epochs", spec.config.recipe.epochs)
+        client.set_tag(run.info.run_id, "mlflow.note.content", "**Accuracy 0.8**")
+        links[spec.config.key] = RunLink(run.info.run_id, f"http://127.0.0.1:5000/#/{run.info.run_id}")
+    return links
+
+
+def of_report(runs: list[Any]) -> dict[str, Any]:
+    return {run.info.run_name: run for run in runs if f"report.{VIEW}" in run.data.tags}
+
+
+def test_a_report_finds_its_runs_again_with_a_verdict_a_colour_and_a_view(mlruns: Path, tmp_path: Path) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{mlruns / 'mlflow.db'}")
+    lab = Lab(NORMS, LEVELS, data="synthetic")
+    results = lab.under_one_recipe(4)
+    links = logged(results)
+    publish(make_report(NORMS, results, links=links), results, tmp_path)
+    found = of_report(mlflow_runs(mlruns))
+    assert sorted(found) == sorted(f"{v} · s{seed} · fast · quick" for v in LEVELS for seed in range(4))
+    tags = found["no norm · s2 · fast · quick"].data.tags
+    assert re.match(r"worse: -\d+\.\d\d points \[-.*\], 4 seeds", tags[f"report.{VIEW}"])
+    assert tags["mlflow.note.content"].startswith("**Accuracy 0.8**")
+    assert tags["mlflow.note.content"].count(f"- {VIEW}: worse") == 1
+    colours = {run.data.tags["variant"]: run.data.tags["mlflow.runColor"] for run in found.values()}
+    assert len(set(colours.values())) == 3
+
+    state = json.loads(mlflow.get_experiment_by_name("synthetic").tags[views.TAG + VIEW])
+    client = mlflow.MlflowClient()
+    experiment = mlflow.get_experiment_by_name("synthetic").experiment_id
+    assert len(client.search_runs([experiment], state["searchFilter"])) == 12
+    assert set(state["groupsExpanded"]) == {f"tag.variant.{variant}" for variant in LEVELS}
+    assert state["compareRunCharts"][0]["range"]["xMax"] == 8
+
+    # A run that is trained again takes the place of the one before.
+    links[results[0].spec.config.key] = logged(results[:1])[results[0].spec.config.key]
+    publish(make_report(NORMS, results, links=links), results, tmp_path)
+    again = of_report(mlflow_runs(mlruns))
+    name = results[0].spec.label
+    assert again[name].info.run_id != found[name].info.run_id
+    assert len(client.search_runs([experiment], state["searchFilter"])) == 12
+
+    places = pages(mlflow)
+    assert list(places) == ["ablate_test fast quick", "all runs on synthetic"]
+    assert f"viewStateShareKey={VIEW}&" in places["ablate_test fast quick"]
+    assert views.TAG + "all" in mlflow.get_experiment(experiment).tags
