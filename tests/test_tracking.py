@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import metric_history, mlflow_runs, small_config
-from mlflow import MlflowClient
 
 from harness.common import paths
 from harness.common import process as liveness
@@ -275,7 +274,7 @@ def test_a_moved_folder_takes_its_records_along(mlruns: Path, tmp_path: Path, mo
     first = multiprocessing.get_context("spawn").Process(target=tracked_whole)
     first.start()
     first.join(300)
-    registry = MlflowClient(f"sqlite:///{mlruns / 'mlflow.db'}")
+    registry = open_mlflow().MlflowClient(f"sqlite:///{mlruns / 'mlflow.db'}")
     registry.create_registered_model("registered")
     registry.create_model_version("registered", str(mlruns / "artifacts" / "synthetic" / "models" / "m-1"))
     mlruns.rename(tmp_path / "moved #1")
