@@ -40,7 +40,7 @@ def test_what_the_environment_exports_changes_nothing() -> None:
 
 def test_no_option_comes_from_anywhere_but_the_list() -> None:
     used = set(re.findall(r"\$\(([A-Z]+)\)", MAKEFILE)) | set(re.findall(r"\$\((?:if|or) \$?\(?([A-Z]+)\)", MAKEFILE))
-    assert used - {"READY", "UV", "OPTIONS"} == set(OPTIONS)
+    assert used - {"LOCK", "READY", "UV", "OPTIONS"} == set(OPTIONS)
 
 
 @pytest.mark.parametrize(
