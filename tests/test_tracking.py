@@ -1,5 +1,6 @@
 """MLflow is a view of the run on disk: complete, without doubles, with no run left running."""
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -274,7 +275,7 @@ def test_a_moved_folder_takes_its_records_along(mlruns: Path, tmp_path: Path, mo
     first = multiprocessing.get_context("spawn").Process(target=tracked_whole)
     first.start()
     first.join(300)
-    registry = open_mlflow().MlflowClient(f"sqlite:///{mlruns / 'mlflow.db'}")
+    registry = importlib.import_module("mlflow").MlflowClient(f"sqlite:///{mlruns / 'mlflow.db'}")
     registry.create_registered_model("registered")
     registry.create_model_version("registered", str(mlruns / "artifacts" / "synthetic" / "models" / "m-1"))
     mlruns.rename(tmp_path / "moved #1")
