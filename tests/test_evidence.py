@@ -3,15 +3,19 @@
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import small_config
+from conftest import Command, document, small_config
 
 from experiments import studies
 from harness.analysis.studies import Study, has_been_looked_at, report_of, runs_of, variants_of
 from harness.commands import evidence as commands
 from harness.commands.campaign import blocks
+from harness.commands.compare import is_asked_for
+from harness.commands.run import RunOptions
 from harness.common.errors import BadInput
 from harness.config import Network
 from harness.experiment import BASELINE
@@ -85,12 +89,33 @@ def test_a_study_takes_the_runs_of_its_settings_whoever_trained_them() -> None:
     assert {each.spec.variant for each in found} == set(variants_of(study).values())
     assert {each.spec.config.precision for each in found} == {"bfloat16"}
     assert not runs_of(dataclasses.replace(study, precision="float32"), known)
-    report = report_of(study, known)
-    assert report is not None
+    report = report_of(study, found)
     assert not has_been_looked_at(study, found)
     assert has_been_looked_at(dataclasses.replace(study, looks=(7, 10)), found)
     assert report.missing == len(variants_of(study)) * 10 - len(found) > 0
-    assert report_of(dataclasses.replace(study, data="cifar10"), known) is None
+    assert not runs_of(dataclasses.replace(study, data="cifar10"), known)
+
+
+def test_where_nothing_was_trained_the_evidence_answers_and_says_whose_runs_they_are(harness: Command) -> None:
+    completed = harness("compare", "ablate_bn", "--engine", "tensorflow", "--json")
+    shown = document(completed)
+    assert shown["command"] == "harness run ablate_bn --engine jax --precision bfloat16 --no-retune"
+    said = re.search(r"Nothing of ablate_bn was trained here.* from the (\d+) runs .*\(jax, bfloat16, (.*)\)",
+                     " ".join(completed.stderr.split()))  # fmt: skip
+    assert said
+    assert (int(said[1]), said[2]) == (len(shown["runs"]), "NVIDIA H200")
+
+
+@pytest.mark.parametrize("others", [
+    {"changes": {}}, {"changes": {"epochs": "2"}}, {"seeds": "3"}, {"split": "tune"}, {"data": "digits"},
+    {"precision": "float32"}, {"retune": True}, {"variants": ("relu",)}, {"budget": "quick"}, {"recipe": "classic"},
+], ids=str)  # fmt: skip
+def test_the_evidence_answers_only_what_is_asked(others: dict[str, Any]) -> None:
+    study = Study(name="x", experiment="size_curve", budget="full", changes={"epochs": 1})
+    asked = RunOptions(experiments=["size_curve"], changes={"epochs": "1"})
+    assert is_asked_for(study, "size_curve", asked)
+    assert not is_asked_for(study, "ladder", asked)
+    assert not is_asked_for(study, "size_curve", dataclasses.replace(asked, **others))
 
 
 def test_studies_are_trained_look_by_look_and_in_a_look_seed_by_seed() -> None:

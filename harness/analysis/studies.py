@@ -1,7 +1,7 @@
 """Studies: the comparisons that README and docs quote, and their reports from the committed evidence."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,10 +109,7 @@ def has_been_looked_at(study: Study, results: Iterable[RunResult]) -> bool:
     return all(len(each) >= study.looks[0] for each in seeds.values())
 
 
-def report_of(study: Study, evidence: Iterable[EvidenceRun]) -> Report | None:
-    """Return the report of a study from the evidence; None if there are no runs of it yet."""
-    results = runs_of(study, evidence)
-    if not results:
-        return None
+def report_of(study: Study, results: Sequence[RunResult]) -> Report:
+    """Return the report of a study from its runs in the evidence, at least one."""
     planned = len(variants_of(study)) * len(study.seeds)
     return make_report(declared(study), results, study.design, missing=planned - len(results), command=study.command)

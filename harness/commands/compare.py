@@ -10,12 +10,12 @@ from harness import experiment
 from harness.analysis.design import fixed
 from harness.analysis.make_report import make_report
 from harness.analysis.report import Report
-from harness.analysis.studies import report_of, runs_of
+from harness.analysis.studies import Study, report_of, runs_of
 from harness.commands.execution import links
 from harness.commands.run import Job, RunOptions
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
-from harness.config import RunConfig, value_text
+from harness.config import RunConfig, parse_changes, value_text
 from harness.experiment import BASELINE, Experiment
 from harness.reporting.console import log
 from harness.runs import evidence
@@ -51,7 +51,7 @@ def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[Repor
 
 
 def _committed(what: RunOptions, to: Path | None) -> list[Report]:
-    """Return the reports of experiments from the committed evidence, as far as it has them, and say so.
+    """Return the reports of experiments from the committed evidence, as far as it has just that, and say so.
 
     A study by the engine that was asked for comes before one by another.
     """
@@ -59,21 +59,29 @@ def _committed(what: RunOptions, to: Path | None) -> list[Report]:
     declared = sorted((*studies.STUDIES, *studies.FULL), key=lambda study: study.engine != what.engine)
     for name in what.experiments:
         for study in declared:
-            if (study.experiment, study.budget, study.recipe) == (name, what.budget, what.recipe):
-                results = runs_of(study, known)
-                if report := report_of(study, known):
-                    devices = ", ".join(
-                        sorted({run.tags["device"] for run in known if run.config.engine == study.engine})
-                    )
-                    log.print(
-                        f"Nothing of {name} was trained here. This is from the {len(results)} runs in the committed "
-                        f"evidence ({study.engine}, {study.precision}, {devices})."
-                    )
-                    folder = publish.folder_for(to, f"evidence-{study.name}")
-                    publish.write_report(report, results, folder)
-                    reports.append(dataclasses.replace(report, folder=str(folder)))
-                    break
+            results = runs_of(study, known) if is_asked_for(study, name, what) else []
+            if results:
+                devices = ", ".join(sorted({each.folder.tags["device"] for each in results}))
+                log.print(
+                    f"Nothing of {name} was trained here. This is from the {len(results)} runs in the committed "
+                    f"evidence ({study.engine}, {study.precision}, {devices})."
+                )
+                report, folder = report_of(study, results), publish.folder_for(to, f"evidence-{study.name}")
+                publish.write_report(report, results, folder)
+                reports.append(dataclasses.replace(report, folder=str(folder)))
+                break
     return reports
+
+
+def is_asked_for(study: Study, name: str, what: RunOptions) -> bool:
+    """Whether a study is what the options ask of an experiment. Its seeds, data and split are those it declared."""
+    return (
+        (study.experiment, study.budget, study.recipe) == (name, what.budget, what.recipe)
+        and (study.variants, study.changes) == (tuple(what.variants), parse_changes(what.changes))
+        and (what.seeds, what.split, what.data) == (None, "final", None)
+        and what.precision in ("auto", study.precision)
+        and not what.retune
+    )
 
 
 def one_page(what: RunOptions, recorder: Recorder, to: Path | None) -> Path:

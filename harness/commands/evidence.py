@@ -78,8 +78,8 @@ def publish_all() -> list[Path]:
     known = evidence.read()
     changed = []
     for study, results in _published(known):
-        report, folder = report_of(study, known), _folder(study)
-        if report and not _same(report.to_json(), _committed(folder)):
+        report, folder = report_of(study, results), _folder(study)
+        if not _same(report.to_json(), _committed(folder)):
             changed.append(publish.write_report(report, results, folder))
     changed += _size_curve(known)
     for page, text, made in _pages(known):
@@ -110,9 +110,8 @@ def verify() -> list[str]:
     if not known:
         raise BadInput(f"There is no evidence in {evidence.FOLDER}: take it from git.")
     wrong = []
-    for study, _ in _published(known):
-        report = report_of(study, known)
-        if report and not _same(report.to_json(), _committed(_folder(study))):
+    for study, results in _published(known):
+        if not _same(report_of(study, results).to_json(), _committed(_folder(study))):
             wrong.append(f"{_folder(study) / 'report.json'} is not what the evidence gives")
     for page, text, made in _pages(known):
         lines = zip(text.splitlines(), made.splitlines(), strict=False)
