@@ -7,8 +7,9 @@ import pytest
 from report_builders import Lab
 from scipy import stats
 
-from harness.analysis.images import by_class, calibration_error, over_seeds_and_images
+from harness.analysis.images import by_class, over_seeds_and_images
 from harness.analysis.make_report import make_report
+from harness.engine.loop import calibration_error
 from harness.experiment import Experiment
 from harness.reporting.tables import tables
 
@@ -75,7 +76,7 @@ def test_calibration_by_hand() -> None:
     # Two at 0.9 of which one is right, and two at 0.6 of which one is: |0.5 - 0.9| / 2 + |0.5 - 0.6| / 2.
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
     assert calibration_error(probabilities, np.array([0, 1, 1, 0])) == pytest.approx(0.25)
-    # The bins are closed above, as Guo et al. have them: 0.6 and 0.9 are ends of ninths and fifteenths of one.
+    # The last bin has its upper end too.
     assert calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
     assert calibration_error(np.array([[1.0, 0.0]]), np.array([1])) == 1
 

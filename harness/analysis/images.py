@@ -1,15 +1,16 @@
-"""Statistics of single test images: intervals over seeds and images, classes, and calibration."""
+"""Statistics of single test images: intervals over seeds and images, and classes."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness.analysis.stats import ALPHA
 from harness.common.lazy import lazy_import
+from harness.engine.loop import calibration_error
 from harness.experiment import BASELINE
 from harness.runs.spec import Phase, RunResult
 
@@ -24,9 +25,6 @@ BOOTSTRAP_SEED = 0
 
 #: Resamples at a time: their counts of 10,000 images take 16 MB.
 BLOCK = 200
-
-#: Equal-width bins of the confidence.
-BINS = 15
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def image_rows(
             pair = pairs.get(group)
             yield ImagesRow(
                 *group,
-                calibration_error=mean_calibration_error(known, labels),
+                calibration_error=fmean(calibration_error(each, labels) for each in known),
                 difference=differences.get(str(group)),
                 classes=tuple(by_class(*pair, labels)) if pair else (),
             )
@@ -150,21 +148,3 @@ def by_class(variant: np.ndarray, baseline: np.ndarray, labels: np.ndarray) -> l
     """The paired difference of correctness for each class; both are [seed, image], the seeds in the same order."""
     difference = np.subtract(variant, baseline, dtype=np.float32)
     return [over_seeds_and_images({"": difference[:, labels == label]})[""] for label in range(int(labels.max()) + 1)]
-
-
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The expected calibration error (Guo et al. 2017), a share: how far confidence is from accuracy on average.
-
-    probabilities: [image, class]. BINS bins of equal width, each weighted by its images.
-    """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    correct = probabilities.argmax(axis=1) == labels
-    bins = np.minimum(np.ceil(confidence * BINS).astype(int) - 1, BINS - 1)
-    # The sums of each bin over all images: its weight is in them.
-    apart = np.bincount(bins, weights=correct - confidence, minlength=BINS)
-    return float(np.abs(apart).sum() / len(labels))
-
-
-def mean_calibration_error(runs: Sequence[np.ndarray], labels: np.ndarray) -> float:
-    """The mean over runs, each [image, class]."""
-    return math.fsum(calibration_error(each, labels) for each in runs) / len(runs)
