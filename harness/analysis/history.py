@@ -4,16 +4,10 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness.common.lazy import lazy_import
+from harness.analysis.stats import t_interval
 from harness.runs.folder import History
 from harness.runs.spec import RunResult
-
-if TYPE_CHECKING:
-    from scipy import stats
-else:
-    stats = lazy_import("scipy.stats")
 
 #: Measures that span orders of magnitude: their mean is the geometric one.
 GEOMETRIC = ("gradient_ratio", "gradient_norm")
@@ -100,7 +94,5 @@ def _inside(values: Sequence[Sequence[float]], measure: str) -> Inside | None:
     if not each:
         return None
     mean, back = statistics.fmean(each), math.exp if geometric else float
-    if len(set(each)) < 2:
-        return Inside(len(each), back(mean), None)
-    low, high = stats.ttest_1samp(each, 0).confidence_interval(0.95)
-    return Inside(len(each), back(mean), (back(low), back(high)))
+    interval = t_interval(each)
+    return Inside(len(each), back(mean), (back(interval[0]), back(interval[1])) if interval else None)

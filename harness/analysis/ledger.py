@@ -9,13 +9,14 @@ them for readers, and checked when the file is read.
 import dataclasses
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from harness.analysis.stats import t_interval
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
@@ -136,14 +137,6 @@ class Idea:
 
     text: str
     tries: tuple[Try, ...] = field(default=())
-
-
-def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Return the 95 % t interval of a mean; None for one value, or equal ones."""
-    if len(set(values)) < 2:
-        return None
-    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    return float(low), float(high)
 
 
 def changes_of(config: RunConfig) -> dict[str, Any]:

@@ -72,6 +72,14 @@ def one_sample(values: Sequence[float] | np.ndarray, design: Design) -> OneSampl
     return OneSample(n, mean, sd, interval, design.p(mean / error, freedom, n))
 
 
+def t_interval(values: Sequence[float]) -> Interval | None:
+    """The 95 % interval of a mean by Student's t, for it alone; None for one value, or equal ones."""
+    if len(set(values)) < 2:
+        return None
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    return float(low), float(high)
+
+
 @dataclass(frozen=True)
 class Compared(OneSample):
     """The differences variant - baseline, seed by seed, at the look that decided them or the last one that there is.

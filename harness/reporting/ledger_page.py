@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from harness.analysis.ledger import FEWEST_SEEDS, LOOK_SEEDS, RECORD_ALPHA, Idea, Try, changes_of, t_interval
+from harness.analysis.ledger import FEWEST_SEEDS, LOOK_SEEDS, RECORD_ALPHA, Idea, Try, changes_of
+from harness.analysis.stats import t_interval
 from harness.config import changes_text
 from harness.published import ACCURACY_TARGET
 from harness.reporting.tables import NOTHING

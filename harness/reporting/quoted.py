@@ -7,21 +7,14 @@ here, never typed. `harness evidence publish` writes it, and `harness evidence v
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.analysis.stats import CHANCE, STUCK
+from harness.analysis.stats import CHANCE, STUCK, t_interval
 from harness.analysis.studies import Study, runs_of
 from harness.common.errors import BadInput
-from harness.common.lazy import lazy_import
 from harness.experiment import BASELINE
 from harness.runs.evidence import EvidenceRun
-
-if TYPE_CHECKING:
-    from scipy import stats
-else:
-    stats = lazy_import("scipy.stats")
 
 BLOCK = re.compile(r"(<!--evidence:([\w-]+)-->\n)(.*?)(<!--end-->)", re.DOTALL)
 
@@ -62,15 +55,15 @@ def difference(study: Study, variant: str, evidence: Iterable[EvidenceRun]) -> D
         raise BadInput(f"The evidence has {len(seeds)} seeds of {variant!r} in the study {study.name}: two are needed.")
     values = np.array([own[seed] for seed in seeds])
     differences = values - [base[seed] for seed in seeds]
-    low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-    stuck = int((values < STUCK).sum())
-    return Difference(float(differences.mean()), (float(low), float(high)), len(seeds), stuck, float(values.mean()))
+    mean, stuck = float(differences.mean()), int((values < STUCK).sum())
+    return Difference(mean, t_interval(list(differences)) or (mean, mean), len(seeds), stuck, float(values.mean()))
 
 
 def mean_interval(values: Sequence[float]) -> str:
     """Return the mean of accuracies with its 95 % t interval, as text: `0.8698 [0.8685, 0.8711]`."""
-    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    return f"{np.mean(values):.4f} [{low:.4f}, {high:.4f}]"
+    mean = float(np.mean(values))
+    low, high = t_interval(values) or (mean, mean)
+    return f"{mean:.4f} [{low:.4f}, {high:.4f}]"
 
 
 def filled(text: str, blocks: Mapping[str, Block], evidence: Sequence[EvidenceRun]) -> str:
