@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -78,6 +78,14 @@ def t_interval(values: Sequence[float]) -> Interval | None:
         return None
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     return float(low), float(high)
+
+
+def pooled_sd(samples: Iterable[Sequence[float]]) -> tuple[float, int]:
+    """The standard deviation within samples, pooled over them, and its degrees of freedom: 0 if each has one value."""
+    several = [sample for sample in samples if len(sample) > 1]
+    squares = sum(float(np.var(sample)) * len(sample) for sample in several)
+    freedom = sum(len(sample) - 1 for sample in several)
+    return math.sqrt(squares / freedom) if freedom else 0.0, freedom
 
 
 @dataclass(frozen=True)

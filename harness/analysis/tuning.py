@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.analysis.stats import CHANCE, STUCK
+from harness.analysis.stats import CHANCE, STUCK, pooled_sd
 from harness.experiment import BASELINE
 from harness.plan import TUNING_SEEDS
 from harness.runs.spec import RunResult
@@ -117,9 +117,7 @@ def _apart(tried: Tried, best: float, second: float) -> bool:
 def _spread(tried: Tried) -> float:
     """The standard deviation between seeds, pooled over the rates at which all of them learned something."""
     learned = [list(values.values()) for values in tried.values() if min(values.values()) >= STUCK]
-    squares = sum(float(np.var(values)) * len(values) for values in learned)
-    freedom = sum(len(values) - 1 for values in learned)
-    return math.sqrt(squares / freedom) if freedom else 0.0
+    return pooled_sd(learned)[0]
 
 
 def _mean(tried: Tried, factor: float) -> float:

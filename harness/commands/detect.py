@@ -4,12 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from harness import plan
 from harness.analysis import power
 from harness.analysis.make_report import accuracies, grouped
-from harness.analysis.stats import STUCK
+from harness.analysis.stats import STUCK, pooled_sd
 from harness.commands.run import Job
 from harness.common.errors import BadInput
 from harness.execute.run_one import result_of
@@ -59,11 +57,10 @@ def _row(job: Job, name: str, effect: float) -> dict[str, Any]:
 
 def _spread(done: Sequence[RunResult], recipe: str, budget: str) -> tuple[float, str]:
     """Return the sd of a run between seeds, and what it is of: the runs that are here, or else the documented one."""
-    variants = [np.array([a for a in accuracies(runs).values() if a >= STUCK]) for runs in grouped(done).values()]
-    freedom = sum(len(values) - 1 for values in variants if len(values) > 1)
+    variants = [[a for a in accuracies(runs).values() if a >= STUCK] for runs in grouped(done).values()]
+    sd, freedom = pooled_sd(variants)
     if freedom >= 3:
-        squares = sum(float(((values - values.mean()) ** 2).sum()) for values in variants if len(values) > 1)
-        return math.sqrt(squares / freedom), f"{sum(map(len, variants))} runs here"
+        return sd, f"{sum(map(len, variants))} runs here"
     if (recipe, budget) in DOCUMENTED_SD:
         return DOCUMENTED_SD[recipe, budget], "10 documented runs"
     raise BadInput(
