@@ -16,7 +16,7 @@ from harness.execute.run_one import check, is_done
 from harness.reporting.console import log, out
 from harness.runs.bundle import Sealed, is_sealed, read_bundle
 from harness.runs.folder import CHECKPOINT, RunFolder
-from harness.runs.records import decisive
+from harness.runs.records import decisive_differences
 from harness.tracking.champion import crown
 from harness.tracking.recorder import MlflowRecorder
 
@@ -112,12 +112,8 @@ def _other_result(sealed: Sealed) -> str:
     ours, theirs = folder.result(), sealed.result
     if ours is None or ours.weights_sha256 == theirs.weights_sha256 or ours.measured_by != theirs.measured_by:
         return ""
-    here, there = decisive(folder.tags), decisive(sealed.tags)
-    differs = ", ".join(
-        f"{name} {here.get(name, 'none')} here, {there.get(name, 'none')} there"
-        for name in dict.fromkeys([*here, *there])
-        if here.get(name) != there.get(name)
-    )
+    differences = decisive_differences(folder.tags, sealed.tags)
+    differs = ", ".join(f"{name} {here} here, {there} there" for name, (here, there) in differences.items())
     return f"its weights are not those of the run here ({differs or 'in the same environment'}); the one here is kept"
 
 

@@ -16,7 +16,8 @@ from harness.execute.artifacts import Draw, make_artifacts
 from harness.execute.ended import record_ended, trained_model
 from harness.execute.mend import mend, set_aside_a_damaged_checkpoint
 from harness.plan import images_of
-from harness.runs.folder import Result, RunFolder, decisive
+from harness.runs.folder import Result, RunFolder
+from harness.runs.records import decisive_differences
 from harness.runs.spec import RunResult, RunSpec
 from harness.source_hash import measures_hash, source_hash
 from harness.tracking.provenance import provenance
@@ -25,14 +26,11 @@ from harness.tracking.recorder import Recorder
 
 def _changes_of_environment(folder: RunFolder, tags: Mapping[str, str]) -> str:
     """Return what differs from the environment of the run's finished epochs, as text; empty if nothing does."""
-    known, now = folder.environments(), decisive(tags)
+    known = folder.environment()
     if not known or not folder.checkpoint.exists():
         return ""
-    return ", ".join(
-        f"{name} {known[-1].get(name, 'none')} -> {now.get(name, 'none')}"
-        for name in dict.fromkeys([*known[-1], *now])
-        if known[-1].get(name) != now.get(name)
-    )
+    differences = decisive_differences(known.tags, tags)
+    return ", ".join(f"{name} {then} -> {now}" for name, (then, now) in differences.items())
 
 
 class Watcher(Protocol):
@@ -77,7 +75,12 @@ def is_done(spec: RunSpec, recorder: Recorder) -> bool:
     All of that is looked at. A model that is missing counts only if the run has a checkpoint to make it from.
     """
     folder = RunFolder(spec.config)
-    if folder.damage() or (result := folder.result()) is None or not recorder.is_complete(folder):
+    return not folder.damage() and (result := folder.result()) is not None and _is_recorded(spec, result, recorder)
+
+
+def _is_recorded(spec: RunSpec, result: Result, recorder: Recorder) -> bool:
+    folder = RunFolder(spec.config)
+    if not recorder.is_complete(folder):
         return False
     can_have_model = spec.keeps_model and result.status == "finished" and folder.checkpoint.exists()
     return not can_have_model or recorder.has_model(folder)
@@ -139,7 +142,7 @@ def run_one(
     with folder.locked(wait=wait):
         mend(folder, spec, recorder, execution.displays.say)
         result = folder.result()
-        if result and is_done(spec, recorder):
+        if result and _is_recorded(spec, result, recorder):
             return result
         set_aside_a_damaged_checkpoint(folder, spec, execution.displays.say)
         if result:
@@ -159,7 +162,7 @@ def run_one(
                 f"({engine.device}), which rounds differently; it starts over."
             )
             _forget(folder, recorder)
-        elif result is None and (changes := _changes_of_environment(folder, tags)):
+        elif changes := _changes_of_environment(folder, tags):
             execution.displays.say(
                 f"{spec.name} goes on in another environment than it was begun in ({changes}): its last bits are those "
                 f"of neither. environment.json keeps both, and reports say so."

@@ -33,6 +33,12 @@ def decisive(tags: Mapping[str, str]) -> dict[str, str]:
     return {name: tags[name] for name in DECISIVE if name in tags}
 
 
+def decisive_differences(ones: Mapping[str, str], others: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return the tags of `decisive` that differ, with both values; `none` where one side lacks it."""
+    pairs = {name: (ones.get(name, "none"), others.get(name, "none")) for name in DECISIVE}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
 @dataclass(frozen=True)
 class Result:
     """The result of a run. A `diverged` run has a reason and no final metrics.
