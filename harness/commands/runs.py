@@ -10,10 +10,10 @@ from harness.commands.predict import load_model
 from harness.common.errors import BadInput, HarnessError
 from harness.common.lazy import lazy_import
 from harness.common.paths import mlruns
-from harness.experiment import BASELINE
 from harness.recipes import named
 from harness.runs.folder import RunFolder, all_runs
 from harness.runs.frames import load_epochs, load_runs
+from harness.runs.spec import keeps_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,8 +87,9 @@ def collect_garbage(*, dry_run: bool) -> tuple[int, int]:
     sizes = []
     for run in all_runs():
         with contextlib.suppress(HarnessError), run.locked():
-            keeps_model = run.tags.get("experiment") == BASELINE or run.tags.get("budget") == "full"
-            if tracking.is_tracked(run) and (not keeps_model or tracking.has_model(run)):
+            tags = run.tags
+            needs_model = keeps_model(tags.get("experiment", ""), tags.get("budget", ""))
+            if tracking.is_tracked(run) and (not needs_model or tracking.has_model(run)):
                 sizes.append(run.drop_checkpoint(dry_run=dry_run))
     return sum(size > 0 for size in sizes), sum(sizes)
 

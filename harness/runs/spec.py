@@ -35,22 +35,25 @@ class RunSpec:
     @property
     def name(self) -> str:
         """The name of the run in tables and in MLflow."""
-        usual = {"full", "final"}
-        unusual = [word for word in (self.budget, self.config.split) if word not in usual]
-        rate = [] if self.phase == "same recipe" else [f"rate {self.config.recipe.learning_rate:.3g}"]
-        # The runs of a trial, one per rung, differ only in their epochs.
-        rate += [f"{self.config.recipe.epochs} epochs"] if self.phase == "search" else []
         variant = ", ".join(filter(None, [self.variant, self.changes]))
-        return " ".join([variant, self.recipe, *rate, *unusual, f"seed {self.config.seed}"])
+        return " ".join([variant, self.recipe, *self._rate("rate "), *self._unusual, f"seed {self.config.seed}"])
 
     @property
     def label(self) -> str:
         """The name of the run in a list that cuts off its end: what sets it apart comes first."""
-        rate = [] if self.phase == "same recipe" else [f"{self.config.recipe.learning_rate:.3g}"]
-        rate += [f"{self.config.recipe.epochs} epochs"] if self.phase == "search" else []
-        rest = [self.recipe, *(word for word in (self.budget, self.config.split) if word not in ("full", "final"))]
-        words = [self.variant, self.changes, *rate, f"s{self.config.seed}", *rest]
+        words = [self.variant, self.changes, *self._rate(), f"s{self.config.seed}", self.recipe, *self._unusual]
         return " · ".join(filter(None, words))
+
+    @property
+    def _unusual(self) -> list[str]:
+        return [word for word in (self.budget, self.config.split) if word not in ("full", "final")]
+
+    def _rate(self, named: str = "") -> list[str]:
+        """What tells the runs of a tuning or a search apart."""
+        recipe = self.config.recipe
+        rate = [] if self.phase == "same recipe" else [f"{named}{recipe.learning_rate:.3g}"]
+        # The runs of a trial, one per rung, differ only in their epochs.
+        return rate + ([f"{recipe.epochs} epochs"] if self.phase == "search" else [])
 
     @property
     def command(self) -> str:
@@ -81,8 +84,8 @@ class RunSpec:
 
     @property
     def keeps_model(self) -> bool:
-        """Whether the figures and the model of this run are kept. Small runs are too many to keep theirs."""
-        return self.experiment == "baseline" or self.budget == "full"
+        """Whether the figures and the model of this run are kept."""
+        return keeps_model(self.experiment, self.budget)
 
     @property
     def is_compared(self) -> bool:
@@ -122,6 +125,11 @@ class RunResult:
     folder: Stored
     result: Result
     history: History
+
+
+def keeps_model(experiment: str, budget: str) -> bool:
+    """Whether a run of that experiment at that budget keeps its figures and its model. Small ones are too many."""
+    return experiment == BASELINE or budget == "full"
 
 
 def run_spec_from_json(text: str) -> RunSpec:
