@@ -6,6 +6,7 @@ import importlib
 import inspect
 import itertools
 import keyword
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -64,6 +65,18 @@ class Experiment:
     def compared(self) -> tuple[str, ...]:
         """The variants of the family."""
         return tuple(self.variants) if self.family is None else self.family
+
+    def only(self, variants: Collection[str]) -> "Experiment":
+        """This experiment with these of its variants. Without some of them it is no longer a factorial one."""
+        if set(variants) == set(self.variants):
+            return self
+        return dataclasses.replace(
+            self,
+            variants={name: self.variants[name] for name in variants},
+            family=tuple(name for name in self.compared if name in variants),
+            predictions=tuple(each for each in self.predictions if each.variant in variants),
+            factors={},
+        )
 
 
 def factorial(factors: dict[str, tuple[str, Any]], **rest: Any) -> Experiment:

@@ -10,13 +10,11 @@ from harness.analysis.design import Design
 from harness.analysis.make_report import make_report
 from harness.analysis.report import Report
 from harness.config import Network, Precision, Recipe, change
+from harness.data.loader import TRAIN_IMAGES
 from harness.experiment import LOOKS, Experiment
 from harness.recipes import budget_called, recipe_called
 from harness.runs.evidence import EvidenceRun
 from harness.runs.spec import RunResult
-
-#: Training images of CIFAR-10.
-ALL_IMAGES = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,16 +57,12 @@ class Study:
 def declared(study: Study) -> Experiment:
     """Return the experiment of a study, with the variants that it takes."""
     whole = experiment.load(study.experiment)
-    if not study.variants:
-        return whole
-    kept = {name: whole.variants[name] for name in study.variants}
-    predictions = tuple(each for each in whole.predictions if each.variant in kept)
-    return dataclasses.replace(whole, variants=kept, family=None, predictions=predictions, factors={})
+    return whole.only(study.variants) if study.variants else whole
 
 
 def images_of(study: Study) -> int:
     """Return the number of training images of each run of a study."""
-    return budget_called(study.budget).train_images or ALL_IMAGES
+    return budget_called(study.budget).train_images or TRAIN_IMAGES
 
 
 def variants_of(study: Study) -> dict[tuple[Network, Recipe], str]:

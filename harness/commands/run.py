@@ -323,12 +323,12 @@ def _chosen(name: str, options: RunOptions) -> Experiment:
     chosen = {v: named("variant", whole.all_variants, v) for v in options.variants if v != BASELINE}
     if not options.variants:
         chosen = whole.variants
-    usual, kept = recipe_called(options.recipe), {}
+    usual, kept = recipe_called(options.recipe), list[str]()
     seen = {change(*usual, options.changes)}
     for variant, changes in chosen.items():
         made = change(*usual, {**changes, **options.changes})
         if made not in seen:
-            kept[variant] = changes
+            kept.append(variant)
         seen.add(made)
     left_out = ", ".join(variant for variant in chosen if variant not in kept)
     if chosen and not kept:
@@ -339,15 +339,7 @@ def _chosen(name: str, options: RunOptions) -> Experiment:
         )
     if left_out:
         log.print(f"{name} without {left_out}: the same, here, as the baseline or another variant.")
-    if kept == whole.variants:
-        return whole
-    return dataclasses.replace(
-        whole,
-        variants=kept,
-        family=tuple(v for v in whole.compared if v in kept),
-        predictions=tuple(p for p in whole.predictions if p.variant in kept),
-        factors={},
-    )
+    return whole.only(kept)
 
 
 def _flat(groups: dict[str, list[RunSpec]]) -> list[RunSpec]:
