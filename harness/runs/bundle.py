@@ -26,7 +26,7 @@ import numpy as np
 
 from harness.common.documents import read_bytes, read_json
 from harness.common.errors import BadInput
-from harness.common.files import UNFINISHED, write_atomically
+from harness.common.files import write_atomically
 from harness.config import RunConfig
 from harness.runs.checkpoint import LARGEST_CHECKPOINT
 from harness.runs.folder import CHECKPOINT, ENVIRONMENT, HISTORY, RESULT, RunFolder
@@ -92,9 +92,9 @@ class Bundle:
         path = self.folder.path
         with open(self._metrics, "rb+") as file:
             os.fsync(file.fileno())  # the seal must not be on the disk before what it seals
-        # No other files: a kill may have left an unfinished file, or the operating system a file of its own.
-        artifacts = (file for file in self.folder.artifacts.rglob("*") if file.is_file() and file.suffix != UNFINISHED)
-        files = {path / name for name in (*ALWAYS, CHECKPOINT) if (path / name).exists()} | set(artifacts)
+        # No other files: the operating system may have left one of its own.
+        files = {path / name for name in (*ALWAYS, CHECKPOINT) if (path / name).exists()}
+        files |= set(self.folder.artifact_files())
         seal = {
             "format": FORMAT,
             "ended": int(time.time() * 1000),

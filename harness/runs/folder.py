@@ -57,6 +57,10 @@ class RunFolder:
         """The files that the report reads and the tracker uploads."""
         return self.path / "artifacts"
 
+    def artifact_files(self) -> list[Path]:
+        """Return the files of `artifacts`, without those that a kill left unfinished."""
+        return [file for file in self.artifacts.rglob("*") if file.is_file() and file.suffix != UNFINISHED]
+
     @contextlib.contextmanager
     def locked(self, *, wait: bool = False) -> Iterator[None]:
         """Hold the run's lock. If another process has it, raise HarnessError, or with `wait` wait for the lock.
@@ -214,7 +218,7 @@ class RunFolder:
 
     def seal(self, result: bytes) -> None:
         """Seal the environment, the artifacts and the result, whose file may not exist yet."""
-        files = [file for file in self.artifacts.rglob("*") if file.is_file() and file.suffix != UNFINISHED]
+        files = self.artifact_files()
         # A checkpoint has checksums of its own, and the run key is the checksum of config.json.
         files += [file for file in (self.path / ENVIRONMENT,) if file.exists()]
         write_seal(self.path, files, {RESULT: result})
