@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from harness.analysis.any_runs import GroupComparison, GroupRow
 from harness.reporting.console import print_command, print_line
 from harness.reporting.forest import MARKS, UNDECIDED
+from harness.reporting.page.render import fill_template
 from harness.reporting.tables import NOTHING, Table, p_value
 from harness.reporting.text import print_table
-
-HERE = Path(__file__).parent / "page"
 
 
 @dataclass(frozen=True)
@@ -97,17 +95,13 @@ def page(asked: Asked, compared: GroupComparison) -> str:
     picture = io.StringIO()
     forest(asked, compared).savefig(picture, format="svg", metadata={"Date": None})
     svg = re.sub(r"^.*?(?=<svg)", "", picture.getvalue(), flags=re.DOTALL)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    return environment.get_template("any_runs.html.j2").render(
+    return fill_template(
+        "any_runs.html.j2",
         asked=asked,
         answer=answer(asked, compared),
         table=table(asked, compared),
         left_out=compared.left_out,
         figure=Markup(svg),
-        style=Markup((HERE / "page.css").read_text()),
     )
 
 

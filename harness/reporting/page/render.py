@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
@@ -19,6 +20,19 @@ def render(sections: Sequence[Section], title: str = "") -> str:
 
     All text of reports is escaped; style and script are this folder's own.
     """
+    return fill_template(
+        "page.html.j2",
+        sections=sections,
+        title=title or sections[0].report.question,
+        script=Markup((HERE / "page.js").read_text()),
+        directions=DIRECTIONS,
+        margin=f"{MARGIN * 100:g}",
+        written=f"Written on {time.strftime('%Y-%m-%d')}.",
+    )
+
+
+def fill_template(template: str, **values: Any) -> str:
+    """A template of this folder, filled in. All text is escaped; the style is page.css."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -27,15 +41,7 @@ def render(sections: Sequence[Section], title: str = "") -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["ticked"] = ticked
-    return environment.get_template("page.html.j2").render(
-        sections=sections,
-        title=title or sections[0].report.question,
-        style=Markup((HERE / "page.css").read_text()),
-        script=Markup((HERE / "page.js").read_text()),
-        directions=DIRECTIONS,
-        margin=f"{MARGIN * 100:g}",
-        written=f"Written on {time.strftime('%Y-%m-%d')}.",
-    )
+    return environment.get_template(template).render(style=Markup((HERE / "page.css").read_text()), **values)
 
 
 def ticked(text: str) -> Markup:
