@@ -103,7 +103,7 @@ def _show_redacted(kind: type[BaseException], error: BaseException, trace: Trace
 def _show_in_a_line(failed: threading.ExceptHookArgs) -> None:
     """Say that a thread has failed, such as Optuna's heartbeat or MLflow's metrics of the system: the work goes on."""
     if failed.exc_value is not None and failed.thread is not None:
-        log.print(f"{failed.thread.name} ended: {first_line(failed.exc_value)}", soft_wrap=True)
+        log.print(f"{failed.thread.name} ended: {first_line(failed.exc_value)}")
 
 
 def _print_error(kind: str, message: str) -> None:

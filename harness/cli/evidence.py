@@ -64,13 +64,8 @@ def add(
 ) -> None:
     """Add finished runs to the evidence. A run that was trained by code in no commit is refused."""
 
-    def print_added(document: dict[str, object]) -> None:
-        log.print(f"{document['new']} new runs of {document['read']} in the folder.")
-        for reason in document["refused"]:  # type: ignore[attr-defined]
-            log.print(f"  refused: {reason}", markup=False, soft_wrap=True)
-
     document = commands.add(folders, commit)
-    print_document(document, json, print_added)
+    print_document(document, json, commands.print_added)
     if document["refused"]:
         raise HarnessError(f"{len(document['refused'])} runs were refused; the others are in the evidence.")
 
@@ -80,7 +75,7 @@ def publish() -> None:
     """Write every report and every number of README and docs from the evidence."""
     changed = commands.publish_all()
     for file in changed:
-        log.print(str(file), soft_wrap=True, markup=False)
+        log.print(str(file))
     log.print(f"{len(changed)} files written.")
 
 
@@ -89,7 +84,7 @@ def verify() -> None:
     """Make every report and every number of README and docs again, and compare: exit code 1 if one differs."""
     wrong = commands.verify()
     for line in wrong:
-        log.print(line, soft_wrap=True, markup=False)
+        log.print(line)
     if wrong:
         raise HarnessError(f"{len(wrong)} differences. `harness evidence publish` writes what the evidence gives.")
     log.print("Every report and every quoted number is what the evidence gives.")

@@ -51,7 +51,7 @@ def record(
     ```
     """
     if name is None:
-        log.print(f"{recording.write_page()} is written.", soft_wrap=True)
+        log.print(f"{recording.write_page()} is written.")
         return
     if decision not in ("kept", "dropped", "undecided"):
         raise BadInput(f"Invalid value --decision {decision}: it is kept, dropped or undecided.")

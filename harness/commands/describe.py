@@ -69,7 +69,7 @@ def print_data(document: dict[str, Any]) -> None:
     table.add_row("all", f"{document['train_images']:,}", f"{document['test_images']:,}")
     out.print(table)
     for label, value in (("found in", "source"), ("fingerprint", "fingerprint"), ("picture", "picture")):
-        out.print(f"  {label:<12}{document[value]}", highlight=False, markup=False)
+        out.print(f"  {label:<12}{document[value]}", highlight=False)
     if document["name"] == "digits":
         log.print(how_to_get_cifar10())
 
@@ -134,4 +134,4 @@ def print_network(document: dict[str, Any]) -> None:
         f"{document['training_flops_per_image'] / 1e6:.1f} MFLOP per training image (multiply-add = 2)",
         highlight=False,
     )
-    out.print(f"  picture {document['picture']}", highlight=False, markup=False)
+    out.print(f"  picture {document['picture']}", highlight=False)

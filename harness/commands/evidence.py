@@ -12,7 +12,7 @@ from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
 from harness.common.paths import PROJECT
-from harness.reporting.console import print_line, print_rows
+from harness.reporting.console import log, print_line, print_rows
 from harness.reporting.quoted import Difference, difference, filled
 from harness.runs import evidence
 from harness.runs.bundle import read_bundle
@@ -49,6 +49,13 @@ def add(folders: Sequence[Path], commit: str | None) -> dict[str, Any]:
             except BadInput as error:
                 refused.append(str(error))
     return {"new": evidence.add(found), "read": len(found), "refused": refused}
+
+
+def print_added(document: dict[str, Any]) -> None:
+    """Print the document of `add`."""
+    log.print(f"{document['new']} new runs of {document['read']} in the folder.")
+    for reason in document["refused"]:
+        log.print(f"  refused: {reason}")
 
 
 def status() -> dict[str, Any]:

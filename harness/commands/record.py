@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from harness.analysis import ledger
 from harness.analysis.ledger import Decision, Idea, TriedRun, Try
 from harness.analysis.stats import CHANCE
@@ -20,7 +18,7 @@ from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.config import RunConfig, change, from_json, parse_changes
 from harness.recipes import recipe_called
-from harness.reporting.console import out
+from harness.reporting.console import print_line, print_rows
 from harness.reporting.ledger_page import ledger_page
 
 #: Training images of each split: the ledger is about all of CIFAR-10.
@@ -148,9 +146,9 @@ def write_page() -> Path:
 
 def print_record(document: dict[str, Any]) -> None:
     """Print the tries that were entered."""
-    table = Table("changes", "epochs", "split", "n", "mean", "decision")
-    for each in document["tries"]:
-        row = (each["changes"], each["epochs"], each["split"], each["n"], f"{each['mean']:.4f}", each["decision"])
-        table.add_row(*map(str, row))
-    out.print(table)
-    out.print(f"  {document['file']}, {document['page']}", highlight=False, markup=False, soft_wrap=True)
+    rows = [
+        [each["changes"], str(each["epochs"]), each["split"], str(each["n"]), f"{each['mean']:.4f}", each["decision"]]
+        for each in document["tries"]
+    ]
+    print_rows(["changes", "epochs", "split", "n", "mean", "decision"], rows)
+    print_line(f"  {document['file']}, {document['page']}")

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from harness import data, tracking
 from harness.commands.execution import draw
 from harness.common import paths
@@ -13,7 +11,7 @@ from harness.common.lazy import lazy_import
 from harness.data import Dataset
 from harness.execute.ended import copy_file, record_ended, take_in, trained_model
 from harness.execute.run_one import check, is_done
-from harness.reporting.console import log, out
+from harness.reporting.console import log, out, print_rows
 from harness.runs.bundle import Sealed, is_sealed, read_bundle
 from harness.runs.folder import CHECKPOINT, RunFolder
 from harness.runs.records import decisive_differences
@@ -126,7 +124,4 @@ def print_sync(document: dict[str, Any]) -> None:
     names += [(row, row["search"]) for row in document["searches"]]
     open_ones = [(row, name) for row, name in names if row["reason"]]
     if open_ones:
-        table = Table("bundle or search", "", "why")
-        for row, name in open_ones:
-            table.add_row(name, row["status"], row["reason"])
-        out.print(table)
+        print_rows(["bundle or search", "", "why"], [[name, row["status"], row["reason"]] for row, name in open_ones])
