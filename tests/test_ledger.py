@@ -248,6 +248,15 @@ def test_what_cannot_be_entered_is_said(train: Train, runs: Path, words: Sequenc
     assert says in str(ended.exception)
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"status": "finished", "metrics": []}'])
+def test_a_result_that_is_none_names_its_folder(train: Train, runs: Path, content: str) -> None:
+    train({0: 0.85})
+    next(runs.rglob("result.json")).write_text(content)
+    ended = CliRunner().invoke(app, ["record", "sgd-ratio", str(runs), "--idea", "x", "--set", "epochs=5"])
+    assert isinstance(ended.exception, BadInput)
+    assert f"{runs} holds no finished runs" in str(ended.exception)
+
+
 def test_the_command_line(train: Train, runs: Path) -> None:
     train({0: 0.85})
     words = ["record", "sgd-ratio", str(runs), "--idea", "Other rates.", "--set", "epochs=5", "--set", "sgd_ratio=16"]

@@ -86,10 +86,9 @@ def _check(selection: Selection, decision: Decision) -> None:
 def _tries(sources: Sequence[Path], selection: Selection, decision: Decision, commit: str | None) -> list[Try]:
     found: dict[RunConfig, dict[int, TriedRun]] = {}
     for source in sources:
-        for config, result, environment in _finished(source):
+        for config, run in _finished(source, commit):
             if selection.matches(config):
                 runs = found.setdefault(dataclasses.replace(config, seed=0), {})
-                run = _tried(config, result, environment, commit)
                 if runs.setdefault(config.seed, run).accuracy != run.accuracy:
                     raise BadInput(f"Run {config.key} has two results in {', '.join(map(str, sources))}: name one.")
     if not found:
@@ -118,20 +117,22 @@ def _tried(config: RunConfig, result: dict[str, Any], environment: dict[str, Any
     )
 
 
-def _finished(source: Path) -> Iterator[tuple[RunConfig, dict[str, Any], dict[str, Any]]]:
-    """Yield config, result and environment of every finished run in a folder or a file of rows."""
+def _finished(source: Path, commit: str | None) -> Iterator[tuple[RunConfig, TriedRun]]:
+    """Yield every finished run in a folder or a file of rows."""
     try:
         if source.is_dir():
             for file in sorted(source.rglob("result.json")):
-                texts = [(file.with_name(name)).read_text() for name in ("config.json", "environment.json")]
-                yield from_json(texts[0]), json.loads(file.read_text()), json.loads(texts[1])
+                config = from_json(file.with_name("config.json").read_text())
+                environment = json.loads(file.with_name("environment.json").read_text())
+                yield config, _tried(config, json.loads(file.read_text()), environment, commit)
             return
         content = source.read_bytes()
         for line in (gzip.decompress(content) if source.suffix == ".gz" else content).decode().splitlines():
             row = json.loads(line)
             environment = {"tags": row["environment"], "begun": row["begun"]}
-            yield from_json(json.dumps(row["spec"]["config"])), row["result"], environment
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            config = from_json(json.dumps(row["spec"]["config"]))
+            yield config, _tried(config, row["result"], environment, commit)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(
             f"{source} holds no finished runs ({error}): name a folder of runs, as mlruns/runs, or a file that "
             f"`python -m experiments.gpu.rows` wrote."
