@@ -152,10 +152,10 @@ class Job:
 
     def published(self, to: Path | None) -> list[tuple[Report, list[RunResult]]]:
         """Publish as `publish` does; return each report with the runs that it is made of."""
-        specs, retuned = self.specs, self._retuned()
-        reports = []
+        specs, tuning = self.specs, self.tuning
+        retuned, reports = self._retuned(tuning), []
         for name, each in self.experiments.items():
-            planned = [*specs[name], *self.tuning.get(name, []), *retuned.get(name, [])]
+            planned = [*specs[name], *tuning.get(name, []), *retuned.get(name, [])]
             done = [outcome for spec in planned if (outcome := result_of(spec))]
             if done:
                 report = make_report(
@@ -184,7 +184,8 @@ class Job:
         return [spec for spec in self._wanted() if not is_done(spec, self.recorder)]
 
     def _wanted(self) -> list[RunSpec]:
-        return [*_flat(self.specs), *_flat(self.tuning), *_flat(self._retuned())]
+        tuning = self.tuning
+        return [*_flat(self.specs), *_flat(tuning), *_flat(self._retuned(tuning))]
 
     def _is_trained(self, spec: RunSpec) -> bool:
         forgotten = self.options.fresh and spec.config.key not in self._trained
@@ -226,10 +227,10 @@ class Job:
             going = going_on(self.experiments[name], every[0].phase, [*before, *done], design, unclear)
         return asked
 
-    def _retuned(self) -> dict[str, list[RunSpec]]:
-        """Return the runs with the tuned learning rates, for the experiments whose tuning is done."""
+    def _retuned(self, tuning: dict[str, list[RunSpec]]) -> dict[str, list[RunSpec]]:
+        """Return the runs with the tuned learning rates, for the experiments whose tuning (`self.tuning`) is done."""
         retuned = {}
-        for name, grid in self.tuning.items():
+        for name, grid in tuning.items():
             done = [outcome for spec in grid if (outcome := result_of(spec))]
             if len(done) == len(grid):
                 tried, each = tried_by_variant(done), self.experiments[name]
@@ -275,10 +276,10 @@ class Job:
 
     def _unknown_yet(self) -> int:
         """Return how many runs more there may be: those of later looks, and the retuned ones while tuning goes on."""
-        specs, retuned = self.specs, self._retuned()
-        unknown = 0
+        specs, tuning = self.specs, self.tuning
+        retuned, unknown = self._retuned(tuning), 0
         for name, each in self.experiments.items():
-            phases = [specs[name], retuned.get(name, [])] if name in self.tuning else [specs[name]]
+            phases = [specs[name], retuned.get(name, [])] if name in tuning else [specs[name]]
             for asked in phases:
                 going = {spec.variant for spec in asked if not result_of(spec)} if asked else set(each.all_variants)
                 left = len(self.designs[name].seeds) - len({spec.config.seed for spec in asked})
