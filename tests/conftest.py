@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import requests
 
+from harness.cli.app import main
 from harness.config import Network, Recipe, RunConfig
-from harness.data import Split
+from harness.data import Dataset, Split, load
 
 #: Keras takes one framework per process: test_on_jax.py starts one for these.
 collect_ignore_glob = [] if os.environ.get("KERAS_BACKEND") == "jax" else ["on_jax/*"]
@@ -47,6 +48,12 @@ def small_split() -> Split:
     labels = np.arange(64, dtype=np.int32) % 10
     images = (rng.integers(0, 60, (64, 32, 32, 3)) + labels[:, None, None, None] * 19).astype(np.uint8)
     return Split("final", images, labels, images[:40], labels[:40], "test", tuple("abcdefghij"))
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """scikit-learn's handwritten digits: real images that are on every machine."""
+    return load("digits")
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +95,15 @@ def harness(mlruns: Path) -> Command:
         )
 
     return run
+
+
+def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+    """The exit code, stdout and stderr of a command, in this process: thirty launches of the real one take minutes."""
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    output = capsys.readouterr()
+    return ended.value.code or 0, output.out, output.err
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from conftest import Command, command, document
+from conftest import Command, command, document, shown
 
 from harness import experiment
-from harness.cli.app import app, main
+from harness.cli.app import app
 from harness.common.paths import PROJECT
 from harness.engine.backend import default_engine
 from harness.experiment import Experiment
@@ -23,15 +23,6 @@ EXPERIMENTS = ["run", "compare", "report", "new", "plan", "sync", "record", "evi
 SEARCHES = ["search", "anytime", "worker"]
 TOOLS = ["data", "show", "predict", "export", "bench", "calibrate", "ui", "dashboard", "runs"]
 COMMANDS = [*EXPERIMENTS, *SEARCHES, *TOOLS]
-
-
-def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
-    """The exit code, stdout and stderr of a command, in this process: thirty launches of the real one take minutes."""
-    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    output = capsys.readouterr()
-    return ended.value.code or 0, output.out, output.err
 
 
 def test_the_help_lists_every_command_with_what_it_does_in_its_group(harness: Command) -> None:

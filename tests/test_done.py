@@ -13,7 +13,7 @@ import pytest
 from conftest import mlflow_runs
 from test_run_one import Idle
 
-from harness import data, experiment, plan
+from harness import experiment, plan
 from harness.commands import predict
 from harness.commands.execution import in_the_terminal
 from harness.data import Dataset
@@ -31,11 +31,6 @@ class Exporting(Idle):
         import keras
 
         return keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(10)])
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return data.load("digits")
 
 
 @pytest.fixture

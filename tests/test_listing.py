@@ -2,17 +2,16 @@
 
 import io
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import shown
 from report_builders import Lab
 
 import harness
 from harness import tracking
-from harness.cli.app import main
 from harness.experiment import Experiment
 from harness.runs.folder import RunFolder
 from harness.runs.spec import RunResult
@@ -36,14 +35,6 @@ def kept(mlruns: Path) -> list[RunResult]:
     with RunFolder(begun.spec.config).locked():
         RunFolder(begun.spec.config).begin(begun.spec.tags, "there")
     return results
-
-
-def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    output = capsys.readouterr()
-    return ended.value.code or 0, output.out, output.err
 
 
 def test_runs_are_a_frame(mlruns: Path) -> None:

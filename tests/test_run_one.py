@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import mlflow_runs
 
-from harness import data, experiment, plan
+from harness import experiment, plan
 from harness.commands.execution import in_the_terminal
 from harness.data import Dataset
 from harness.engine.protocol import TrainMetrics
@@ -47,11 +47,6 @@ class Idle:
     def probe(self, before: dict[str, Any], after: dict[str, Any], epoch: int) -> dict[str, float]:
         self.probed += 1
         return {}
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return data.load("digits")
 
 
 @pytest.fixture
