@@ -125,8 +125,8 @@ bench: $(READY)  ## images per second against Keras and PyTorch
 test: $(READY) lint  ## lint, types and tests
 	.venv/bin/python -m pytest
 
-test-slow: $(READY)  ## what takes longer: all experiments, 200 trials, ...
-	.venv/bin/python -m pytest -m slow
+test-slow: $(READY)  ## what takes longer, and properties on new examples
+	.venv/bin/python -m pytest -m 'slow or hypothesis' --hypothesis-profile new-examples
 
 soak: $(READY)  ## faults at random against real commands, for MINUTES=60
 	@MINUTES=$(MINUTES) .venv/bin/python tests/soak.py

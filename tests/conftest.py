@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from hypothesis import settings
 
 from harness.cli.app import main
 from harness.config import Network, Recipe, RunConfig
@@ -22,6 +23,9 @@ from harness.data import Dataset, Split, load
 
 #: Keras takes one framework per process: test_on_jax.py starts one for these.
 collect_ignore_glob = [] if os.environ.get("KERAS_BACKEND") == "jax" else ["on_jax/*"]
+
+#: For `make test-slow`; the profile of `make test` is Hypothesis's own (pyproject.toml).
+settings.register_profile("new-examples", deadline=None, max_examples=1_000)
 
 SMALL_RECIPE = Recipe(
     epochs=3, batch_size=16, optimizer="muon", learning_rate=0.02, schedule="one-cycle", warmup=0.25,

@@ -40,11 +40,13 @@ SHAPES = st.sampled_from(
 )
 
 
-@given(SHAPES, PASSWORDS, PASSWORDS)
-def test_what_is_shown_of_a_url_does_not_depend_on_its_password(shape: str, one: str, other: str) -> None:
-    # The first three end a value of a query. With an @ in it less is shown of the URL: the next test has that.
-    inside = str.maketrans("", "", "&;#@") if "={" in shape else {}
-    assert public_url(shape.format(one.translate(inside))) == public_url(shape.format(other.translate(inside)))
+@given(SHAPES, PASSWORDS)
+def test_what_is_shown_of_a_url_says_nothing_of_its_password(shape: str, password: str) -> None:
+    if "={" in shape:  # these three end a value of a query
+        password = password.translate(str.maketrans("", "", "&;#"))
+    # A password that looks like a query, or as if a host followed it, makes the URL unclear: only its scheme is shown.
+    shown = {public_url(shape.format(each)) for each in ("plain", "?=@")}
+    assert public_url(shape.format(password)) in shown
 
 
 @given(SHAPES, PASSWORDS)

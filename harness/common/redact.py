@@ -60,7 +60,8 @@ def _secrets_of(url: str) -> list[str]:
     scheme, rest = _split(url)
     userinfo = "" if _is_file(scheme) else rest.rpartition("@")[0]
     user, _, password = userinfo.partition(":")
-    hidden = [password or user, *(setting[0].partition("=")[2] for setting in _SETTING.finditer(rest))]
+    # Also the whole: in a token without a user a colon may be part of the token.
+    hidden = [userinfo, password or user, *(setting[0].partition("=")[2] for setting in _SETTING.finditer(rest))]
     harmless = f"{public_url(url)} {user if password else ''}"
     return [form for secret in hidden for form in (secret, unquote(secret)) if form not in harmless]
 
