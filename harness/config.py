@@ -40,7 +40,7 @@ Precision = Literal["float32", "bfloat16"]
 #: the canonical JSON, so that the older runs keep their keys.
 LATER = {
     *("first_layer", "dirac", "sgd_ratio", "muon_iterations", "alternating_flip", "shift_mode"),
-    *("weight_averaging", "averaging_decay", "averaging_interval", "final_rate", "decay_power"),
+    *("weight_averaging", "averaging_decay", "averaging_interval", "final_rate", "decay_power", "threads"),
 }
 
 
@@ -89,6 +89,9 @@ class Recipe:
     goes on from it (Zhang et al. 2019). The share that the average keeps rises to `averaging_decay` with the cube of
     the step (Jordan 2024). `final_rate` is where `one-cycle` ends, as a fraction of the peak; its fall is linear to the
     power of `decay_power`.
+
+    `threads` of the processor compute a step. It is a setting because another number adds up in another order, which
+    gives other last bits; on a GPU it changes nothing.
     """
 
     epochs: int
@@ -114,6 +117,7 @@ class Recipe:
     averaging_interval: int = 5
     final_rate: float = 0.0
     decay_power: float = 1.0
+    threads: int = 2
 
     @property
     def dropout_note(self) -> str:
@@ -146,6 +150,7 @@ class Recipe:
                 "averaging_interval": (self.averaging_interval >= 1, "at least 1"),
                 "final_rate": (0 <= self.final_rate <= 1, "0 to 1"),
                 "decay_power": (self.decay_power > 0, "above 0"),
+                "threads": (1 <= self.threads <= 1024, "1 to 1024"),
             },
         )
 

@@ -132,6 +132,7 @@ def test_change_reads_text_as_the_command_line_gives_it() -> None:
         ({"sgd_ratio": "-1"}, "out of range: it is 0 or more"),
         ({"muon_iterations": "0"}, "out of range: it is 1 to 20"),
         ({"first_layer": "white"}, "one of random, whitened"),
+        ({"threads": "0"}, "out of range: it is 1 to 1024"),
         ({"dirac": "1.5"}, "out of range: it is 0 to 1"),
         ({"alternating_flip": "yes"}, "true or false"),
         ({"shift_mode": "mirror"}, "one of reflect, wrap, zero"),

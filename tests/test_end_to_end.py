@@ -240,6 +240,37 @@ def kill_at_random(mlruns: Path, kills: int, seed: int, harness: Command, uninte
     assert_is_the_uninterrupted_run(place, document(harness(*SMOKE, "--json")), uninterrupted)
 
 
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """Confine the commands that a test starts to one core."""
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores, and a system that lets a process choose one")
+    ours = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(ours)})
+    yield
+    os.sched_setaffinity(0, ours)
+
+
+def test_the_number_of_cores_changes_nothing(mlruns: Path, harness: Command, uninterrupted, one_core: None) -> None:
+    report = document(harness(*SMOKE, "--json", TF_NUM_INTRAOP_THREADS="1", OMP_NUM_THREADS="1"))
+    assert_is_the_uninterrupted_run(mlruns, report, uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [("--engine", "jax"), ("--set", "first_layer=whitened", "--precision", "bfloat16")])
+def test_the_number_of_cores_changes_no_other_run(
+    mlruns: Path, template: Path, harness: Command, request: pytest.FixtureRequest, more: tuple[str, ...]
+) -> None:
+    reports = [document(harness(*SMOKE, "--json", *more))]
+    request.getfixturevalue("one_core")
+    other = mlruns.with_name("other")
+    other.mkdir()
+    shutil.copy(template, other / "mlflow.db")
+    reports.append(document(harness(*SMOKE, "--json", *more, HARNESS_MLRUNS=str(other))))
+    ((one,), (other_one,)) = (report["runs"] for report in reports)
+    assert one["weights_sha256"] == other_one["weights_sha256"]
+
+
 def test_five_kills_change_nothing(mlruns: Path, harness: Command, uninterrupted) -> None:
     kill_at_random(mlruns, 5, 1, harness, uninterrupted)
 

@@ -76,3 +76,26 @@ def test_each_gpu_has_a_worker(monkeypatch: pytest.MonkeyPatch, gpus: list[str],
     monkeypatch.setattr(workers, "has_gpu", lambda: True)
     monkeypatch.setattr(workers, "gpus", lambda: gpus)
     assert workers.default_workers(runs) == expected
+
+
+@pytest.mark.parametrize(
+    ("cores", "runs", "threads", "expected"),
+    [(2, 3, 2, 1), (2, 40, 2, 2), (16, 1, 2, 1), (16, 10, 2, 8), (16, 40, 2, 16), (16, 40, 8, 4), (1, 40, 2, 1)],
+)
+def test_workers_share_the_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, runs: int, threads: int, expected: int
+) -> None:
+    monkeypatch.setattr(workers, "has_gpu", lambda: False)
+    monkeypatch.setattr(workers, "cores", lambda: list(range(cores)))
+    monkeypatch.setattr(workers.psutil, "virtual_memory", lambda: type("", (), {"available": 2**40}))
+    assert workers.default_workers(runs, threads) == expected
+
+
+def test_a_run_that_leaves_most_cores_idle_says_how_to_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "has_gpu", lambda: False)
+    monkeypatch.setattr(devices, "cores", lambda: list(range(16)))
+    assert "2 of 16 cores compute" in devices.idle_cores_advice(2, 1)
+    assert "--set threads=16 " in devices.idle_cores_advice(2, 1)
+    assert devices.idle_cores_advice(2, 8) == devices.idle_cores_advice(16, 1) == ""
+    monkeypatch.setattr(devices, "cores", lambda: [0, 1])
+    assert devices.idle_cores_advice(2, 1) == ""

@@ -184,7 +184,7 @@ def test_a_run_that_goes_on_with_other_threads_says_so(
     spec: RunSpec, digits: Dataset, engine: Idle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def with_threads(number: str) -> None:
-        monkeypatch.setattr(run_one, "provenance", lambda: {"cpu": CPU, "threads": number})
+        monkeypatch.setattr(run_one, "computing_threads", lambda config: number)
 
     with_threads("2")
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.analysis.report import RunLink
 from harness.common.lazy import lazy_import
-from harness.engine.devices import slow_engine_advice
+from harness.engine.devices import idle_cores_advice, slow_engine_advice
 from harness.execute.run_one import Displays, Execution
 from harness.reporting.console import log
 from harness.reporting.progress import RunDisplay, RunsDisplay
@@ -60,9 +60,9 @@ def links(results: Sequence[RunResult], recorder: Recorder) -> dict[str, RunLink
     return {each.spec.config.key: recorder.link(each.folder) for each in results if isinstance(each.folder, RunFolder)}
 
 
-def advise(engine: str) -> None:
-    """Print advice if the engine is slow on this machine."""
-    if advice := slow_engine_advice(engine):
+def advise(engine: str, threads: int, at_once: int) -> None:
+    """Print advice if the engine is slow on this machine, or `at_once` runs of some threads leave most cores idle."""
+    for advice in filter(None, (slow_engine_advice(engine), idle_cores_advice(threads, at_once))):
         log.print(advice)
 
 

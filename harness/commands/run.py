@@ -138,7 +138,8 @@ class Job:
 
     def train(self, displays: Displays = TERMINAL) -> None:
         """Train all runs to their end, look by look, and the retuned ones after the tuning."""
-        advise(self.options.engine)
+        wanted = self._wanted()
+        advise(self.options.engine, wanted[0].config.recipe.threads, len(wanted))
         self.declare()
         while todo := [spec for spec in self._wanted() if not self._is_trained(spec)]:
             self._train(todo, displays)

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from importlib import util
 from typing import TYPE_CHECKING
 
+import threadpoolctl
+
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError, first_line
 from harness.common.hardware import has_gpu
 from harness.common.lazy import lazy_import
-from harness.config import RunConfig
+from harness.config import Recipe, RunConfig
 from harness.data import Split
 from harness.engine.protocol import Engine
 
@@ -63,11 +65,13 @@ def default_engine() -> str:
     return named if named in ENGINES else "tensorflow"
 
 
-def import_keras(engine: str) -> None:
+def import_keras(engine: str, threads: int = Recipe.threads) -> None:
     """Import Keras on an engine's framework, and find the framework's devices.
 
-    Raises HarnessError if the framework is not installed or this process already uses another one, and BadInput if
-    there is no such engine.
+    threads: how many the framework computes with on a processor, however many cores there are.
+
+    Raises HarnessError if the framework is not installed or this process already uses another one, or another number
+    of threads, and BadInput if there is no such engine.
     """
     if engine not in ENGINES:
         raise BadInput(f"There is no engine called {engine!r}: --engine is {' or '.join(ENGINES)}.")
@@ -78,16 +82,29 @@ def import_keras(engine: str) -> None:
                 f"This process computes with {loaded.backend.backend()} already, and Keras takes one framework per "
                 f"process; give --engine {engine} in a command of its own."
             )
+        if threads != _threads(engine) and not has_gpu():
+            raise HarnessError(
+                f"This process computes with {_threads(engine)} threads already; give --set threads={threads} in a "
+                f"command of its own."
+            )
         return
     os.environ["KERAS_BACKEND"] = engine
+    threadpoolctl.threadpool_limits(threads, "blas")
     if engine == "tensorflow":
-        _import_tensorflow()
+        _import_tensorflow(threads)
     else:
-        _import_jax()
+        _import_jax(threads)
     _as_shipped()
     # Building a network collects garbage (Keras clears its session), and a collection looks at every object there is:
     # those of the imported modules are most of them, and are never freed.
     gc.freeze()
+
+
+def _threads(engine: str) -> int:
+    """Return how many threads the framework computes with on a processor."""
+    if engine == "jax":
+        return int(os.environ["NPROC"])
+    return int(importlib.import_module("tensorflow").config.threading.get_intra_op_parallelism_threads())
 
 
 def _as_shipped() -> None:
@@ -98,12 +115,13 @@ def _as_shipped() -> None:
     config.set_image_data_format("channels_last")
 
 
-def _import_tensorflow() -> None:
+def _import_tensorflow(threads: int) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         # TensorFlow imports JAX if it is installed, for a converter that is not used here.
         with _quietly((*NOT_NEEDED, "scipy", "jax")):
             tf = importlib.import_module("tensorflow")
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
             # Several processes may share a GPU, and by default TensorFlow's first process takes all of its memory.
             for gpu in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, True)
@@ -115,7 +133,9 @@ def _import_tensorflow() -> None:
         ) from error
 
 
-def _import_jax() -> None:
+def _import_jax(threads: int) -> None:
+    # XLA has no other setting for the number of its threads on a processor.
+    os.environ["NPROC"] = str(threads)
     # Resuming a killed run must give the same numbers bit for bit, also on a GPU.
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_deterministic_ops" not in flags:
@@ -177,7 +197,7 @@ def _quietly(hidden: tuple[str, ...]) -> Iterator[None]:
 
 def open_engine(config: RunConfig, split: Split) -> Engine:
     """Return the engine of a configuration, for the images of a split. Raises as `import_keras` does."""
-    import_keras(config.engine)
+    import_keras(config.engine, config.recipe.threads)
     if config.engine == "jax":
         return jax_engine.JaxEngine(config, split)
     return tensorflow_engine.TensorFlowEngine(config, split)

@@ -4,9 +4,9 @@ from functools import cache
 from typing import TYPE_CHECKING, cast, get_args
 
 from harness.common.errors import BadInput
-from harness.common.hardware import cpu_flags, has_gpu
+from harness.common.hardware import cores, cpu_flags, has_gpu
 from harness.common.lazy import lazy_import
-from harness.config import Precision
+from harness.config import Precision, RunConfig
 from harness.engine.backend import import_keras
 
 if TYPE_CHECKING:
@@ -75,6 +75,22 @@ def sees_gpu(engine: str) -> bool:
     if engine == "jax":
         return jax.default_backend() == "gpu"
     return bool(tf.config.list_physical_devices("GPU"))
+
+
+def computing_threads(config: RunConfig) -> int:
+    """Return how many threads compute a run here. On a GPU it is one for each core, and they do not change numbers."""
+    return len(cores()) if sees_gpu(config.engine) else config.recipe.threads
+
+
+def idle_cores_advice(threads: int, runs: int) -> str:
+    """Return advice for runs that leave most cores of this machine idle; else empty."""
+    if has_gpu() or runs * threads * 2 > len(cores()):
+        return ""
+    return (
+        f"{runs * threads} of {len(cores())} cores compute: a run has {threads} threads, so that its numbers are the "
+        f"same on any number of cores. --set threads={len(cores()) // runs} is faster, and its runs are a set of "
+        f"their own."
+    )
 
 
 def unused_gpu_advice() -> str:

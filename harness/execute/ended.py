@@ -56,7 +56,7 @@ def trained_model(path: Path, spec: RunSpec, result: Result, dataset: Dataset) -
             raise ValueError("its weights are not those of the result")
         if not spec.keeps_model or engine is None:
             return None
-        import_keras(engine)
+        import_keras(engine, config.recipe.threads)
         return engine_state.export(config, pixels.pixels_of(images_of(config, dataset)), state)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(

@@ -90,7 +90,9 @@ def _through_the_queue(specs: Sequence[RunSpec], dataset: Dataset, execution: Ex
         studies = {name: work_queue.open_study(name) for name in names}
         for name, study in studies.items():
             work_queue.enqueue(study, [spec for spec in specs if study_name(spec) == name])
-        count = min(execution.workers or workers.default_workers(len(specs)), len(specs))
+        count = min(
+            execution.workers or workers.default_workers(len(specs), specs[0].config.recipe.threads), len(specs)
+        )
         if count == 1 and execution.slurm is None:
             _work_here(list(studies.values()), dataset, specs, execution)
         else:

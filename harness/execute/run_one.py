@@ -10,7 +10,7 @@ from harness.common.errors import HarnessError
 from harness.config import RunConfig
 from harness.data import Dataset
 from harness.engine.backend import open_engine
-from harness.engine.devices import check_precision
+from harness.engine.devices import check_precision, computing_threads
 from harness.engine.loop import Callback, train
 from harness.execute.artifacts import Draw, make_artifacts
 from harness.execute.ended import record_ended, trained_model
@@ -154,7 +154,8 @@ def run_one(
         split = images_of(spec.config, dataset)
         engine = open_engine(spec.config, split)
         check_precision(spec.config.precision, spec.config.engine)
-        tags = provenance() | spec.tags | {"device": engine.device}
+        here = {"device": engine.device, "threads": str(computing_threads(spec.config))}
+        tags = provenance() | spec.tags | here
         if device := folder.other_device(tags):
             # Nobody may be there to decide, and no result is lost.
             execution.displays.say(

@@ -14,6 +14,7 @@ from harness.common import paths
 from harness.common.errors import HarnessError
 from harness.common.hardware import cores, gpus, has_gpu
 from harness.common.process import identity
+from harness.config import Recipe
 from harness.execute.slurm import work_through
 
 #: Memory of one worker, in bytes, with room to spare (docs/speed.md has the measured peak).
@@ -23,18 +24,19 @@ WORKER_MEMORY = 3 * 1024**3
 PATIENCE = 60
 
 
-def default_workers(count: int) -> int:
-    """Return the number of workers for `count` runs, as many as memory allows.
+def default_workers(count: int, threads: int = Recipe.threads) -> int:
+    """Return the number of workers for `count` runs of some threads each, as many as memory allows.
 
-    One worker for each GPU. Without one, a single worker for a few runs, else one per core: a single process with small
-    steps leaves cores idle.
+    One worker for each GPU. Without one, as many as have a core for each thread, and twice as many for many runs:
+    between its steps a single process leaves cores idle.
     """
-    processors = len(cores())
     if has_gpu():
         return max(1, min(count, len(gpus())))
-    if count < 2 * processors:
-        return 1
-    return max(1, min(processors, int(psutil.virtual_memory().available // WORKER_MEMORY)))
+    processors = len(cores())
+    at_once = processors // threads
+    if count >= 2 * processors:
+        at_once = min(processors, 2 * at_once)
+    return max(1, min(count, at_once, int(psutil.virtual_memory().available // WORKER_MEMORY)))
 
 
 def start_workers(
@@ -81,7 +83,7 @@ def _start(command: Sequence[str], log: Path, number: int, count: int) -> subpro
             command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
     if len(cores()) >= count:
-        # TensorFlow starts one thread per core it may use: without an affinity, each worker would use all cores.
+        # Imports, the data and MLflow use every core that they may use.
         with contextlib.suppress(psutil.Error):
             psutil.Process(worker.pid).cpu_affinity(cores()[number::count])
     return worker

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import metadata
 
 from harness.common import paths
-from harness.common.hardware import cores, cpu_name
+from harness.common.hardware import cpu_name
 
 #: The packages whose versions are recorded, if they are installed.
 PACKAGES = ("jax", "keras", "mlflow", "numpy", "tensorflow")
@@ -17,8 +17,7 @@ PACKAGES = ("jax", "keras", "mlflow", "numpy", "tensorflow")
 #: Environment variables that may change the last bits of what a framework computes. Those that change more than that
 #: are not read (harness/engine/backend.py).
 SWITCHES = (
-    "OMP_NUM_THREADS", "TF_CUDNN_DETERMINISTIC", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_XLA_FLAGS",
-    "XLA_FLAGS",
+    "TF_CUDNN_DETERMINISTIC", "TF_NUM_INTEROP_THREADS", "TF_XLA_FLAGS", "XLA_FLAGS",
 )  # fmt: skip
 
 
@@ -28,7 +27,6 @@ def provenance() -> dict[str, str]:
         **_versions(),
         "version_python": platform.python_version(),
         "cpu": cpu_name(),
-        "threads": str(len(cores())),
         **_switches(),
         **_commit(),
     }

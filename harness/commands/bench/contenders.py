@@ -18,6 +18,7 @@ import numpy as np
 from harness import data
 from harness.commands.bench.child import Parent, peak_memory_gb
 from harness.commands.bench.document import USUAL_BATCH
+from harness.common.hardware import cores
 from harness.common.lazy import lazy_import
 from harness.config import Network, Precision, Recipe, RunConfig
 from harness.engine.backend import import_keras, open_engine
@@ -60,7 +61,8 @@ class Setup:
 
     @property
     def recipe(self) -> Recipe:
-        return dataclasses.replace(FAST, batch_size=self.batch_size)
+        # The other contenders compute with all cores.
+        return dataclasses.replace(FAST, batch_size=self.batch_size, threads=len(cores()))
 
     @property
     def precision(self) -> Precision:
@@ -175,7 +177,7 @@ def _torch(setup: Setup, *, compiled: bool) -> Contender:
 
 def machine(setup: Setup) -> Contender:
     """The machine itself, for comparison: matrix products in GFLOP/s and, on a GPU with JAX, memory copies in GB/s."""
-    import_keras(setup.engine)
+    import_keras(setup.engine, setup.recipe.threads)
     product, factors, wait = _matrices(setup.engine)
 
     def seconds(call: Callable[[], Any], repeats: int) -> float:
@@ -222,7 +224,7 @@ def _plain_keras(setup: Setup) -> tuple[Any, np.ndarray, np.ndarray, Precision]:
     The precision is Keras's default, float32. On JAX it is that of the engine, because there the question is what the
     engine adds.
     """
-    import_keras(setup.engine)
+    import_keras(setup.engine, setup.recipe.threads)
     precision: Precision = setup.precision if setup.engine == "jax" else "float32"
     if precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
