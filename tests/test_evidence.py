@@ -5,15 +5,16 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import Command, document, small_config
 
 from experiments import studies
-from harness.analysis.studies import Study, has_been_looked_at, report_of, runs_of, variants_of
+from harness.analysis.studies import Study, has_been_looked_at, images_of, report_of, runs_of, variants_of
+from harness.commands import campaign
 from harness.commands import evidence as commands
-from harness.commands.campaign import blocks
 from harness.commands.compare import is_asked_for
 from harness.commands.run import RunOptions
 from harness.common.errors import BadInput
@@ -121,8 +122,22 @@ def test_the_evidence_answers_only_what_is_asked(others: dict[str, Any]) -> None
 def test_studies_are_trained_look_by_look_and_in_a_look_seed_by_seed() -> None:
     one = Study(name="a", experiment="ablate_bn", seeds=tuple(range(5)), looks=(2, 5))
     other = Study(name="b", experiment="ablate_order", seeds=(7, 8), looks=(2,))
-    order = [(study.name, seed) for study, seed in blocks((one, other))]
+    order = [(study.name, seed) for study, seed in campaign.blocks((one, other))]
     assert order == [("a", 0), ("a", 1), ("b", 7), ("b", 8), ("a", 2), ("a", 3), ("a", 4)]
+
+
+def test_what_is_left_counts_shared_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = [(Study(name=name, experiment=name, budget="quick"), 3) for name in ("ablate_bn", "ablate_order")]
+    monkeypatch.setattr(campaign, "all_runs", list)
+    norms, orders = (len(variants_of(study)) for study, _ in planned)
+    assert campaign.left(planned) == (norms + orders - 1, 0)
+    network, recipe = next(iter(variants_of(planned[0][0])))
+    config = dataclasses.replace(small_config(recipe, network, seed=3), train_images=images_of(planned[0][0]))
+    ended = Result("finished", "", {"training_seconds": 90.0}, "", {}, [])
+    monkeypatch.setattr(campaign, "all_runs", lambda: [SimpleNamespace(config=config, result=lambda: ended)])
+    runs, hours = campaign.left(planned)
+    assert runs == norms + orders - 2
+    assert hours == pytest.approx(runs * 90 / 3600)
 
 
 def test_every_study_is_declared_once_and_its_command_names_what_it_is() -> None:
