@@ -1,0 +1,81 @@
+"""Numbers of the README, computed again from the committed tables with pandas and scipy, and nothing of the harness.
+
+`make verify` uses the harness's own code: a mistake in it would be in both numbers.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+PROJECT = Path(__file__).parents[1]
+README = (PROJECT / "README.md").read_text()
+
+#: What a run of README's table has, where nothing is changed.
+BASELINE = {
+    "normalization": "batch", "normalization_place": "before", "activation": "relu", "pooling": "max",
+    "input_scaling": "standardised", "initializer": "he_normal", "optimizer": "muon", "learning_rate": 0.04,
+    "epochs": 8, "batch_size": 128, "shift": 2, "flip": True, "label_smoothing": 0.1, "dropout": "0,0,0,0",
+    "first_layer": "random", "weight_averaging": "off", "alternating_flip": False, "shift_mode": "reflect",
+}  # fmt: skip
+
+#: Each row of the table, as what is changed.
+CHANGES = {
+    "pixels 0–255": {"input_scaling": "raw"},
+    "no batch norm": {"normalization": "none"},
+    "... and pixels 0–255": {"normalization": "none", "input_scaling": "raw"},
+    "group norm": {"normalization": "group"},
+    "GELU": {"activation": "gelu"},
+    "sigmoid": {"activation": "sigmoid"},
+    "linear, max-pooling": {"activation": "linear"},
+    "linear, average pooling": {"activation": "linear", "pooling": "average"},
+}
+
+
+@pytest.fixture(scope="module")
+def runs() -> pd.DataFrame:
+    table = pd.read_parquet(PROJECT / "experiments" / "results" / "evidence" / "runs.parquet")
+    return table[(table.device == "NVIDIA H200") & (table.split == "final") & (table.train_images == 50_000)]
+
+
+def accuracies(runs: pd.DataFrame, **changes: object) -> pd.Series:
+    """Accuracy by seed of the runs with some changes to the baseline; 0.1 for a run that diverged."""
+    for name, value in (BASELINE | changes).items():
+        runs = runs[runs[name] == value]
+    assert not runs.seed.duplicated().any()
+    return runs.set_index("seed").accuracy.fillna(0.1)
+
+
+def interval(values: pd.Series) -> tuple[float, float]:
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return values.mean() - half, values.mean() + half
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_a_change_does(runs: pd.DataFrame, name: str) -> None:
+    (said,) = re.findall(rf"\| {re.escape(name)} \| ([^|]*?) \|", README)
+    changed = accuracies(runs, **CHANGES[name])
+    points = 100 * (changed - accuracies(runs)).dropna()
+    stuck = (changed < 0.15).sum()
+    low, high = interval(points)
+    assert said == (
+        f"stuck in {stuck} of {len(changed)}" if stuck else f"{points.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+    )
+    assert len(points) == 7
+
+
+@pytest.mark.parametrize(("row", "changes"), [
+    ("`fast`, one H200, JAX, bfloat16", {}),
+    ("[six epochs](docs/records.md), one H200",
+     {"epochs": 6, "learning_rate": 0.0542, "shift": 3, "label_smoothing": 0.05}),
+], ids=["fast", "six epochs"])  # fmt: skip
+def test_how_far_a_recipe_is_from_the_target(runs: pd.DataFrame, row: str, changes: dict[str, object]) -> None:
+    (line,) = (line for line in README.splitlines() if line.startswith(f"| {row} |"))
+    values = accuracies(runs, **changes)
+    low, high = interval(values)
+    assert f"| {values.mean():.4f} [{low:.4f}, {high:.4f}] | {len(values)} |" in line
+    above = stats.ttest_1samp(values, 0.86, alternative="greater").pvalue
+    assert ("| exceeds |" in line) == bool(above < 0.01)
