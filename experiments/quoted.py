@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 
 from experiments.studies import FAST, FULL, SIX_EPOCHS
 from harness.analysis.design import fixed
@@ -27,6 +28,34 @@ CHANGES = (
     ("linear, average pooling", "ablate_linear", "linear, average pooling"),
 )
 
+#: The tables of docs/answers.md: what the notebook claims, and the rows that speak to it, as in CHANGES.
+ANSWERS = {
+    "scaling": (
+        ("pixels 0–255", "ablate_scaling", "raw 0-255"),
+        ("pixels 0–1", "ablate_scaling", "unit 0-1"),
+        ("pixels 0–255, no batch norm", "factorial", "no scaling + no norm"),
+        ("pixels 0–255, no batch norm, sigmoid", "factorial", "no scaling + no norm + no relu"),
+    ),
+    "linear": (
+        ("no activation", "ablate_linear", "linear"),
+        ("no activation, average pooling", "ablate_linear", "linear, average pooling"),
+        ("ReLU, average pooling", "ablate_linear", "average pooling"),
+    ),
+    "activation": (
+        ("sigmoid", "ablate_activation", "sigmoid"),
+        ("tanh", "ablate_activation", "tanh"),
+        ("GELU", "ablate_activation", "gelu"),
+        ("SiLU", "ablate_activation", "silu"),
+        ("sigmoid, no batch norm", "factorial", "no norm + no relu"),
+    ),
+    "norm": (
+        ("no batch norm", "ablate_bn", "no norm"),
+        ("layer norm", "ablate_bn", "layer norm"),
+        ("group norm", "ablate_bn", "group norm"),
+        ("batch norm behind the activation", "ablate_order", "norm after"),
+    ),
+}
+
 
 def changes(evidence: Sequence[EvidenceRun]) -> str:
     """What one change does at full size: two changes a row, in points of test accuracy."""
@@ -34,6 +63,13 @@ def changes(evidence: Sequence[EvidenceRun]) -> str:
     half = len(cells) // 2
     rows = [f"| {one} | {other} |" for one, other in zip(cells[:half], cells[half:], strict=True)]
     return "\n".join(["| change | points | change | points |", "|---|---|---|---|", *rows])
+
+
+def answer(question: str, evidence: Sequence[EvidenceRun]) -> str:
+    """What speaks to one claim of the notebook at full size, in points of test accuracy."""
+    found = [(name, difference(full[experiment], variant, evidence)) for name, experiment, variant in ANSWERS[question]]
+    rows = [f"| {name} | {each} | {each.n} |" for name, each in found]
+    return "\n".join(["| instead of the baseline | points | n |", "|---|---|---|", *rows])
 
 
 def targets(evidence: Sequence[EvidenceRun]) -> str:
@@ -82,4 +118,9 @@ def full_table(evidence: Sequence[EvidenceRun]) -> str:
     )
 
 
-BLOCKS: dict[str, Block] = {"changes": changes, "targets": targets, "full-table": full_table}
+BLOCKS: dict[str, Block] = {
+    "changes": changes,
+    "targets": targets,
+    "full-table": full_table,
+    **{f"answer-{question}": partial(answer, question) for question in ANSWERS},
+}
