@@ -257,7 +257,9 @@ def test_the_number_of_cores_changes_nothing(mlruns: Path, harness: Command, uni
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [("--engine", "jax"), ("--set", "first_layer=whitened", "--precision", "bfloat16")])
+@pytest.mark.parametrize(
+    "more", [("--engine", "jax"), ("--set", "first_layer=whitened", "--precision", "bfloat16"), ("--set", "threads=1")]
+)
 def test_the_number_of_cores_changes_no_other_run(
     mlruns: Path, template: Path, harness: Command, request: pytest.FixtureRequest, more: tuple[str, ...]
 ) -> None:

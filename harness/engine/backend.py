@@ -65,10 +65,11 @@ def default_engine() -> str:
     return named if named in ENGINES else "tensorflow"
 
 
-def import_keras(engine: str, threads: int = Recipe.threads) -> None:
+def import_keras(engine: str, threads: int | None = None) -> None:
     """Import Keras on an engine's framework, and find the framework's devices.
 
-    threads: how many the framework computes with on a processor, however many cores there are.
+    threads: how many it shall compute with on a processor, however many cores there are; None leaves it as it is, which
+    is a recipe's default at first.
 
     Raises HarnessError if the framework is not installed or this process already uses another one, or another number
     of threads, and BadInput if there is no such engine.
@@ -82,13 +83,14 @@ def import_keras(engine: str, threads: int = Recipe.threads) -> None:
                 f"This process computes with {loaded.backend.backend()} already, and Keras takes one framework per "
                 f"process; give --engine {engine} in a command of its own."
             )
-        if threads != _threads(engine) and not has_gpu():
+        if threads and not has_gpu() and not _computes_with(engine, threads):
             raise HarnessError(
-                f"This process computes with {_threads(engine)} threads already; give --set threads={threads} in a "
-                f"command of its own."
+                f"This process computes with another number of threads than {threads} already; a run with "
+                f"threads={threads} needs a command of its own."
             )
         return
     os.environ["KERAS_BACKEND"] = engine
+    threads = threads or Recipe.threads
     threadpoolctl.threadpool_limits(threads, "blas")
     if engine == "tensorflow":
         _import_tensorflow(threads)
@@ -100,11 +102,14 @@ def import_keras(engine: str, threads: int = Recipe.threads) -> None:
     gc.freeze()
 
 
-def _threads(engine: str) -> int:
-    """Return how many threads the framework computes with on a processor."""
+def _computes_with(engine: str, threads: int) -> bool:
+    """Whether the framework, which is imported, computes with so many threads on a processor, or can still do so."""
     if engine == "jax":
-        return int(os.environ["NPROC"])
-    return int(importlib.import_module("tensorflow").config.threading.get_intra_op_parallelism_threads())
+        return os.environ.get("NPROC") == str(threads)
+    threading = importlib.import_module("tensorflow").config.threading
+    with contextlib.suppress(RuntimeError):  # it has computed something
+        threading.set_intra_op_parallelism_threads(threads)
+    return bool(threading.get_intra_op_parallelism_threads() == threads)
 
 
 def _as_shipped() -> None:
