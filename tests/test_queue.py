@@ -4,14 +4,16 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from conftest import small_config
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from harness.commands import worker
 from harness.commands.worker import work
-from harness.common.errors import BadInput
+from harness.common.errors import BadInput, HarnessError
 from harness.common.process import identity
 from harness.execute import work_queue as queue
 from harness.execute.pool import study_name
@@ -155,8 +157,6 @@ def test_an_interrupted_cell_can_be_queued_again(mlruns: Path) -> None:
 
 
 def test_an_unreachable_database_is_named_without_its_password(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.common.errors import HarnessError
-
     monkeypatch.setenv("OPTUNA_STORAGE", "postgresql://me:secret@127.0.0.1:9/optuna")
     with pytest.raises(HarnessError, match=r"127\.0\.0\.1:9/optuna did not open.*Connection refused") as raised:
         queue.open_study("s")
@@ -165,11 +165,40 @@ def test_an_unreachable_database_is_named_without_its_password(mlruns: Path, mon
 
 
 def test_a_damaged_queue_is_explained(mlruns: Path) -> None:
-    from harness.common.errors import HarnessError
-
     (mlruns / "optuna.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(HarnessError, match="may be deleted"):
         queue.open_study("s")
+
+
+def lose(study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is recreated by another program: it has no studies any more."""
+    with study._storage._backend.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM trials")
+
+
+def take_down(study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database does not answer any more, as a server that is restarted."""
+    for method in ("set_trial_user_attr", "set_trial_state_values", "get_trial", "get_all_trials"):
+        down = StorageInternalError("connection refused")
+        monkeypatch.setattr(study._storage, method, Mock(side_effect=down))
+
+
+@pytest.mark.parametrize("fails", [lose, take_down])
+@pytest.mark.parametrize("when", ["the run ends well", "the run fails"])
+def test_a_database_that_fails_in_the_middle_of_a_run_is_explained(
+    mlruns: Path, monkeypatch: pytest.MonkeyPatch, fails, when: str
+) -> None:
+    study = queue.open_study("s")
+    queue.enqueue(study, [spec(0)])
+
+    def train(_: RunSpec) -> float:
+        fails(study, monkeypatch)
+        if when == "the run fails":
+            raise ValueError("no room for it")
+        return 0.5
+
+    with pytest.raises(HarnessError, match=r"did not answer.*give the same command again"), queue.explained():
+        queue.work([study], train)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from typing import Any
 
 import filelock
 import optuna
+from optuna.storages._rdb.models import NOT_FOUND_MSG
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, create_engine, event, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -220,7 +221,7 @@ def work(
             # A full disk, a server that is down or a lost GPU would make every trial of a search fail, and a failed
             # trial is lost. A run of an experiment is not lost, as the next command queues it again.
             ours = isinstance(error, HarnessError | OSError | MemoryError) or failed_in_a_row >= MOST_FAILURES
-            if isinstance(error, DATABASE_ERRORS) or (text is None and ours and isinstance(error, Exception)):
+            if _is_of_the_database(error) or (text is None and ours and isinstance(error, Exception)):
                 raise CannotGoOn from error
             if isinstance(error, KeyboardInterrupt):
                 interrupted.append(error)
@@ -311,18 +312,38 @@ def explained() -> Iterator[None]:
     """Turn a database error or CannotGoOn into a HarnessError that says what is safe and what to do."""
     try:
         yield
-    except (*DATABASE_ERRORS, CannotGoOn) as error:
+    except HarnessError:
+        raise
+    except (Exception, CannotGoOn) as error:
         cause: BaseException = (isinstance(error, CannotGoOn) and error.__cause__) or error
         if isinstance(cause, HarnessError):
             raise cause from None
-        if not isinstance(cause, DATABASE_ERRORS):
+        # Optuna's way of tidying up after an error of the database may end in an error of its own.
+        failure = next(filter(_is_of_the_database, _chain(cause)), None)
+        if failure is None and not isinstance(error, CannotGoOn):
+            raise
+        if failure is None:
             raise HarnessError(
                 f"This worker cannot go on ({type(cause).__name__}: {first_line(cause)}). What it finished is kept and "
                 f"what it was at waits again: mend what is wrong here, and give the same command again."
             ) from error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
+        while failure.__cause__ is not None:
+            failure = failure.__cause__
         raise HarnessError(
-            f"The queue at {public_url(storage_url())} did not answer ({first_line(cause)}). Every finished "
+            f"The queue at {public_url(storage_url())} did not answer ({first_line(failure)}). Every finished "
             f"epoch is safe in {paths.mlruns() / 'runs'}: give the same command again."
         ) from error
+
+
+def _is_of_the_database(error: BaseException) -> bool:
+    """Whether Optuna raised this because its database fails, or has lost a study or a trial."""
+    lost = isinstance(error, KeyError) and error.args == (NOT_FOUND_MSG,)
+    return lost or isinstance(error, DATABASE_ERRORS)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Iterate over an error and those that it was raised for, or while handling."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or current.__context__
