@@ -142,13 +142,14 @@ def ended(spec: RunSpec, digits: Dataset, engine: Idle) -> RunFolder:
         (["environment.json"], False),
         (["artifacts/probabilities.npz"], False),
         (["seal.json"], False),
+        (["config.json"], False),
         (["result.json", "checkpoint.npz"], True),
         (["checkpoint.npz"], False),
     ],
 )
 def test_a_damaged_run_is_named_and_mended_from_what_is_whole_or_trained_again(
     ended: RunFolder, spec: RunSpec, digits: Dataset, engine: Idle, mlruns: Path, capsys: pytest.CaptureFixture[str],
-    damaged: list[str], trained: bool,
+    caplog: pytest.LogCaptureFixture, damaged: list[str], trained: bool,
 ) -> None:  # fmt: skip
     before, history = ended.result(), ended.history()
     for name in damaged:
@@ -164,11 +165,29 @@ def test_a_damaged_run_is_named_and_mended_from_what_is_whole_or_trained_again(
     if not trained:
         assert (result, ended.history()) == (before, history)
     if damaged != ["checkpoint.npz"]:
-        said = capsys.readouterr().err
+        said = capsys.readouterr().err + caplog.text
         assert all(name in said for name in damaged)
     if damaged == ["environment.json"]:
         assert ended.environments() == [{}]
     assert len(mlflow_runs(mlruns)) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]"])
+def test_an_unfinished_run_whose_environment_is_damaged_goes_on_and_says_so(
+    spec: RunSpec, digits: Dataset, engine: Idle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    content: bytes,
+) -> None:  # fmt: skip
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(engine, "train_epoch", killed_at(1, engine.train_epoch))
+        run_one.run_one(spec, digits, in_the_terminal(BundleRecorder()))
+    file = RunFolder(spec.config).path / "environment.json"
+    file.write_bytes(content)
+    run_one.run_one(spec, digits, in_the_terminal(BundleRecorder()))
+    assert engine.trained == list(range(spec.config.recipe.epochs))
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{file} cannot be read" in said
+    assert "goes on in another environment than it was begun in" in said
+    assert RunFolder(spec.config).environments()[0] == {}
 
 
 def killed_at(epoch: int, train: Callable[..., Any]) -> Callable[..., Any]:

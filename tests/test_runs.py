@@ -128,7 +128,7 @@ def read_all(folder: RunFolder) -> Any:
     return folder.result(), folder.history(), folder.environments()
 
 
-SEALED = ["artifacts/history.json", "artifacts/loss.png", "environment.json", "result.json", "seal.json"]
+SEALED = ["artifacts/history.json", "artifacts/loss.png", "config.json", "environment.json", "result.json", "seal.json"]
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -148,7 +148,7 @@ def test_a_damaged_file_of_a_run_that_has_ended_is_named(ended: RunFolder, name:
     assert not ended.damage()
 
 
-@pytest.mark.parametrize("name", SEALED[:3])
+@pytest.mark.parametrize("name", SEALED[:4])
 def test_a_missing_file_of_a_run_that_has_ended_is_named(ended: RunFolder, name: str) -> None:
     (ended.path / name).unlink()
     assert name in ended.damage()
@@ -161,6 +161,28 @@ def test_a_file_of_another_run_is_not_taken_for_ones_own(ended: RunFolder) -> No
     shutil.copy(other.path / "result.json", ended.path / "result.json")
     with pytest.raises(BadInput, match="not what it was when the run ended"):
         ended.result()
+
+
+def test_the_folder_of_another_run_is_not_taken_for_ones_own(ended: RunFolder) -> None:
+    """Renamed, or copied: its seal fits, and so does its checkpoint."""
+    other = RunFolder(small_config(seed=1))
+    ended.path.rename(other.path)
+    says = f"{other.path} holds the files of the run {ended.config.key}"
+    with pytest.raises(BadInput, match=says):
+        other.result()
+    with pytest.raises(BadInput, match=says), other.locked():
+        pass
+    other.path.rename(ended.path)
+    assert not ended.damage()
+    assert ended.result() == RESULT
+
+
+def test_a_checkpoint_of_another_run_is_not_taken_for_ones_own(folder: RunFolder) -> None:
+    folder.save(STATE, HISTORY)
+    other = RunFolder(small_config(seed=1))
+    folder.path.rename(other.path)
+    with pytest.raises(BadInput, match=f"it is of the run '{folder.config.key}'"):
+        other.load()
 
 
 def test_runs_of_earlier_versions_are_read_without_a_seal(ended: RunFolder) -> None:

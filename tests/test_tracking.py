@@ -56,6 +56,15 @@ def test_what_a_killed_process_did_not_log_is_logged_once(mlruns: Path) -> None:
 RESULT = Result("finished", "", {"accuracy": 0.5}, "ab", {"cat": 0.5}, [[1, 0], [0, 1]])
 
 
+def test_the_mlflow_json_of_another_run_is_not_taken_for_ones_own(mlruns: Path) -> None:
+    first, second = RunFolder(small_config()), RunFolder(small_config(seed=1))
+    told.remember(first, "ab", "1", complete=True)
+    second.path.mkdir(parents=True)
+    shutil.copy(first.path / "mlflow.json", second.path)
+    assert told.run_id(first) == "ab"
+    assert told.run_id(second) == ""
+
+
 @pytest.mark.parametrize(
     "step", ["set_tag", "log_params", "log_dict", "log_input", "log_metrics", "log_artifacts", "end_run"]
 )

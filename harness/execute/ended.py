@@ -47,7 +47,7 @@ def trained_model(path: Path, spec: RunSpec, result: Result, dataset: Dataset) -
     # Any engine can load the weights: all engines use the same names.
     engine = next((name for name in (config.engine, *ENGINES) if find_spec(name)), None)
     try:
-        state, _ = read_checkpoint(file)
+        state, _ = read_checkpoint(file, config.key)
         if result.status != "finished":
             return None
         # Other code may hash the same arrays in another way.

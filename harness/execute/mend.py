@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from harness.common.errors import BadInput
 from harness.runs.bundle import is_sealed
-from harness.runs.folder import CHECKPOINT, ENVIRONMENT, HISTORY, RESULT, RunFolder
+from harness.runs.folder import CHECKPOINT, CONFIG, ENVIRONMENT, HISTORY, RESULT, RunFolder
 from harness.runs.spec import RunSpec
 from harness.tracking.recorder import Recorder
 
@@ -14,7 +14,8 @@ def mend(folder: RunFolder, spec: RunSpec, recorder: Recorder, say: Callable[[st
     """Mend a run, and name what was damaged. The caller holds the folder's lock.
 
     Afterwards the run has ended and all of its files are whole, or it counts as not finished: training it then goes on
-    from its checkpoint, which makes its end again, or begins anew if that is damaged too. Raises BadInput for the run
+    from its checkpoint, which makes its end again, or begins anew if that is damaged too. One that has not ended may
+    have a damaged environment. Raises BadInput for the run
     of a bundle that was imported: its checkpoint is of another machine.
     """
     damage = folder.damage()
@@ -29,7 +30,10 @@ def mend(folder: RunFolder, spec: RunSpec, recorder: Recorder, say: Callable[[st
         say(f"{spec.name}: {text}")
     if ENVIRONMENT in damage:
         folder.forget_environment()
-    derived = damage.keys() - {ENVIRONMENT, HISTORY, RESULT}
+    if not (folder.path / RESULT).exists():
+        return
+    # Who has the lock has written config.json anew.
+    derived = damage.keys() - {CONFIG, ENVIRONMENT, HISTORY, RESULT}
     if {HISTORY, RESULT} & damage.keys() or (derived and folder.checkpoint.exists()):
         folder.reopen()
         return

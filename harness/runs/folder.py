@@ -33,9 +33,10 @@ from harness.common.files import UNFINISHED, remove_unfinished, write_atomically
 from harness.config import RunConfig, from_json
 from harness.runs.checkpoint import read_checkpoint, write_checkpoint
 from harness.runs.records import Environment, History, Result, decisive, parse_history
-from harness.runs.seal import SEAL, read_seal, sha256, write_seal
+from harness.runs.seal import SEAL, Seal, read_seal, sha256, write_seal
 
-ENVIRONMENT, HISTORY, RESULT, CHECKPOINT = "environment.json", "artifacts/history.json", "result.json", "checkpoint.npz"
+CONFIG, ENVIRONMENT, RESULT = "config.json", "environment.json", "result.json"
+HISTORY, CHECKPOINT = "artifacts/history.json", "checkpoint.npz"
 
 log = logging.getLogger("harness")
 
@@ -87,9 +88,14 @@ class RunFolder:
             ) from error
         try:
             remove_unfinished(self.path)
+            # A damaged seal is mended later, or the run is trained again.
+            with contextlib.suppress(OSError, ValueError):
+                self._see_that_it_is_of_this_run(read_seal(self.path))
             write_atomically(holder, f"process {os.getpid()} on {os.uname().nodename}".encode())
-            config = self.path / "config.json"
-            if not config.exists() or config.read_bytes() != self.config.to_json().encode():
+            config = self.path / CONFIG
+            if not config.is_file() or config.read_bytes() != self.config.to_json().encode():
+                if config.exists():
+                    log.warning("%s was damaged and is written anew.", config)
                 write_atomically(config, self.config.to_json().encode())
             yield
         finally:
@@ -152,7 +158,7 @@ class RunFolder:
     def environment(self) -> Environment | None:
         """Return where the run is trained, or None if it has not begun. Raises Damaged."""
         content = self._read(ENVIRONMENT)
-        return self._parsed(ENVIRONMENT, content, lambda text: parse(text, Environment)) if content else None
+        return None if content is None else self._parsed(ENVIRONMENT, content, lambda text: parse(text, Environment))
 
     def reopen(self) -> None:
         """Let the run count as not finished. Its checkpoint is kept, and with it all that its end is made from."""
@@ -185,14 +191,14 @@ class RunFolder:
 
     def save(self, state: Mapping[str, Any], history: History) -> None:
         """Write state and history as one checkpoint file, atomically: after a kill it is the old or the new one."""
-        write_checkpoint(self.checkpoint, state, history)
+        write_checkpoint(self.checkpoint, state, history, self.config.key)
 
     def load(self) -> tuple[dict[str, np.ndarray], History] | None:
         """Return state and history after the last finished epoch, or None before the first. Raises BadInput."""
         if not self.checkpoint.exists():
             return None
         try:
-            return read_checkpoint(self.checkpoint)
+            return read_checkpoint(self.checkpoint, self.config.key)
         except (OSError, ValueError) as error:
             raise BadInput(
                 f"The checkpoint {self.checkpoint} cannot be read ({error}): the disk or a copy has damaged it. "
@@ -217,11 +223,11 @@ class RunFolder:
         write_atomically(self.path / RESULT, content)
 
     def seal(self, result: bytes) -> None:
-        """Seal the environment, the artifacts and the result, whose file may not exist yet."""
+        """Seal config, environment, artifacts, and the result, whose file may not exist yet."""
         files = self.artifact_files()
-        # A checkpoint has checksums of its own, and the run key is the checksum of config.json.
+        # A checkpoint has checksums of its own.
         files += [file for file in (self.path / ENVIRONMENT,) if file.exists()]
-        write_seal(self.path, files, {RESULT: result})
+        write_seal(self.path, files, {CONFIG: self.config.to_json().encode(), RESULT: result})
 
     def result(self) -> Result | None:
         """Return the result of the run, or None if it has not ended. Raises Damaged."""
@@ -229,15 +235,18 @@ class RunFolder:
         return None if content is None else self._parsed(RESULT, content, lambda text: parse(text, Result))
 
     def damage(self) -> dict[str, str]:
-        """Return what is damaged in a run that has ended: file name -> what is wrong with it."""
-        if not (self.path / RESULT).exists():
-            return {}
+        """Return what is damaged in a run: file name -> what is wrong with it.
+
+        Of a run that has not ended, only the environment is looked at: `load` checks its checkpoint.
+        """
         found = {}
+        ended = (self.path / RESULT).exists()
         try:
-            seal = read_seal(self.path)
+            seal = read_seal(self.path) if ended else None
         except (OSError, ValueError) as error:
             return {SEAL: str(self._damaged(SEAL, str(error)))}
-        for name, check in {ENVIRONMENT: self.environment, HISTORY: self.history, RESULT: self.result}.items():
+        checks = {ENVIRONMENT: self.environment, HISTORY: self.history, RESULT: self.result}
+        for name, check in checks.items() if ended else [(ENVIRONMENT, self.environment)]:
             try:
                 check()
             except Damaged as error:
@@ -260,9 +269,22 @@ class RunFolder:
             return None
         except (OSError, ValueError) as error:
             raise self._damaged(name, str(error)) from error
+        self._see_that_it_is_of_this_run(seal)
         if seal and seal.files.get(name) != hashlib.sha256(content).hexdigest():
             raise self._damaged(name, "it is not what it was when the run ended")
         return content
+
+    def _see_that_it_is_of_this_run(self, seal: Seal | None) -> None:
+        """Raise Damaged if the seal is of another run: somebody has renamed or copied its folder."""
+        ours = hashlib.sha256(self.config.to_json().encode()).hexdigest()
+        # Seals of earlier versions do not say.
+        theirs = seal.files.get(CONFIG, ours) if seal else ours
+        # If config.json does not bear it out, the seal is damaged.
+        if theirs != ours and sha256(self.path / CONFIG) == theirs:
+            raise Damaged(
+                f"{self.path} holds the files of the run {theirs[:16]}, under another name: rename the folder to that, "
+                f"or delete it. Then give the same command again."
+            )
 
     def _parsed(self, name: str, content: bytes, read: Any) -> Any:
         try:

@@ -25,7 +25,7 @@ class Seal:
 
 
 def write_seal(folder: Path, files: Iterable[Path], contents: Mapping[str, bytes]) -> None:
-    """Seal files of a folder. contents: files that are written after the seal, by their names."""
+    """Seal files of a folder. contents: those that may be written after the seal, or have to have this content."""
     sealed = {file.relative_to(folder).as_posix(): sha256(file) for file in files}
     sealed |= {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     write_atomically(folder / SEAL, json.dumps({"files": dict(sorted(sealed.items()))}, indent=1).encode())

@@ -26,12 +26,16 @@ _seen: set[tuple[str, str]] = set()
 
 @dataclass(frozen=True)
 class Told:
-    """Which MLflow run belongs to a run folder. complete: its end is logged too. seconds: tracking time, if known."""
+    """Which MLflow run belongs to a run folder. complete: its end is logged too. seconds: tracking time, if known.
+
+    run_key: of the run folder; empty if an earlier version wrote it.
+    """
 
     run_id: str
     experiment_id: str
     complete: bool
     seconds: float | None = None
+    run_key: str = ""
 
 
 def remember(
@@ -41,7 +45,7 @@ def remember(
 
     complete: whether the run's end is logged too. seconds: the tracking time, or None while it is not known.
     """
-    told = _read(folder) | {_place(tracking_uri()): Told(run_id, experiment_id, complete, seconds)}
+    told = _read(folder) | {_place(tracking_uri()): Told(run_id, experiment_id, complete, seconds, folder.config.key)}
     content = json.dumps({place: asdict(each) for place, each in told.items()})
     write_atomically(folder.path / "mlflow.json", content.encode())
 
@@ -126,7 +130,8 @@ def _read(folder: RunFolder) -> dict[str, Told]:
     except (OSError, ValueError):
         return {}
     # Earlier versions wrote the path of the database, and the password of a server.
-    return {_place(uri): each for uri, each in known.items()}
+    key = folder.config.key
+    return {_place(uri): each for uri, each in known.items() if each.run_key in ("", key)}
 
 
 def _place(uri: str) -> str:
