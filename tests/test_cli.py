@@ -178,6 +178,24 @@ def test_bad_input_is_one_message_and_exit_code_2(
     assert text == ""
 
 
+@pytest.mark.parametrize("kind", ["a file", "a loop of links", "too long a name"])
+def test_a_place_that_can_be_no_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    place = tmp_path / "place"
+    if kind == "a file":
+        place.write_text("")
+    elif kind == "a loop of links":
+        place.symlink_to(place)
+    else:
+        place = tmp_path / ("x" * 300)
+    monkeypatch.setenv("HARNESS_MLRUNS", str(place))
+    code, _, errors = shown(capsys, monkeypatch, "runs")
+    assert code == 2, errors
+    assert f"Bad input: $HARNESS_MLRUNS={place}"[:60] in "".join(errors.splitlines())
+    assert "Traceback" not in errors
+
+
 def test_predict_without_a_run_says_how_to_get_one(harness: Command, tmp_path: Path) -> None:
     from PIL import Image
 

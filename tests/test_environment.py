@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import types
 from importlib import metadata
 from pathlib import Path
@@ -117,6 +118,10 @@ def test_a_user_without_a_home_gets_one_in_mlruns(mlruns: Path, monkeypatch: pyt
     monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
     paths.ensure_home()
     assert Path.home() == mlruns / "home"
+    monkeypatch.delenv("HOME")
+    monkeypatch.setenv("HARNESS_MLRUNS", "/dev/null")  # nothing can be written there
+    paths.ensure_home()
+    assert Path.home() == Path(tempfile.gettempdir())
 
 
 def test_a_terminal_that_lacks_a_sign_shows_another(harness: Command) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,20 @@ def test_runs_are_a_frame(mlruns: Path) -> None:
     epochs = harness.load_epochs()
     assert len(epochs) == sum(len(each.history) for each in results)
     assert {"epoch", "test_accuracy", "gradient_norm/dense"} <= set(epochs.columns)
+
+
+@pytest.mark.parametrize("name", ["environment.json", "config.json", "result.json", "artifacts/history.json"])
+def test_a_run_with_a_damaged_file_is_named_and_left_out(
+    mlruns: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    results = kept(mlruns)
+    file = RunFolder(results[0].spec.config).path / name
+    file.unlink()
+    os.mkfifo(file)
+    assert set(harness.load_runs()["run_key"]).isdisjoint({results[0].spec.config.key})
+    assert len(harness.load_runs()) == 4
+    assert not harness.load_epochs().empty
+    assert str(file) in caplog.text
 
 
 def test_runs_are_listed_filtered_and_sorted(

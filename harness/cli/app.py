@@ -64,12 +64,13 @@ def options(
     ] = False,
 ) -> None:
     """The options of the program itself."""
+    paths.check_mlruns()
+    paths.ensure_home()
 
 
 def main() -> None:
     """The console script. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     signals.install()
-    paths.ensure_home()
     sys.excepthook, threading.excepthook = _show_redacted, _show_in_a_line
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a character shows another one: a finished training must not end in an error for that.

@@ -1,9 +1,12 @@
 """The folders of the harness on disk. Every other module gets them here."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import platformdirs
+
+from harness.common.errors import BadInput, first_line
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
@@ -11,6 +14,17 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 def mlruns() -> Path:
     """Return the folder for everything that runs write: `$HARNESS_MLRUNS`, or `mlruns/`."""
     return Path(os.environ.get("HARNESS_MLRUNS") or PROJECT / "mlruns").resolve()
+
+
+def check_mlruns() -> None:
+    """Raise BadInput if `mlruns/` can be no folder."""
+    named = f"$HARNESS_MLRUNS={os.environ.get('HARNESS_MLRUNS', '')}"
+    try:
+        if mlruns().exists() and not mlruns().is_dir():
+            raise BadInput(f"{named} is no folder: runs and their results are written to one.")
+    # RuntimeError: links that lead to each other.
+    except (OSError, RuntimeError) as error:
+        raise BadInput(f"{named} cannot be opened ({first_line(error)}): name a folder to write runs to.") from error
 
 
 def is_read_only() -> bool:
@@ -27,13 +41,17 @@ def cache() -> Path:
 
 
 def ensure_home() -> None:
-    """Set `$HOME` to a folder in `mlruns/` for a user who has none: no such variable and no entry in /etc/passwd.
+    """Set `$HOME` for a user who has none: no such variable and no entry in /etc/passwd.
 
-    Keras, matplotlib and others would create a folder called `~` where the command was given.
+    To a folder in `mlruns/`, or to that of temporary files if `mlruns/` cannot be written to. Keras, matplotlib and
+    others would create a folder called `~` where the command was given.
     """
     if not os.path.isabs(os.path.expanduser("~")):
         home = mlruns() / "home"
-        home.mkdir(parents=True, exist_ok=True)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            home = Path(tempfile.gettempdir())
         os.environ["HOME"] = str(home)
 
 

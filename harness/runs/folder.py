@@ -93,7 +93,7 @@ class RunFolder:
                 self._see_that_it_is_of_this_run(read_seal(self.path))
             write_atomically(holder, f"process {os.getpid()} on {os.uname().nodename}".encode())
             config = self.path / CONFIG
-            if not config.is_file() or config.read_bytes() != self.config.to_json().encode():
+            if not self._has_its_config():
                 if config.exists():
                     log.warning("%s was damaged and is written anew.", config)
                 write_atomically(config, self.config.to_json().encode())
@@ -251,6 +251,8 @@ class RunFolder:
                 check()
             except Damaged as error:
                 found[name] = str(error)
+        if ended and not self._has_its_config():
+            found[CONFIG] = str(self._damaged(CONFIG, "it is not what the run was begun with"))
         for name, digest in seal.files.items() if seal else ():
             file = self.path / name
             if name not in found and (not file.is_file() or sha256(file) != digest):
@@ -273,6 +275,12 @@ class RunFolder:
         if seal and seal.files.get(name) != hashlib.sha256(content).hexdigest():
             raise self._damaged(name, "it is not what it was when the run ended")
         return content
+
+    def _has_its_config(self) -> bool:
+        try:
+            return read_bytes(self.path / CONFIG) == self.config.to_json().encode()
+        except (OSError, ValueError):
+            return False
 
     def _see_that_it_is_of_this_run(self, seal: Seal | None) -> None:
         """Raise Damaged if the seal is of another run: somebody has renamed or copied its folder."""
@@ -312,12 +320,14 @@ def all_runs() -> list[RunFolder]:
                 folder = RunFolder(from_json(content.decode()))
                 folder.result()
                 folders.append(folder)
-        except (BadInput, OSError, ValueError) as error:
-            _warn(f"A run is left out. {error}")
+        except BadInput as error:
+            leave_out(str(error))
+        except (OSError, ValueError) as error:
+            leave_out(f"{file} cannot be read ({error}): the command of that run writes it anew.")
     return folders
 
 
 @functools.cache
-def _warn(text: str) -> None:
-    """Log a warning once."""
-    log.warning("%s", text)
+def leave_out(why: str) -> None:
+    """Say, once, that a run is left out of a list."""
+    log.warning("A run is left out. %s", why)

@@ -1,10 +1,11 @@
 """The runs on this disk as pandas frames: one row a run, or one row an epoch."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from harness.common.lazy import lazy_import
 from harness.config import value_text
-from harness.runs.folder import RunFolder, all_runs
+from harness.runs.folder import Damaged, RunFolder, all_runs, leave_out
 from harness.source_hash import source_hash
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def load_runs() -> "pd.DataFrame":
     cross_entropy (nats), training_seconds; epochs_done; pflop; begun (UTC); device, cpu, git_commit; stale (whether
     other code than the present one computed it); megabytes on the disk; and every setting of its config.
     """
-    rows = [_row(folder) for folder in all_runs()]
+    rows = _rows(lambda folder: [_row(folder)])
     frame = pd.DataFrame(rows, columns=None if rows else ["run_key", *NAMES, "seed", "status", "accuracy", "begun"])
     frame["begun"] = pd.to_datetime(frame["begun"], unit="ms", utc=True)
     return frame.sort_values(["begun", "run_key"], ignore_index=True)
@@ -34,10 +35,19 @@ def load_runs() -> "pd.DataFrame":
 
 def load_epochs() -> "pd.DataFrame":
     """Return one row for every epoch of every run that has ended: run_key, NAMES, seed, and the epoch's metrics."""
-    rows = [
-        {**_names(folder), **row} for folder in all_runs() if folder.result() is not None for row in folder.history()
-    ]
+    rows = _rows(lambda folder: [{**_names(folder), **row} for row in folder.history() if folder.result() is not None])
     return pd.DataFrame(rows, columns=None if rows else ["run_key", *NAMES, "seed", "epoch"])
+
+
+def _rows(rows_of: Callable[[RunFolder], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the rows of all runs but those with a damaged file, which is named."""
+    rows = []
+    for folder in all_runs():
+        try:
+            rows += rows_of(folder)
+        except Damaged as error:
+            leave_out(str(error))
+    return rows
 
 
 def _names(folder: RunFolder) -> dict[str, Any]:
@@ -56,7 +66,7 @@ def _row(folder: RunFolder) -> dict[str, Any]:
         **{name: result.metrics.get(name) if result else None for name in ("accuracy", "cross_entropy")},
         "training_seconds": result.metrics.get("training_seconds") if result else None,
         "epochs_done": len(history),
-        "pflop": history[-1]["pflop"] if history else 0.0,
+        "pflop": history[-1].get("pflop", 0.0) if history else 0.0,
         "begun": folder.begun(),
         **{name: tags.get(name) for name in PLACE},
         "stale": config.source != source_hash(config.engine),
