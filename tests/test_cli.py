@@ -178,7 +178,7 @@ def test_bad_input_is_one_message_and_exit_code_2(
     assert text == ""
 
 
-@pytest.mark.parametrize("kind", ["a file", "a loop of links", "too long a name"])
+@pytest.mark.parametrize("kind", ["a file", "a loop of links", "too long a name", "too long a path"])
 def test_a_place_that_can_be_no_folder_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
@@ -187,8 +187,10 @@ def test_a_place_that_can_be_no_folder_is_refused(
         place.write_text("")
     elif kind == "a loop of links":
         place.symlink_to(place)
-    else:
+    elif kind == "too long a name":
         place = tmp_path / ("x" * 300)
+    else:
+        place = tmp_path.joinpath(*["x" * 200] * 3)
     monkeypatch.setenv("HARNESS_MLRUNS", str(place))
     code, _, errors = shown(capsys, monkeypatch, "runs")
     assert code == 2, errors

@@ -21,7 +21,7 @@ from conftest import metric_history, mlflow_runs, small_config
 from harness.common import paths
 from harness.common import process as liveness
 from harness.common import signals as interrupts
-from harness.common.errors import HarnessError
+from harness.common.errors import BadInput, HarnessError
 from harness.metrics import FINAL, PER_EPOCH
 from harness.runs.folder import Result, RunFolder
 from harness.tracking import Tracker, database, is_tracked, mark_dead_runs, open_mlflow, supersede, told
@@ -54,6 +54,13 @@ def test_what_a_killed_process_did_not_log_is_logged_once(mlruns: Path) -> None:
 
 
 RESULT = Result("finished", "", {"accuracy": 0.5}, "ab", {"cat": 0.5}, [[1, 0], [0, 1]])
+
+
+@pytest.mark.parametrize("uri", ["file:/tmp/there", "file:///tmp/there", "/tmp/there", "./mlruns"])
+def test_a_folder_as_tracking_uri_is_refused_before_a_run(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(BadInput, match=r"names a folder.*sqlite:///"):
+        is_tracked(RunFolder(small_config()))
 
 
 def test_the_mlflow_json_of_another_run_is_not_taken_for_ones_own(mlruns: Path) -> None:

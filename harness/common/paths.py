@@ -8,6 +8,9 @@ import platformdirs
 
 from harness.common.errors import BadInput, first_line
 
+#: Bytes. sqlite opens no longer path, and appends -journal to that of a database.
+LONGEST = 512 - len("/optuna.db-journal") - 1
+
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -22,6 +25,8 @@ def check_mlruns() -> None:
     try:
         if mlruns().exists() and not mlruns().is_dir():
             raise BadInput(f"{named} is no folder: runs and their results are written to one.")
+        if len(os.fsencode(mlruns())) > LONGEST:
+            raise BadInput(f"{named} is longer than the {LONGEST} bytes that a path with a database may have.")
     # RuntimeError: links that lead to each other.
     except (OSError, RuntimeError) as error:
         raise BadInput(f"{named} cannot be opened ({first_line(error)}): name a folder to write runs to.") from error

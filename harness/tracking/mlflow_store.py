@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import filelock
 
@@ -37,12 +38,21 @@ HOW_TO = """\
 
 
 def tracking_uri() -> str:
-    """Return `$MLFLOW_TRACKING_URI`, or the URI of the database in `mlruns/`. Raises BadInput for a misleading URL."""
+    """Return `$MLFLOW_TRACKING_URI`, or the URI of the database in `mlruns/`.
+
+    Raises BadInput for a misleading URL, and for a folder: MLflow would refuse that after the first steps of a run.
+    """
     chosen = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if is_ambiguous(chosen):
         raise BadInput(
             "MLFLOW_TRACKING_URI is no URL that can be opened: user and password may not hold any of / ? # @ as they "
             "are (write %2F, %3F, %23, %40), and a port is a number."
+        )
+    folder = urlsplit(chosen).scheme in ("", "file") and not chosen.startswith("databricks")
+    if chosen and folder and not os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
+        raise BadInput(
+            f"MLFLOW_TRACKING_URI={public_url(chosen)} names a folder, to which MLflow no longer writes: give the URL "
+            f"of a server or a database, as in sqlite:////path/to/mlflow.db, or unset it for the one in mlruns/."
         )
     return chosen or paths.sqlite_url(database.database())
 
