@@ -11,6 +11,7 @@ from harness.runs.bundle import Bundle, is_sealed
 from harness.runs.folder import History, Result, RunFolder
 from harness.runs.spec import RunSpec
 from harness.tracking.mlflow_run import Tracker, supersede
+from harness.tracking.mlflow_store import tracking_uri
 from harness.tracking.model import has_model
 from harness.tracking.told import is_tracked, run_id, run_url, seconds
 
@@ -92,10 +93,14 @@ class BundleRecorder:
 
 
 class MlflowRecorder:
-    """Logs runs to MLflow: to the database in mlruns/ or to a server."""
+    """Logs runs to MLflow: to the database in mlruns/ or to a server. Raises BadInput for an URI that cannot be one."""
 
     offline = False
     keeps_artifacts = True
+
+    def __init__(self) -> None:
+        # Before a run, and not when MLflow is opened after its first steps.
+        tracking_uri()
 
     def record(
         self, folder: RunFolder, spec: RunSpec, tags: dict[str, str], data_source: str, times: Times = None
