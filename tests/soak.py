@@ -23,6 +23,7 @@ from pathlib import Path
 
 import psutil
 from PIL import Image
+from soak_server import TrackingServer
 
 SMOKE = ("--budget", "smoke", "--data", "digits", "--json")
 COMMANDS = {
@@ -30,6 +31,9 @@ COMMANDS = {
     "ablation": ("run", "ablate_order", *SMOKE, "--no-probe", "--set", "epochs=8", "--workers", "2"),
     "search": ("search", *SMOKE, "--trials", "3", "--study", "soak"),
 }
+
+#: The share of rounds whose runs are told to a server and not to the database in `mlruns/`.
+SERVED = 0.3
 
 #: How often a command is given again before a round counts as lost.
 TRIES = 4
@@ -39,20 +43,30 @@ PATIENCE = 900
 
 
 class Round:
-    """A command in an `mlruns/` of its own, and what is done to it."""
+    """A command in an `mlruns/` of its own, with a tracking server of its own if it is `served`, and what is done."""
 
-    def __init__(self, folder: Path, words: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, words: tuple[str, ...], *, served: bool = False) -> None:
         folder.mkdir(parents=True)
         self.folder, self.words = folder, words
         self.mlruns = folder / "mlruns"
+        self.server = TrackingServer(folder / "server") if served else None
         self.started: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def database(self) -> Path:
+        """The database of MLflow."""
+        return self.server.database if self.server else self.mlruns / "mlflow.db"
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of its commands."""
+        own = {"HARNESS_MLRUNS": str(self.mlruns), "SOAK_ROUND": str(self.folder)}
+        return os.environ | own | ({"MLFLOW_TRACKING_URI": self.server.url} if self.server else {})
 
     def start(self) -> None:
         """Start the command."""
-        environment = os.environ | {"HARNESS_MLRUNS": str(self.mlruns), "SOAK_ROUND": str(self.folder)}
         command = [sys.executable, "-m", "harness", *self.words]
         with (self.folder / "out.json").open("wb") as out, (self.folder / "log.txt").open("ab") as log:
-            self.started.append(subprocess.Popen(command, env=environment, stdout=out, stderr=log))
+            self.started.append(subprocess.Popen(command, env=self.environment(), stdout=out, stderr=log))
 
     def tree(self) -> list[psutil.Process]:
         """Return all processes that the commands started, and those of them that outlived their parent."""
@@ -172,10 +186,25 @@ def fill(round_: Round, rng: random.Random) -> None:
     round_.start()
 
 
+def fail_at_the_server(failure: str) -> "Fault":
+    """Return the fault that a tracking server fails so for a while (`TrackingServer.failure`)."""
+
+    def fault(round_: Round, rng: random.Random) -> None:
+        if round_.server:
+            round_.server.failure = failure
+            time.sleep(rng.uniform(1, 40))
+            round_.server.failure = ""
+
+    fault.__name__ = f"server {failure}"
+    return fault
+
+
 Fault = Callable[[Round, random.Random], None]
 FAULTS: list[Fault] = [kill, kill_all, kill_one, suspend, lock, delete, move, twice, interrupt]
 if os.geteuid() == 0:
     FAULTS.append(fill)
+#: Faults of a round that has a server.
+AT_THE_SERVER = [fail_at_the_server(failure) for failure in ("down", "slow", "deaf")]
 
 
 def disturb(round_: Round, rng: random.Random, usual: float) -> list[str]:
@@ -186,7 +215,9 @@ def disturb(round_: Round, rng: random.Random, usual: float) -> list[str]:
         deadline = time.monotonic() + rng.uniform(0.1, 0.9) * usual
         while time.monotonic() < deadline and round_.is_going_on():
             time.sleep(0.1)
-        fault = rng.choice([each for each in FAULTS if not (each is delete and round_.words[0] == "search")])
+        can_be = [each for each in FAULTS if not (each is delete and round_.words[0] == "search")]
+        # As often as all others together.
+        fault = rng.choice(AT_THE_SERVER if round_.server and rng.random() < 0.5 else can_be)
         fault(round_, rng)
         drawn.append(fault.__name__)
     round_.end()
@@ -221,7 +252,7 @@ def losses(round_: Round, undisturbed: dict[str, str]) -> list[str]:
         trials = json.loads((round_.folder / "out.json").read_text())["trials"]
         if len(trials) != 3 or any(trial["ended"] not in ("complete", "pruned", "diverged") for trial in trials):
             wrong.append(f"the search has not three trials that ended: {trials}")
-    with contextlib.closing(sqlite3.connect(round_.mlruns / "mlflow.db")) as database:
+    with contextlib.closing(sqlite3.connect(round_.database)) as database:
         recorded = database.execute(
             "SELECT t.value, r.status FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = 'run_key' "
             "WHERE r.lifecycle_stage = 'active'"
@@ -238,16 +269,17 @@ def losses(round_: Round, undisturbed: dict[str, str]) -> list[str]:
     if "baseline" in round_.words:
         picture = round_.folder / "red.png"
         Image.new("RGB", (32, 32), "red").save(picture)
-        environment = os.environ | {"HARNESS_MLRUNS": str(round_.mlruns)}
         words = [sys.executable, "-m", "harness", "predict", str(picture)]
-        predicted = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+        predicted = subprocess.run(words, env=round_.environment(), capture_output=True, text=True, timeout=PATIENCE)
         if predicted.returncode:
             wrong.append(f"the model does not load: {predicted.stderr[-300:]}")
     return wrong
 
 
 def clean(round_: Round) -> None:
-    """Remove the folder of a round, and the disk that it may have."""
+    """Remove the folder of a round, and the disk and the server that it may have."""
+    if round_.server:
+        round_.server.close()
     if (round_.folder / "disk").exists():
         subprocess.run(["umount", "-l", str(round_.folder / "disk")], check=False)
     shutil.rmtree(round_.folder)
@@ -268,14 +300,20 @@ def soak(minutes: float, seed: int) -> int:
     while time.monotonic() < deadline:
         rounds += 1
         name = rng.choice(list(COMMANDS))
-        round_ = Round(folder / f"round-{rounds}", COMMANDS[name])
+        served = rng.random() < SERVED
+        round_ = Round(folder / f"round-{rounds}", COMMANDS[name], served=served)
         drawn = disturb(round_, rng, usual[name])
         kinds.update(drawn)
         wrong = mend(round_) or losses(round_, undisturbed[name])
         lost += bool(wrong)
-        print(f"{rounds:>4} {name}: {', '.join(drawn)}: {'; '.join(wrong) or 'nothing lost'}", flush=True)
+        print(
+            f"{rounds:>4} {name}{', served' * served}: {', '.join(drawn)}: {'; '.join(wrong) or 'nothing lost'}",
+            flush=True,
+        )
         if not wrong:
             clean(round_)
+        elif round_.server:
+            round_.server.close()
     said = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
     print(f"{rounds} rounds, {kinds.total()} faults ({said}), {lost} rounds with a loss; seed {seed}")
     if lost:
