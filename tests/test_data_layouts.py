@@ -131,6 +131,35 @@ def test_a_damaged_table_of_kaggle_is_named(tmp_path: Path, table: str) -> None:
         decode(folder)
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (write_kaggle, "train/1.png"),
+        (write_tree, "train/*/*.png"),
+        (write_parquet, "**/train-*.parquet"),
+        (write_binary, "data_batch_1.bin"),
+        (write_python, "**/data_batch_1"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["a pipe", "a device that never ends"])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, write, name: str, kind: str) -> None:
+    write(tmp_path, small())
+    file = next(tmp_path.glob(name))
+    file.unlink()
+    if kind == "a pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+    with pytest.raises(BadInput, match=file.name):
+        decode(tmp_path)
+    if write in (write_kaggle, write_parquet):
+        source = recognise(tmp_path)
+        assert source is not None
+        with pytest.raises(BadInput, match=file.name):
+            source.key()
+
+
 def test_gray_and_palette_pictures_become_rgb() -> None:
     gray = np.arange(1024, dtype=np.uint16).reshape(32, 32).astype(np.uint8)
     np.testing.assert_array_equal(decode_picture(png(gray), "x"), np.stack([gray] * 3, axis=-1))

@@ -1,5 +1,6 @@
 """Pictures that `harness predict` is given."""
 
+import os
 from pathlib import Path
 
 import keras
@@ -25,6 +26,13 @@ def test_a_picture_of_16_bits_is_that_of_8(tmp_path: Path) -> None:
     Image.fromarray(GREY.astype(np.int32) * 257).save(tmp_path / "32.tif")
     for name in ("16.png", "32.tif"):
         np.testing.assert_array_equal(read_image(tmp_path / name), read_image(tmp_path / "8.png"))
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_as_a_picture_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(BadInput, match=r"pipe\.png cannot be read as an image \(it is no regular file"):
+        read_image(tmp_path / "pipe.png")
 
 
 @pytest.mark.parametrize("pixels", [GREY.astype(np.float32), GREY.astype(np.int32) * 2**20])

@@ -1,5 +1,6 @@
 """`harness predict`: classify image files with a trained run."""
 
+import io
 import tempfile
 import zipfile
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from harness import tracking
+from harness.common.documents import read_bytes
 from harness.common.errors import BadInput, first_line
 from harness.common.lazy import lazy_import
 from harness.engine.backend import default_engine, import_keras
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 else:
     Image = lazy_import("PIL.Image")
     ImageOps = lazy_import("PIL.ImageOps")
+
+
+#: Bytes. A photo has a few MB.
+LARGEST_PICTURE = 256 * 1024**2
 
 
 def predict(images: list[Path], run: str | None) -> dict[str, Any]:
@@ -84,7 +90,8 @@ def read_image(path: Path) -> np.ndarray:
     """Read an image file as float32 [32, 32, 3], 0-255. Raises BadInput if it is no image."""
 
     try:
-        with Image.open(path) as image:
+        # A pipe or a device might never end.
+        with Image.open(io.BytesIO(read_bytes(path, LARGEST_PICTURE))) as image:
             # Phones store their orientation in the file and do not rotate the pixels.
             upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
             return np.asarray(upright.resize((32, 32), Image.Resampling.LANCZOS), np.float32)

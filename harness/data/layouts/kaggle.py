@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.common.errors import BadInput
 from harness.data.dataset import CIFAR10_CLASSES, IMAGE_SHAPE, Decoded, Images, Labels
-from harness.data.layouts.source import ANOTHER_COPY, content_key, decode_picture
+from harness.data.layouts.source import ANOTHER_COPY, content_key, decode_picture, regular
 
 PARTS = ("train", "test")
 
@@ -58,7 +58,7 @@ class KaggleFolder:
         files = self._files(part)
         images = np.empty((len(files), *IMAGE_SHAPE), np.uint8)
         for row, file in enumerate(files):
-            images[row] = decode_picture(file.read_bytes(), str(file))
+            images[row] = decode_picture(regular(file).read_bytes(), str(file))
         return images, np.array([CIFAR10_CLASSES.index(name) for name in labels], np.uint8)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.data.dataset import IMAGE_SHAPE, Decoded, Images, Labels
-from harness.data.layouts.source import ANOTHER_COPY, content_key, decode_picture
+from harness.data.layouts.source import ANOTHER_COPY, content_key, decode_picture, regular
 
 pa = lazy_import("pyarrow")
 pq = lazy_import("pyarrow.parquet")
@@ -66,7 +66,7 @@ def _read(shards: list[Path]) -> tuple[Images, Labels]:
 def _read_shard(shard: Path) -> tuple[Images, Labels]:
     try:
         # Open the file with Python: pyarrow's errors lack the file's name and the reason if reading is not permitted.
-        with shard.open("rb") as stream:
+        with regular(shard).open("rb") as stream:
             table = pq.read_table(stream)
     except (pa.ArrowException, EOFError) as error:
         reason = str(error).splitlines()[0]

@@ -65,10 +65,17 @@ def content_key(layout: str, files: Iterable[Path]) -> str:
     """Return the key of a source with a few files: the hash of the layout, and of each file's name and content."""
     digest = hashlib.sha256(layout.encode())
     for file in files:
-        with file.open("rb") as stream:
+        with regular(file).open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
         digest.update(os.fsencode(f"\n{file.name} {content}"))
     return digest.hexdigest()
+
+
+def regular(file: Path) -> Path:
+    """Return the file. Raises BadInput if it is a pipe or a device: to read those might never end."""
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise BadInput(f"{file} is no regular file. {ANOTHER_COPY}")
+    return file
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.common.errors import BadInput
 from harness.data.dataset import IMAGE_SHAPE, Decoded, Images, Labels
-from harness.data.layouts.source import ANOTHER_COPY, decode_picture
+from harness.data.layouts.source import ANOTHER_COPY, decode_picture, regular
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 PARTS = ("train", "test")
@@ -82,5 +82,5 @@ def _read(part: Path, classes: tuple[str, ...]) -> tuple[Images, Labels]:
     files = [(entry.path, label) for label, name in enumerate(classes) for entry in _pictures(part / name)]
     images = np.empty((len(files), *IMAGE_SHAPE), np.uint8)
     for row, (file, _) in enumerate(files):
-        images[row] = decode_picture(Path(file).read_bytes(), file)
+        images[row] = decode_picture(regular(Path(file)).read_bytes(), file)
     return images, np.array([label for _, label in files], np.uint8)
