@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 
-from experiments.studies import FAST, FULL, SIX_EPOCHS
+from experiments.studies import FAST, FULL, SIX_EPOCHS, WITHDRAWN
 from harness.analysis.design import fixed
 from harness.analysis.studies import Study, declared, runs_of, variants_of
 from harness.analysis.target import against_target
@@ -118,9 +118,22 @@ def full_table(evidence: Sequence[EvidenceRun]) -> str:
     )
 
 
+def withdrawn(evidence: Sequence[EvidenceRun]) -> str:
+    """Every run of the withdrawn studies, one variant a row."""
+    rows: dict[str, str] = {}
+    for study in WITHDRAWN:
+        found = runs_of(study, evidence)
+        for variant in variants_of(study).values():
+            accuracies = [each.result.metrics.get("accuracy") for each in found if each.spec.variant == variant]
+            rows[variant] = ", ".join("diverged" if each is None else f"{each:.4f}" for each in accuracies)
+    lines = [f"| {variant} | {each} |" for variant, each in rows.items()]
+    return "\n".join(["| variant | test accuracy, seeds 0 to 3 |", "|---|---|", *lines])
+
+
 BLOCKS: dict[str, Block] = {
     "changes": changes,
     "targets": targets,
     "full-table": full_table,
+    "withdrawn": withdrawn,
     **{f"answer-{question}": partial(answer, question) for question in ANSWERS},
 }
