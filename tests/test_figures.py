@@ -38,6 +38,14 @@ def test_a_forest_plot_is_linear_holds_all_of_its_marks_and_says_which_way_is_be
     assert any("baseline 90." in text or "baseline 89." in text for text in texts(figure))
 
 
+@pytest.mark.parametrize(("split", "says"), [("final", "test accuracy minus"), ("tune", "validation accuracy minus")])
+def test_a_forest_plot_says_which_images_the_runs_are_judged_by(split: str, says: str) -> None:
+    report = make_report(NORMS, Lab(NORMS, {"no norm": 0.5}).under_one_recipe(3))
+    figure = forest.comparisons(dataclasses.replace(report, split=split))
+    assert figure
+    assert any(text.startswith(says) for text in texts(figure))
+
+
 def test_there_is_no_retuned_panel_where_every_rate_is_the_recipe_s_own() -> None:
     lab = Lab(NORMS, {})
     for best, phases in (({}, ["same recipe"]), ({"gelu": 3.0}, ["same recipe", "retuned"])):
