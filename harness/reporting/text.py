@@ -31,6 +31,7 @@ STYLES = {
 CAPTIONS = {
     "forest": "Difference to the baseline with its interval at Holm's level; shaded: differences that count as none",
     "effects": "Main effects and interactions with their 95 % intervals",
+    "interactions": "Means of each two factors: parallel lines, no interaction",
     "curves": "Accuracy by epoch: mean and range over the seeds, over the published curve",
     "gradient_flow": "Norm of the loss gradient by layer and epoch, first layer on top",
     "tuning": "Validation accuracy by learning rate",
