@@ -165,7 +165,7 @@ def print_table(table: Table) -> None:
     for block in _blocks(table, out.options.max_width):
         shown = rich.table.Table(*(Column(Text(table.header[i])) for i in block), box=box.SIMPLE_HEAD, show_edge=False)
         for row in table.rows:
-            shown.add_row(*(Text(row[i], STYLES.get(row[i], "")) for i in block))
+            shown.add_row(*(Text(row[i], STYLES.get(row[i].partition("\n")[0], "")) for i in block))
         out.print(shown)
     for note in table.notes:
         print_line(note, "dim")
