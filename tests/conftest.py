@@ -112,10 +112,10 @@ def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *
 
 @pytest.fixture
 def serve(mlruns: Path) -> Iterator[Callable[..., str]]:
-    """Start a command that serves pages, as `command("ui")` does; returns its address once it answers."""
+    """Start a command that serves pages, as `command("ui")` does; returns its address once it answers at `page`."""
     servers = []
 
-    def start(*words: str) -> str:
+    def start(*words: str, page: str = "") -> str:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -124,7 +124,7 @@ def serve(mlruns: Path) -> Iterator[Callable[..., str]]:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.ConnectionError):
-                if requests.get(f"http://127.0.0.1:{port}", timeout=5).ok:
+                if requests.get(f"http://127.0.0.1:{port}/{page}", timeout=5).ok:
                     break
             time.sleep(0.2)
         return f"http://127.0.0.1:{port}"

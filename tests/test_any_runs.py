@@ -1,16 +1,21 @@
 """Anybody's runs, compared: from a CSV file and from MLflow, with everything that is not used named."""
 
+import itertools
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import mlflow
 import numpy as np
 import pytest
-from conftest import Command, document
+from conftest import Command, document, shown
 from scipy import stats
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 
 from harness.analysis.any_runs import AnyRun, compare_groups
 
@@ -160,3 +165,53 @@ def test_the_runs_of_any_mlflow_experiment_are_compared_without_a_framework(mlru
     ]  # fmt: skip
     named = [sentence.partition("): ")[2] for sentence in found["left_out"]]
     assert named == ["it has no such metric", "its status is FAILED", "its metric is inf"]
+
+
+def test_runs_of_autologging_and_by_hand_are_compared(
+    mlruns: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """scikit-learn's autologging, Keras's, and runs without any name their parameters and metrics each in its way."""
+    uri = f"sqlite:///{mlruns / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    images, labels = load_digits(return_X_y=True)
+    images, labels = images[:300] / 16, labels[:300]
+
+    def logged(name: str, train: Callable[[str, int], None]) -> None:
+        mlflow.set_experiment(mlflow.create_experiment(name, str(tmp_path / name)) and name)
+        for group, seed in itertools.product(("0.5", "0.0001"), range(3)):
+            with mlflow.start_run(tags={"seed": str(seed)}):
+                train(group, seed)
+
+    def sklearn(c: str, seed: int) -> None:
+        drawn = np.random.default_rng(seed).permutation(300)[:200]
+        LogisticRegression(C=float(c), max_iter=20).fit(images[drawn], labels[drawn])
+
+    def keras_fit(rate: str, seed: int) -> None:
+        keras.utils.set_random_seed(seed)
+        model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10, "softmax")])
+        model.compile(keras.optimizers.SGD(float(rate)), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.fit(images, labels, epochs=3, verbose=0)
+
+    def by_hand(rate: str, seed: int) -> None:
+        mlflow.log_params({"rate": rate, "seed": seed})
+        mlflow.log_metric("score", float(rate) + 0.01 * seed**2)
+
+    mlflow.sklearn.autolog(log_models=False, log_datasets=False)
+    mlflow.keras.autolog(log_models=False, log_datasets=False)
+    try:
+        logged("sklearn", sklearn)
+        logged("keras", keras_fit)
+        logged("hand", by_hand)
+    finally:
+        mlflow.autolog(disable=True)
+    for name, column, baseline, metric in (
+        ("sklearn", "C", "0.5", "training_accuracy_score"),
+        ("keras", "optimizer_learning_rate", "0.5", "accuracy"),
+        ("hand", "rate", "0.5", "score"),
+    ):
+        what = f"compare --mlflow {uri} --experiment {name} --group-by {column} --baseline {baseline} --metric {metric}"
+        code, out, errors = shown(capsys, monkeypatch, *what.split(), "--block", "seed", "--json")
+        assert code == 0, errors
+        rows = json.loads(out)["rows"]
+        assert [row["n"] for row in rows] == [3, 3], (name, rows)
+        assert rows[1]["verdict"] == ("no spread" if name == "hand" else "worse"), name

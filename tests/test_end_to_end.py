@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+import requests
 from conftest import Command, command, document, metric_history, mlflow_runs
 
 from harness.common.paths import PROJECT
@@ -105,13 +107,35 @@ def test_a_run_its_records_and_its_second_call(harness: Command, mlruns: Path, t
     # Without its checkpoint it is done all the same, and its model can be had.
     assert "1 checkpoints" in harness("runs", "gc").stderr
     assert not document(harness(*SMOKE, "--json"))["runs"][0]["trained"]
-    assert harness("export", "--keras", str(tmp_path / "model.keras")).returncode == 0
-    assert (tmp_path / "model.keras").stat().st_size > 1_000_000
+    files = tmp_path / "model.keras", tmp_path / "card.md"
+    assert harness("export", "--keras", str(files[0]), "--card", str(files[1])).returncode == 0
+    assert files[0].stat().st_size > 1_000_000
+    card = files[1].read_text()
+    assert f"`{run['run_key']}`" in card
+    assert f"| accuracy | {run['accuracy']:.4f}, 95 % interval over the images [" in card
+    assert "| command | `harness run baseline --budget smoke " in card
 
     fresh = document(harness(*SMOKE, "--json", "--fresh"))
     assert fresh["runs"][0]["trained"]
     assert fresh["runs"][0]["weights_sha256"] == run["weights_sha256"]
     assert fresh["runs"][0]["mlflow_run_id"] != run["mlflow_run_id"]
+
+
+@pytest.mark.slow
+def test_mlflow_serves_a_model_over_http_and_keras_takes_bytes_too(
+    harness: Command, mlruns: Path, tmp_path: Path, serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run,) = document(harness(*SMOKE, "--no-probe", "--json"))["runs"]
+    assert harness("export", "--keras", str(tmp_path / "model.keras")).returncode == 0
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    wanted = np.asarray(keras.models.load_model(tmp_path / "model.keras")(images))
+    # As after `. .venv/bin/activate`: MLflow looks for uvicorn there.
+    monkeypatch.setenv("PATH", f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{mlruns / 'mlflow.db'}")
+    model = ("--model-uri", f"runs:/{run['mlflow_run_id']}/model", "--env-manager", "local")
+    address = serve(sys.executable, "-m", "mlflow", "models", "serve", *model, page="ping")
+    answer = requests.post(f"{address}/invocations", json={"instances": images.tolist()}, timeout=60).json()
+    np.testing.assert_allclose(answer["predictions"], wanted, atol=1e-5)
 
 
 def test_a_server_of_one_s_own_is_told_the_same(

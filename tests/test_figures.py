@@ -13,7 +13,7 @@ from report_builders import Lab
 from harness import published
 from harness.analysis.make_report import make_report
 from harness.experiment import Experiment, factorial
-from harness.reporting import curves, forest, run_figures, search_figures
+from harness.reporting import curves, forest, interactions, publish, run_figures, search_figures
 from harness.runs.folder import Result
 
 NORMS = Experiment(variants={"no norm": {"normalization": "none"}, "gelu": {"activation": "gelu"}})
@@ -38,6 +38,14 @@ def test_a_forest_plot_is_linear_holds_all_of_its_marks_and_says_which_way_is_be
     assert any("baseline 90." in text or "baseline 89." in text for text in texts(figure))
 
 
+@pytest.mark.parametrize(("split", "says"), [("final", "test accuracy minus"), ("tune", "validation accuracy minus")])
+def test_a_forest_plot_says_which_images_the_runs_are_judged_by(split: str, says: str) -> None:
+    report = make_report(NORMS, Lab(NORMS, {"no norm": 0.5}).under_one_recipe(3))
+    figure = forest.comparisons(dataclasses.replace(report, split=split))
+    assert figure
+    assert any(text.startswith(says) for text in texts(figure))
+
+
 def test_there_is_no_retuned_panel_where_every_rate_is_the_recipe_s_own() -> None:
     lab = Lab(NORMS, {})
     for best, phases in (({}, ["same recipe"]), ({"gelu": 3.0}, ["same recipe", "retuned"])):
@@ -56,6 +64,28 @@ def test_an_interaction_is_neither_worse_nor_better() -> None:
         "norm x relu": "interaction",
     }
     assert len({colour for colour, _ in forest.MARKS.values()}) == len(forest.MARKS)
+
+
+def test_an_interaction_is_four_means_of_the_runs_that_its_effect_is_of(tmp_path: Path) -> None:
+    factors = {"norm": ("normalization", "none"), "relu": ("activation", "sigmoid"), "shift": ("shift", 0)}
+    design = factorial(factors)
+    lab = Lab(design, {"baseline": 0.7, "no norm": 0.6, "no relu": 0.68, "no norm + no relu": 0.1, "no shift": 0.5})
+    results = lab.under_one_recipe(4)
+    report = make_report(design, results)
+    (panels,) = interactions.panels(report, results).values()
+    assert [(panel.along, panel.by) for panel in panels] == [("norm", "relu"), ("norm", "shift"), ("relu", "shift")]
+    found = {each.effect: each.mean for each in report.effects}
+    for panel in panels:
+        (low_off, high_off), (low_on, high_on) = panel.off, panel.on
+        interaction = ((high_on - low_on) - (high_off - low_off)) / 2
+        assert interaction == pytest.approx(found[f"{panel.along} x {panel.by}"])
+        assert ((high_on - low_on) + (high_off - low_off)) / 2 == pytest.approx(found[panel.along])
+    figure = interactions.interactions(report, results)
+    assert figure
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["relu off", "relu on"]
+    assert "(interactions.png)" in publish.write_report(report, results, tmp_path).read_text()
+    assert "norm x relu: " in (tmp_path / publish.PAGE).read_text()
+    assert interactions.interactions(make_report(NORMS, (one := Lab(NORMS, {}).under_one_recipe(2))), one) is None
 
 
 @pytest.mark.parametrize("count", [1, 8, 9, 10, 24])

@@ -97,24 +97,29 @@ def collect(
 
 def export(
     keras: Annotated[Path | None, typer.Option(metavar="FILE", help="The model of a run, as a .keras file.")] = None,
-    run: Annotated[str | None, typer.Option(help="Of --keras: a run key, or its start; default: the champion.")] = None,
+    card: Annotated[Path | None, typer.Option(metavar="FILE", help="Its model card, as Markdown.")] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Of --keras, --card: a run key, or its start; default: the champion.")
+    ] = None,
     parquet: Annotated[Path | None, typer.Option(metavar="FILE", help="All runs, one row an epoch.")] = None,
     latex: Annotated[Path | None, typer.Option(metavar="FILE", help="The table of a report.")] = None,
     report: Annotated[Path | None, typer.Option(help="Of --latex: the report's folder; default: the newest.")] = None,
 ) -> None:
-    """Take results elsewhere: a model as a Keras file, all epochs as Parquet, a report's table as LaTeX.
+    """Take results elsewhere: a model as a Keras file, with its card; all epochs as Parquet; a table as LaTeX.
 
     ```
-    harness export --keras cifar10.keras
+    harness export --keras cifar10.keras --card cifar10.md
     harness export --keras cifar10.keras --run 3f9a
     harness export --parquet epochs.parquet
     harness export --latex table.tex --report experiments/results/gpu/ablate_bn-fast-full-cifar10-jpeg75-bfloat16-jax
     ```
     """
-    if not (keras or parquet or latex):
-        raise BadInput("Say what to export: --keras FILE, --parquet FILE or --latex FILE.")
+    if not (keras or card or parquet or latex):
+        raise BadInput("Say what to export: --keras FILE, --card FILE, --parquet FILE or --latex FILE.")
     if keras:
         log.print(f"{keras}: the model of run {commands_runs.export_model(keras, run)}")
+    if card:
+        log.print(f"{card}: the card of the model of run {commands_runs.export_card(card, run)}")
     if parquet:
         log.print(f"{parquet}: {commands_runs.export_epochs(parquet):,} epochs")
     if latex:

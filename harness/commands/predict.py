@@ -56,21 +56,26 @@ def predict(images: list[Path], run: str | None) -> dict[str, Any]:
 
 def load_model(run: str | None) -> tuple[RunFolder, Result, Any]:
     """Return a finished run and its `keras.Model`. run: as in `predict`; raises BadInput if there is no such model."""
-    candidates = choose_runs(run)
+    folder, result, model_id = find_kept(run)
     import_keras(default_engine())
     with tracking.explained():
-        mlflow = tracking.open_mlflow()
-        client = mlflow.MlflowClient()
+        return folder, result, _load(tracking.open_mlflow(), folder, model_id)
+
+
+def find_kept(run: str | None) -> tuple[RunFolder, Result, str]:
+    """Return a finished run and the id of its model in MLflow. run and errors: as in `load_model`."""
+    candidates = choose_runs(run)
+    with tracking.explained():
+        client = tracking.open_mlflow().MlflowClient()
         # The models of small runs are not kept, because there are too many of them.
         kept = ((*pair, model) for pair in candidates if (model := find_model(client, tracking.run_id(pair[0]))))
         chosen = next(kept, None)
-        if chosen is None:
-            raise BadInput(
-                f"There is no model of {f'run {run}' if run else 'any run'}: those of `baseline` and of the full "
-                f"budget are kept. `make baseline` trains one, or makes it from the checkpoint of a run that has ended."
-            )
-        folder, result, model_id = chosen
-        return folder, result, _load(mlflow, folder, model_id)
+    if chosen is None:
+        raise BadInput(
+            f"There is no model of {f'run {run}' if run else 'any run'}: those of `baseline` and of the full "
+            f"budget are kept. `make baseline` trains one, or makes it from the checkpoint of a run that has ended."
+        )
+    return chosen
 
 
 def _load(mlflow: Any, folder: RunFolder, model_id: str) -> Any:

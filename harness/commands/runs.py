@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import tracking
-from harness.commands.predict import load_model
+from harness.commands.predict import find_kept, load_model
 from harness.common.errors import BadInput, HarnessError
+from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
 from harness.common.paths import mlruns
 from harness.recipes import named
+from harness.reporting.model_card import model_card
 from harness.runs.folder import RunFolder, all_runs
 from harness.runs.frames import load_epochs, load_runs
 from harness.runs.spec import keeps_model
@@ -101,6 +103,13 @@ def export_model(file: Path, run: str | None) -> str:
     folder, _, model = load_model(run)
     file.parent.mkdir(parents=True, exist_ok=True)
     model.save(file)
+    return folder.config.key
+
+
+def export_card(file: Path, run: str | None) -> str:
+    """Write the model card of a run that has a model; return its run key. run: as in `export_model`."""
+    folder, result, _ = find_kept(run)
+    write_atomically(file, model_card(folder, result, tracking.noted_command(folder)).encode())
     return folder.config.key
 
 

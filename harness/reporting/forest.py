@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from harness.analysis import ALPHA, MARGIN
 from harness.analysis.report import EffectRow, Report
 from harness.experiment import BASELINE
-from harness.reporting.sentences import setting
+from harness.reporting.sentences import judged, setting
 from harness.reporting.tables import MEANING, p_value, points
 
 #: Okabe & Ito's colours, told apart by all kinds of colour vision; and shapes, for those who print in grey. More than
@@ -69,7 +69,7 @@ def _mark(effect: EffectRow) -> str:
 
 def comparisons(report: Report) -> Figure | None:
     """The forest plot of the variants, under one recipe and retuned."""
-    return _forest(report, comparison_lines(report), "test accuracy minus the baseline's, points")
+    return _forest(report, comparison_lines(report), f"{judged(report)} accuracy minus the baseline's, points")
 
 
 def effects(report: Report) -> Figure | None:

@@ -14,7 +14,7 @@ from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
 from harness.data import Dataset
 from harness.experiment import BASELINE
-from harness.reporting import curves, forest, summary
+from harness.reporting import curves, forest, interactions, summary
 from harness.reporting.console import log
 from harness.reporting.page.render import render
 from harness.reporting.page.section import section
@@ -100,6 +100,7 @@ def draw_report(report: Report, results: Sequence[RunResult], folder: Path) -> l
     figures = {
         "forest": forest.comparisons(report),
         "effects": forest.effects(report),
+        "interactions": interactions.interactions(report, results),
         "curves": curves.accuracy(report, results),
         "gradient_flow": curves.gradient_flow(report, results),
         "tuning": curves.tuning(report),

@@ -31,6 +31,7 @@ STYLES = {
 CAPTIONS = {
     "forest": "Difference to the baseline with its interval at Holm's level; shaded: differences that count as none",
     "effects": "Main effects and interactions with their 95 % intervals",
+    "interactions": "Means of each two factors: parallel lines, no interaction",
     "curves": "Accuracy by epoch: mean and range over the seeds, over the published curve",
     "gradient_flow": "Norm of the loss gradient by layer and epoch, first layer on top",
     "tuning": "Validation accuracy by learning rate",
@@ -164,7 +165,7 @@ def print_table(table: Table) -> None:
     for block in _blocks(table, out.options.max_width):
         shown = rich.table.Table(*(Column(Text(table.header[i])) for i in block), box=box.SIMPLE_HEAD, show_edge=False)
         for row in table.rows:
-            shown.add_row(*(Text(row[i], STYLES.get(row[i], "")) for i in block))
+            shown.add_row(*(Text(row[i], STYLES.get(row[i].partition("\n")[0], "")) for i in block))
         out.print(shown)
     for note in table.notes:
         print_line(note, "dim")

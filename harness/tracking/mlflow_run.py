@@ -231,6 +231,13 @@ def run_note(config: RunConfig, result: Result, command: str) -> str:
     return text + (f"\n\n    {command}" if command else "")
 
 
+def noted_command(folder: RunFolder) -> str:
+    """Return the command in the note of a run (`run_note`), which trains it; "" where it has none."""
+    with explained():
+        note = open_mlflow().MlflowClient().get_run(run_id(folder)).data.tags.get("mlflow.note.content", "")
+    return next((line.strip() for line in note.splitlines() if line.startswith("    harness ")), "")
+
+
 def supersede(folder: RunFolder) -> None:
     """Mark the MLflow runs of a run folder as superseded: `--fresh` trains another run with the same key."""
     with explained():

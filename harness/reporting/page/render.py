@@ -32,10 +32,10 @@ def render(sections: Sequence[Section], title: str = "") -> str:
 
 
 def fill_template(template: str, **values: Any) -> str:
-    """A template of this folder, filled in. All text is escaped; the style is page.css."""
+    """A template of this folder, filled in. In HTML all text is escaped, and the style is page.css."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(["html.j2"]),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,

@@ -12,7 +12,7 @@ from harness.analysis.make_report import grouped
 from harness.analysis.report import Report
 from harness.data import Dataset
 from harness.experiment import BASELINE
-from harness.reporting import forest, sentences, summary
+from harness.reporting import forest, interactions, sentences, summary
 from harness.reporting.curves import OWN, RETUNED, SMALLER, band, gradients
 from harness.reporting.page import charts
 from harness.reporting.page.charts import Chart, Forest, Series
@@ -45,6 +45,7 @@ class Section:
     next_step: tuple[str, str]
     forests: list[Forest]
     effects: list[Forest]
+    interactions: list[Chart]
     change_of_mind: list[str]
     reservations: list[str]
     tuning: Chart | None
@@ -77,6 +78,7 @@ def section(report: Report, results: Sequence[RunResult], dataset: Dataset | Non
         next_step=summary.next_step(report),
         forests=_forests(report, forest.comparison_lines(report)),
         effects=_forests(report, forest.effect_lines(report)),
+        interactions=_interactions(report, results),
         change_of_mind=summary.change_of_mind(report) + _optimizer(results),
         reservations=sentences.reservations(report),
         tuning=_tuning(report),
@@ -115,6 +117,34 @@ def _forests(report: Report, panels: dict[str, list[forest.Line]]) -> list[Fores
         baseline = forest.baseline_accuracy(report, phase)
         drawn.append(charts.forest(differences, ", ".join(filter(None, [MEANING[phase], baseline]))))
     return drawn
+
+
+def _interactions(report: Report, results: Sequence[RunResult]) -> list[Chart]:
+    """The means of each two factors, on one scale."""
+    by_phase = interactions.panels(report, results)
+    shown = [(phase, panel) for phase, found in by_phase.items() for panel in found]
+    every = [100 * value for _, panel in shown for value in (*panel.off, *panel.on)]
+    return [
+        charts.lines(
+            [
+                Series(
+                    f"{panel.by} off",
+                    list(enumerate(100 * v for v in panel.off)),
+                    colour=interactions.OFF[0],
+                    dashed=True,
+                ),
+                Series(f"{panel.by} on", list(enumerate(100 * v for v in panel.on)), colour=interactions.ON[0]),
+            ],
+            x_label="",
+            y_label="accuracy, %",
+            title=panel.title if len(by_phase) == 1 else f"{phase}, {panel.title}",
+            x_names=[f"{panel.along} off", f"{panel.along} on"],
+            x_range=(-0.35, 1.35),
+            y_range=(min(every) - 1, max(every) + 1),
+            size=SMALL,
+        )
+        for phase, panel in shown
+    ]
 
 
 def _tuning(report: Report) -> Chart | None:
