@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from harness.analysis.any_runs import AnyRun, compare_groups
+from harness.commands import compare_any
 
 TABLE = """\
 optimizer,seed,accuracy,status
@@ -215,3 +216,17 @@ def test_runs_of_autologging_and_by_hand_are_compared(
         rows = json.loads(out)["rows"]
         assert [row["n"] for row in rows] == [3, 3], (name, rows)
         assert rows[1]["verdict"] == ("no spread" if name == "hand" else "worse"), name
+    # The answer is logged where the runs are, once, and is no run of the comparison when that is asked again.
+    for _ in range(2):
+        code, out, errors = shown(capsys, monkeypatch, *what.split(), "--log", "--json")
+        assert code == 0, errors
+        assert [row["n"] for row in json.loads(out)["rows"]] == [3, 3]
+    client = mlflow.MlflowClient(uri)
+    (answer,) = (
+        run for run in client.search_runs([client.get_experiment_by_name("hand").experiment_id])
+        if compare_any.COMPARISON in run.data.tags
+    )  # fmt: skip
+    assert answer.data.metrics == {"difference/0.0001": pytest.approx(-0.4999)}
+    assert f"{what} --log" in answer.data.tags["mlflow.note.content"]
+    files = {file.path for file in client.list_artifacts(answer.info.run_id)}
+    assert files == {"comparison.json", "report.html", "table.csv"}

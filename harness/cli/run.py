@@ -160,7 +160,7 @@ def compare(
     ] = None,
     budget: Annotated[str, typer.Option(help="Of experiments: `smoke`, `quick` or `full`.")] = "full",
     seeds: Annotated[str | None, typer.Option(help="Of experiments: as in `harness run`.")] = None,
-    recipe: Annotated[str, typer.Option(help="Of experiments: `fast` or `published`.")] = "fast",
+    recipe: Annotated[str, typer.Option(help="Of experiments: `fast`, `classic` or `published`.")] = "fast",
     split: Annotated[str, typer.Option(help="Of experiments: `final` or `tune`.")] = "final",
     setting: Setting = None,
     retune: Annotated[bool | None, typer.Option(help="Of experiments: as in `harness run`.")] = None,
@@ -175,6 +175,7 @@ def compare(
     metric: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of --csv, --mlflow: what is compared.")] = None,
     block: Annotated[str | None, typer.Option(metavar="COLUMN", help="What pairs runs, as `seed` does.")] = None,
     lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Of --metric, as of a loss.")] = False,
+    log: Annotated[bool, typer.Option("--log", help="Of --mlflow: log the answer there, as a run.")] = False,
     to: Annotated[Path | None, typer.Option(help="Where to write tables and figures; default: mlruns/reports.")] = None,
     details: Details = False,
     json: Json = False,
@@ -202,6 +203,7 @@ def compare(
             metric=metric,
             block=block,
             lower_is_better=lower_is_better,
+            log=log,
         ).checked()
         if what:
             raise BadInput(f"{what[0]} does not go with {'--csv' if csv else '--mlflow'}: compare one or the other.")

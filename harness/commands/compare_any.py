@@ -5,7 +5,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,9 @@ else:
 #: What MLflow calls a run that ended as it should.
 FINISHED = "FINISHED"
 
+#: The tag of a run that holds an answer: the command that asked.
+COMPARISON = "harness.comparison"
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnyOptions:
@@ -43,6 +46,7 @@ class AnyOptions:
     metric: str | None
     block: str | None
     lower_is_better: bool
+    log: bool = False
 
     def checked(self) -> "AnyOptions":
         """Return these options. Raises BadInput for one that is missing, or that does not go with another."""
@@ -50,6 +54,8 @@ class AnyOptions:
             raise BadInput("--csv and --mlflow are two places: give one of them.")
         if self.csv and self.experiment:
             raise BadInput("--experiment goes with --mlflow: a CSV file has no experiments.")
+        if self.log and not self.mlflow:
+            raise BadInput("--log goes with --mlflow: a CSV file takes no run.")
         needed = {"--group-by": self.group_by, "--baseline": self.baseline, "--metric": self.metric}
         if self.mlflow:
             needed["--experiment"] = self.experiment
@@ -64,7 +70,8 @@ class AnyOptions:
             "group-by": self.group_by, "baseline": self.baseline, "metric": self.metric, "block": self.block,
         }  # fmt: skip
         words = [word for name, value in given.items() if value for word in (f"--{name}", str(value))]
-        return shlex.join(["harness", "compare", *words, *(["--lower-is-better"] if self.lower_is_better else [])])
+        flags = {"--lower-is-better": self.lower_is_better, "--log": self.log}
+        return shlex.join(["harness", "compare", *words, *(flag for flag, given in flags.items() if given)])
 
 
 def compare_any(options: AnyOptions, to: Path | None) -> tuple[Asked, GroupComparison, list[Path]]:
@@ -97,7 +104,33 @@ def compare_any(options: AnyOptions, to: Path | None) -> tuple[Asked, GroupCompa
     }
     for file, text in written.items():
         write_atomically(folder / file, text.encode())
+    if options.log:
+        _log(options, asked, compared, [folder / file for file in written])
     return asked, compared, [folder / file for file in written]
+
+
+def _log(options: AnyOptions, asked: Asked, compared: GroupComparison, files: Sequence[Path]) -> None:
+    """Log the answer as a run of the experiment that it is about; the same question again updates that run."""
+    client = import_mlflow().MlflowClient(options.mlflow)
+    try:
+        experiment = client.get_experiment_by_name(options.experiment).experiment_id
+        known = {run.data.tags.get(COMPARISON): run.info.run_id for run in _all_runs(client, experiment)}
+        run_id = known.get(asked.command) or client.create_run(
+            experiment, run_name=f"{asked.question} Against {asked.baseline}", tags={COMPARISON: asked.command}
+        ).info.run_id  # fmt: skip
+        client.set_tag(run_id, "mlflow.note.content", f"{any_runs.answer(asked, compared)}\n\n    {asked.command}\n")
+        for row in compared.rows:
+            if row.difference is not None:
+                # MLflow takes few signs in a name.
+                client.log_metric(run_id, re.sub(r"[^\w./ -]", "_", f"difference/{row.group}"), row.difference)
+        for file in files:
+            client.log_artifact(run_id, str(file))
+        client.set_terminated(run_id)
+    except Exception as error:  # whatever its store raises: each kind has errors of its own
+        raise HarnessError(
+            f"MLflow at {public_url(options.mlflow or '')} did not take the answer ({first_line(error)}); it is in "
+            f"{files[0].parent}."
+        ) from error
 
 
 def _of_csv(options: AnyOptions) -> list[AnyRun]:
@@ -143,7 +176,8 @@ def _of_mlflow(options: AnyOptions) -> list[AnyRun]:
     try:
         client = mlflow.MlflowClient(options.mlflow)
         experiment = client.get_experiment_by_name(options.experiment)
-        found = _all_runs(client, experiment.experiment_id) if experiment else []
+        every = _all_runs(client, experiment.experiment_id) if experiment else []
+        found = [run for run in every if COMPARISON not in run.data.tags]
         there = [] if experiment else [each.name for each in client.search_experiments()]
     except Exception as error:  # whatever its store raises: each kind has errors of its own
         raise HarnessError(f"MLflow at {uri} did not answer as it should ({first_line(error)}).") from error
