@@ -10,7 +10,7 @@ seed each had been seen at this size (0.40, 0.66 and 0.73, against 0.71), and se
 (docs/answers.md). Under `classic` the same signs.
 
     make ablate-linear
-    harness run ablate_linear --budget quick --recipe classic
+    harness run ablate_linear --budget quick --recipe classic --set learning_rate=0.05
 """
 
 from harness.experiment import Experiment, Prediction

@@ -1,6 +1,7 @@
 """The blocks of README and docs that are made from the evidence: `<!--evidence:NAME-->` to `<!--end-->`."""
 
 import json
+import statistics
 from collections.abc import Sequence
 from functools import partial
 
@@ -130,10 +131,24 @@ def withdrawn(evidence: Sequence[EvidenceRun]) -> str:
     return "\n".join(["| variant | test accuracy, seeds 0 to 3 |", "|---|---|", *lines])
 
 
+def classic_rates(evidence: Sequence[EvidenceRun]) -> str:
+    """The validation accuracies of `classic` at `quick`, by learning rate."""
+    found: dict[float, list[float]] = {}
+    for run in evidence:
+        if (run.spec.recipe, run.spec.budget, run.config.split) == ("classic", "quick", "tune"):
+            found.setdefault(run.config.recipe.learning_rate, []).append(run.result.metrics["accuracy"])
+    rows = [
+        f"| {rate:g} | {statistics.mean(values):.4f} | {', '.join(f'{value:.4f}' for value in sorted(values))} |"
+        for rate, values in sorted(found.items())
+    ]
+    return "\n".join(["| rate | mean | each seed |", "|---|---|---|", *rows])
+
+
 BLOCKS: dict[str, Block] = {
     "changes": changes,
     "targets": targets,
     "full-table": full_table,
     "withdrawn": withdrawn,
+    "classic-rates": classic_rates,
     **{f"answer-{question}": partial(answer, question) for question in ANSWERS},
 }
