@@ -126,6 +126,15 @@ def test_studies_are_trained_look_by_look_and_in_a_look_seed_by_seed() -> None:
     assert order == [("a", 0), ("a", 1), ("b", 7), ("b", 8), ("a", 2), ("a", 3), ("a", 4)]
 
 
+def test_a_variant_that_is_the_baseline_under_a_recipe_keeps_no_verdict_back() -> None:
+    study = next(each for each in studies.FULL if each.experiment == "ablate_order")
+    report = report_of(study, runs_of(study, evidence.read()))
+    rows = {row.variant: row.against_baseline for row in report.variants}
+    assert list(rows) == ["baseline", "norm after"]
+    assert rows["norm after"]
+    assert rows["norm after"].verdict == "worse"
+
+
 def test_what_is_left_counts_shared_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     planned = [(Study(name=name, experiment=name, budget="quick"), 3) for name in ("ablate_bn", "ablate_order")]
     monkeypatch.setattr(campaign, "all_runs", list)

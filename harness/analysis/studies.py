@@ -11,7 +11,7 @@ from harness.analysis.make_report import make_report
 from harness.analysis.report import Report
 from harness.config import Network, Precision, Recipe, change
 from harness.data.loader import TRAIN_IMAGES
-from harness.experiment import LOOKS, Experiment
+from harness.experiment import BASELINE, LOOKS, Experiment
 from harness.recipes import budget_called, recipe_called
 from harness.runs.evidence import EvidenceRun
 from harness.runs.spec import RunResult
@@ -55,9 +55,9 @@ class Study:
 
 
 def declared(study: Study) -> Experiment:
-    """Return the experiment of a study, with the variants that it takes."""
+    """Return the experiment of a study, with the variants that it takes: under its recipe no two of them are alike."""
     whole = experiment.load(study.experiment)
-    return whole.only(study.variants) if study.variants else whole
+    return whole.only([variant for variant in variants_of(study).values() if variant != BASELINE])
 
 
 def images_of(study: Study) -> int:
@@ -70,8 +70,9 @@ def variants_of(study: Study) -> dict[tuple[Network, Recipe], str]:
     network, recipe = recipe_called(study.recipe)
     shrunk = budget_called(study.budget).shrink(recipe, images_of(study))
     found: dict[tuple[Network, Recipe], str] = {}
-    for name, changes in declared(study).all_variants.items():
-        found.setdefault(change(network, shrunk, changes | study.changes), name)
+    for name, changes in experiment.load(study.experiment).all_variants.items():
+        if name == BASELINE or not study.variants or name in study.variants:
+            found.setdefault(change(network, shrunk, changes | study.changes), name)
     return found
 
 

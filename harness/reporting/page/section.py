@@ -209,7 +209,7 @@ def _accuracy(report: Report, results: Sequence[RunResult]) -> list[Chart]:
         ]
         if curve is not None:
             there = list(zip(curve["epoch"], 100 * curve["test_accuracy"], strict=True))
-            series.append(Series("published", there, colour="#999999"))
+            series.append(Series("the notebook's", there, colour="#999999"))
         chart = charts.lines(
             series, title=variant, x_label="epoch", y_label="%", size=SMALL, x_range=(1.0, last), y_range=(0.0, 100.0)
         )
