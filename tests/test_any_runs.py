@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import keras
 import mlflow
 import numpy as np
 import pytest
@@ -19,6 +18,11 @@ from sklearn.linear_model import LogisticRegression
 
 from harness.analysis.any_runs import AnyRun, compare_groups
 from harness.commands import compare_any
+from harness.engine.backend import import_keras
+
+import_keras("tensorflow")
+
+import keras  # noqa: E402
 
 TABLE = """\
 optimizer,seed,accuracy,status

@@ -11,13 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import requests
 from conftest import Command, command, document, metric_history, mlflow_runs
 
 from harness.common.paths import PROJECT
+from harness.engine.backend import import_keras
+
+import_keras("tensorflow")
+
+import keras  # noqa: E402
 
 SMOKE = ("run", "baseline", "--budget", "smoke")
 EPOCHS = 3

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from conftest import small_config
@@ -12,9 +11,14 @@ from PIL import Image
 from harness.commands import predict
 from harness.commands.predict import read_image
 from harness.common.errors import BadInput
+from harness.engine.backend import import_keras
 from harness.runs.folder import RunFolder
 from harness.runs.records import Result
 from harness.tracking.mlflow_run import Tracker
+
+import_keras("tensorflow")
+
+import keras  # noqa: E402
 
 GREY = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8) * 2
 

@@ -198,7 +198,9 @@ def test_a_factorial_experiment_shows_its_effects(tmp_path: Path) -> None:
     # The mean of the two differences that norm makes: 0.7 - 0.6 and 0.68 - 0.1.
     assert float(shown["norm"].split()[0]) == pytest.approx(34, abs=1)
     drawn = draw_report(report, outcomes, tmp_path)
-    assert {file.name for file in drawn} == {"forest.png", "effects.png", "curves.png", "gradient_flow.png"}
+    assert {file.name for file in drawn} == {
+        "forest.png", "effects.png", "interactions.png", "curves.png", "gradient_flow.png",
+    }  # fmt: skip
 
 
 def test_the_folder_holds_the_answer_for_people_and_programs(whole: Reported, tmp_path: Path) -> None:
