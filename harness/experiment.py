@@ -6,14 +6,14 @@ import importlib
 import inspect
 import itertools
 import keyword
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import experiments
 from harness.common.errors import BadInput
-from harness.config import change
+from harness.config import Network, Recipe, change
 from harness.recipes import RECIPES, named
 
 Direction = Literal["worse", "better", "equivalent"]
@@ -77,6 +77,19 @@ class Experiment:
             predictions=tuple(each for each in self.predictions if each.variant in variants),
             factors={},
         )
+
+
+def distinct(
+    variants: Mapping[str, Mapping[str, Any]], network: Network, recipe: Recipe, shared: Mapping[str, Any]
+) -> dict[tuple[Network, Recipe], str]:
+    """Return variants by what they are under a network and recipe, to which all of them make the `shared` changes too.
+
+    Of those that are alike the first stands for all.
+    """
+    found: dict[tuple[Network, Recipe], str] = {}
+    for name, changes in variants.items():
+        found.setdefault(change(network, recipe, {**changes, **shared}), name)
+    return found
 
 
 def factorial(factors: dict[str, tuple[str, Any]], **rest: Any) -> Experiment:

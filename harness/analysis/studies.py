@@ -9,7 +9,7 @@ from harness import experiment
 from harness.analysis.design import Design
 from harness.analysis.make_report import make_report
 from harness.analysis.report import Report
-from harness.config import Network, Precision, Recipe, change
+from harness.config import Network, Precision, Recipe
 from harness.data.loader import TRAIN_IMAGES
 from harness.experiment import BASELINE, LOOKS, Experiment
 from harness.recipes import budget_called, recipe_called
@@ -69,11 +69,9 @@ def variants_of(study: Study) -> dict[tuple[Network, Recipe], str]:
     """Return the variants of a study by what they are. Under some recipe two are alike: the first stands for both."""
     network, recipe = recipe_called(study.recipe)
     shrunk = budget_called(study.budget).shrink(recipe, images_of(study))
-    found: dict[tuple[Network, Recipe], str] = {}
-    for name, changes in experiment.load(study.experiment).all_variants.items():
-        if name == BASELINE or not study.variants or name in study.variants:
-            found.setdefault(change(network, shrunk, changes | study.changes), name)
-    return found
+    whole = experiment.load(study.experiment)
+    chosen = whole.only(study.variants) if study.variants else whole
+    return experiment.distinct(chosen.all_variants, network, shrunk, study.changes)
 
 
 def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:

@@ -15,7 +15,7 @@ from harness.analysis.tuning import Tried, next_runs, ranked, tried_by_variant, 
 from harness.commands.execution import TERMINAL, advise, in_the_terminal, links
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
-from harness.config import SplitName, change, changes_text, value_text
+from harness.config import SplitName, changes_text, value_text
 from harness.data import Dataset, how_to_get_cifar10, load
 from harness.engine.backend import ENGINES
 from harness.engine.devices import resolve_precision
@@ -141,8 +141,9 @@ class Job:
         wanted = self._wanted()
         advise(self.options.engine, wanted[0].config.recipe.threads, len(wanted))
         self.declare()
-        while todo := [spec for spec in self._wanted() if not self._is_trained(spec)]:
+        while todo := [spec for spec in wanted if not self._is_trained(spec)]:
             self._train(todo, displays)
+            wanted = self._wanted()
 
     def publish(self, to: Path | None = None) -> list[Report]:
         """Return each experiment's report, from the runs that are done, and publish it: tables, figures, MLflow run.
@@ -325,13 +326,8 @@ def _chosen(name: str, options: RunOptions) -> Experiment:
     chosen = {v: named("variant", whole.all_variants, v) for v in options.variants if v != BASELINE}
     if not options.variants:
         chosen = whole.variants
-    usual, kept = recipe_called(options.recipe), list[str]()
-    seen = {change(*usual, options.changes)}
-    for variant, changes in chosen.items():
-        made = change(*usual, {**changes, **options.changes})
-        if made not in seen:
-            kept.append(variant)
-        seen.add(made)
+    alike = experiment.distinct({BASELINE: {}, **chosen}, *recipe_called(options.recipe), options.changes)
+    kept = [variant for variant in alike.values() if variant != BASELINE]
     left_out = ", ".join(variant for variant in chosen if variant not in kept)
     if chosen and not kept:
         raise BadInput(

@@ -97,7 +97,6 @@ class SearchJob:
         named("engine", dict.fromkeys(ENGINES), options.engine)
         # Check the space before the study is created: a study with an invalid space could not be used again.
         _, baseline = recipe_called(options.recipe)
-        self._threads = baseline.threads
         parameters_of(self.search.space, baseline)
         precision = resolve_precision(options.precision, options.engine)
         self.settings = Settings(options.budget, options.recipe, "tune", options.engine, precision)
@@ -107,7 +106,7 @@ class SearchJob:
 
     def run(self) -> None:
         """Run trials until the study has as many as `--trials` asks for, those of earlier commands included."""
-        advise(self.options.engine, self._threads, self.options.workers)
+        advise(self.options.engine, recipe_called(self.options.recipe)[1].threads, self.options.workers)
         done = -1
         plan_trials(self.study, self.search, self.study_config, self.options.trials)
         self._document()

@@ -15,8 +15,8 @@ def mend(folder: RunFolder, spec: RunSpec, recorder: Recorder, say: Callable[[st
 
     Afterwards the run has ended and all of its files are whole, or it counts as not finished: training it then goes on
     from its checkpoint, which makes its end again, or begins anew if that is damaged too. One that has not ended may
-    have a damaged environment. Raises BadInput for the run
-    of a bundle that was imported: its checkpoint is of another machine.
+    have a damaged environment. Raises BadInput for the run of a bundle that was imported: its checkpoint is of another
+    machine.
     """
     damage = folder.damage()
     if not damage:
