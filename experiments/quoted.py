@@ -58,19 +58,24 @@ ANSWERS = {
 }
 
 
+def table(header: str, rows: Sequence[str]) -> str:
+    """A Markdown table of lines."""
+    return "\n".join([header, "|" + "---|" * (header.count("|") - 1), *rows])
+
+
 def changes(evidence: Sequence[EvidenceRun]) -> str:
     """What one change does at full size: two changes a row, in points of test accuracy."""
     cells = [f"{name} | {difference(full[experiment], variant, evidence)}" for name, experiment, variant in CHANGES]
     half = len(cells) // 2
     rows = [f"| {one} | {other} |" for one, other in zip(cells[:half], cells[half:], strict=True)]
-    return "\n".join(["| change | points | change | points |", "|---|---|---|---|", *rows])
+    return table("| change | points | change | points |", rows)
 
 
 def answer(question: str, evidence: Sequence[EvidenceRun]) -> str:
     """What speaks to one claim of the notebook at full size, in points of test accuracy."""
     found = [(name, difference(full[experiment], variant, evidence)) for name, experiment, variant in ANSWERS[question]]
     rows = [f"| {name} | {each} | {each.n} |" for name, each in found]
-    return "\n".join(["| instead of the baseline | points | n |", "|---|---|---|", *rows])
+    return table("| instead of the baseline | points | n |", rows)
 
 
 def targets(evidence: Sequence[EvidenceRun]) -> str:
@@ -82,15 +87,14 @@ def targets(evidence: Sequence[EvidenceRun]) -> str:
          ", exploratory: a look after 3"),
         ("[six epochs](docs/records.md), one H200", 6, *against(accuracies(SIX_EPOCHS, evidence)), ""),
     ]  # fmt: skip
-    return "\n".join(
-        [
-            "| recipe | epochs | test accuracy, mean [95 % interval] | n | against 0.86 |",
-            "|---|---|---|---|---|",
-            *(f"| {name} | {epochs} | {interval} | {n} | {verdict}{note} |"
-              for name, epochs, interval, n, verdict, note in rows),
-            "| published, from its figure | 200 | 0.867 | 1 | |",
-        ]
-    )  # fmt: skip
+    lines = [
+        f"| {name} | {epochs} | {interval} | {n} | {verdict}{note} |"
+        for name, epochs, interval, n, verdict, note in rows
+    ]
+    return table(
+        "| recipe | epochs | test accuracy, mean [95 % interval] | n | against 0.86 |",
+        [*lines, "| published, from its figure | 200 | 0.867 | 1 | |"],
+    )
 
 
 def accuracies(study: Study, evidence: Sequence[EvidenceRun]) -> list[float]:
@@ -114,9 +118,7 @@ def full_table(evidence: Sequence[EvidenceRun]) -> str:
             accuracy = "" if found.stuck else f"{found.accuracy:.4f}"
             rows[changes] = (found.accuracy, f"| `{changes}` | {accuracy} | {found} | {found.n} |")
     ordered = sorted(rows.values(), reverse=True)
-    return "\n".join(
-        ["| change | accuracy | difference from the baseline | n |", "|---|---|---|---|", *(row for _, row in ordered)]
-    )
+    return table("| change | accuracy | difference from the baseline | n |", [row for _, row in ordered])
 
 
 def withdrawn(evidence: Sequence[EvidenceRun]) -> str:
@@ -127,8 +129,7 @@ def withdrawn(evidence: Sequence[EvidenceRun]) -> str:
         for variant in variants_of(study).values():
             accuracies = [each.result.metrics.get("accuracy") for each in found if each.spec.variant == variant]
             rows[variant] = ", ".join("diverged" if each is None else f"{each:.4f}" for each in accuracies)
-    lines = [f"| {variant} | {each} |" for variant, each in rows.items()]
-    return "\n".join(["| variant | test accuracy, seeds 0 to 3 |", "|---|---|", *lines])
+    return table("| variant | test accuracy, seeds 0 to 3 |", [f"| {name} | {each} |" for name, each in rows.items()])
 
 
 def classic_rates(evidence: Sequence[EvidenceRun]) -> str:
@@ -141,7 +142,7 @@ def classic_rates(evidence: Sequence[EvidenceRun]) -> str:
         f"| {rate:g} | {statistics.mean(values):.4f} | {', '.join(f'{value:.4f}' for value in sorted(values))} |"
         for rate, values in sorted(found.items())
     ]
-    return "\n".join(["| rate | mean | each seed |", "|---|---|---|", *rows])
+    return table("| rate | mean | each seed |", rows)
 
 
 BLOCKS: dict[str, Block] = {

@@ -13,9 +13,9 @@ from harness.analysis.studies import Study
 
 #: Withdrawn after the first look: the rate of `classic`, tuned at full size, is too high for a training as short as
 #: `quick` (docs/answers.md). Their runs stay in the tables.
-WITHDRAWN = (
-    Study(name="classic-factorial", experiment="factorial", recipe="classic", seeds=(0, 1, 2, 3)),
-    Study(name="classic-linear", experiment="ablate_linear", recipe="classic", seeds=(0, 1, 2, 3)),
+WITHDRAWN = tuple(
+    Study(name=f"withdrawn-{name}", experiment=name, recipe="classic", seeds=(0, 1, 2, 3), variants=variants)
+    for name, variants in {"factorial": (), "ablate_linear": (), "ablate_activation": ("tanh",)}.items()
 )
 
 #: The rate of `classic` at `quick`, chosen on validation images (docs/recipes.md).
