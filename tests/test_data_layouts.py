@@ -19,6 +19,7 @@ from data_builders import (
     write_binary,
     write_parquet,
     write_python,
+    write_shard,
     write_tree,
 )
 from hypothesis import given, settings
@@ -27,8 +28,9 @@ from hypothesis import strategies as st
 from harness import data
 from harness.common.errors import BadInput
 from harness.data import dataset as known
-from harness.data.dataset import Decoded, fingerprint
+from harness.data.dataset import IMAGE_SHAPE, Decoded, fingerprint
 from harness.data.layouts import recognise
+from harness.data.layouts.parquet import read_shard
 from harness.data.layouts.pickled import RestrictedUnpickler, read_batch
 from harness.data.layouts.source import decode_picture
 
@@ -240,16 +242,62 @@ def test_arrays_written_by_python_3_are_read_too() -> None:
     assert issubclass(RestrictedUnpickler, pickle.Unpickler)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_a_damaged_pickle_is_bad_input_or_still_a_batch(draws: st.DataObject) -> None:
-    images, labels = batches(small(10, 2))["test_batch"]
-    content = bytearray(python2_pickle({b"data": planar(images), b"labels": labels.tolist()}))
-    place = draws.draw(st.integers(0, 300) | st.integers(len(content) - 100, len(content) - 1))
-    content[place] = draws.draw(st.integers(0, 255))
+@st.composite
+def damaged(draw: st.DrawFn, contents: list[bytes]) -> bytes:
+    """A file with some bytes changed, left out or put in, the head and the tail more often than the middle."""
+    content = bytearray(draw(st.sampled_from(contents)))
+    for _ in range(draw(st.integers(1, 4))):
+        size = len(content)
+        place = draw(st.integers(0, size) | st.integers(0, min(size, 64)) | st.integers(max(0, size - 900), size))
+        left_out = draw(st.integers(0, 4) | st.integers(0, size))
+        content[place : place + left_out] = draw(st.binary(max_size=8))
+    return bytes(content)
+
+
+def _shard() -> bytes:
+    data = small(20, 2)
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "train.parquet"
+        write_shard(file, [png(image) for image in data.train_images], data.train_labels.astype(int).tolist())
+        return file.read_bytes()
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=damaged([_shard()]))
+def test_a_damaged_shard_is_bad_input_or_still_pictures(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "train.parquet"
+        file.write_bytes(content)
+        said = None
+        try:
+            images, labels = read_shard(file)
+        except BadInput as error:
+            said = str(error)
+        assert str(file) in said if said is not None else images.shape == (len(labels), *IMAGE_SHAPE)
+
+
+@settings(max_examples=400, deadline=None)
+@given(content=damaged([png(image, suffix) for image in small(2, 1).train_images for suffix in ("png", "jpg")]))
+def test_a_damaged_picture_is_bad_input_or_still_a_picture(content: bytes) -> None:
+    said = None
     try:
-        got_images, got_labels = read_batch(bytes(content), "batch")
-    except BadInput:
-        return
-    assert got_images.shape[1:] == (32, 32, 3)
-    assert len(got_images) == len(got_labels)
+        picture = decode_picture(content, "a picture")
+    except BadInput as error:
+        said = str(error)
+    assert "a picture" in said if said is not None else picture.shape == IMAGE_SHAPE
+
+
+def _pickle() -> bytes:
+    images, labels = batches(small(10, 2))["test_batch"]
+    return python2_pickle({b"data": planar(images), b"labels": labels.tolist()})
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=damaged([_pickle()]))
+def test_a_damaged_pickle_is_bad_input_or_still_a_batch(content: bytes) -> None:
+    said = None
+    try:
+        images, labels = read_batch(content, "batch")
+    except BadInput as error:
+        said = str(error)
+    assert "batch" in said if said is not None else images.shape == (len(labels), *IMAGE_SHAPE)

@@ -59,16 +59,18 @@ def _shards(folder: Path, part: str) -> list[Path]:
 
 
 def _read(shards: list[Path]) -> tuple[Images, Labels]:
-    parts = [_read_shard(shard) for shard in shards]
+    parts = [read_shard(shard) for shard in shards]
     return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
 
 
-def _read_shard(shard: Path) -> tuple[Images, Labels]:
+def read_shard(shard: Path) -> tuple[Images, Labels]:
     try:
         # Open the file with Python: pyarrow's errors lack the file's name and the reason if reading is not permitted.
         with regular(shard).open("rb") as stream:
             table = pq.read_table(stream)
-    except (pa.ArrowException, EOFError) as error:
+    except (pa.ArrowException, EOFError, OSError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise  # The disk's error. pyarrow's own have no number.
         reason = str(error).splitlines()[0]
         raise BadInput(f"{shard} is truncated or damaged: {reason}. {ANOTHER_COPY}") from error
     column = next((name for name in ("img", "image") if name in table.column_names), None)
