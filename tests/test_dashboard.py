@@ -1,5 +1,6 @@
 """Optuna's dashboard as this project serves it, asked as a browser asks it."""
 
+import io
 import json
 import socket
 from collections.abc import Callable
@@ -10,11 +11,12 @@ from wsgiref.util import setup_testing_defaults
 import optuna
 import pytest
 from conftest import small_config
+from PIL import Image
 
 from harness.commands import dashboard
 from harness.execute import work_queue
 from harness.reporting.search_report import study_note
-from harness.runs.folder import RunFolder
+from harness.runs.folder import Result, RunFolder
 from harness.search.study import FEWEST_FOR_IMPORTANCES
 from harness.tracking import mlflow_report, told
 
@@ -86,6 +88,21 @@ def test_a_trial_links_to_mlflow_wherever_that_is_served(ask, mlruns: Path, monk
     assert told.run_url(folder) == headers["Location"]
     # Nothing but a run's page.
     assert not ask("/mlflow/experiments/1/runs/../../x")[0].startswith("302")
+
+
+def test_a_trial_shows_the_curve_of_its_run(ask, mlruns: Path) -> None:
+    folder = RunFolder(small_config())
+    with folder.locked():
+        folder.begin({}, "there")
+        assert b"has not ended" in ask(f"/curves/{folder.config.key}.png")[2]
+        history = [{"epoch": 1, "timestamp": 0, "train_accuracy": 0.2, "validation_accuracy": 0.3}]
+        folder.finish(Result("finished", "", {}, "", {}, []), history)
+    status, headers, picture = ask(f"/curves/{folder.config.key}.png")
+    assert (status, headers["Content-Type"]) == ("200 OK", "image/png")
+    assert Image.open(io.BytesIO(picture)).width > 500
+    for unknown in ("0123456789abcdef", ""):
+        assert ask(f"/curves/{unknown}.png")[0].startswith("404")
+    assert not ask("/curves/../runs.png")[0].startswith("200")
 
 
 @pytest.mark.parametrize("content", ["", "x\n", "5 001"])

@@ -40,6 +40,7 @@ def test_a_search_can_be_watched(mlruns: Path, harness: Command, serve: Callable
         shown = page(f"{dashboard}/dashboard/studies/1/trials?numbers={trial['trial']}", tmp_path / "profile")
         (link,) = set(re.findall(r'href="(/mlflow/experiments/[^"]*)"', shown))
         assert link.endswith(trial["mlflow_run_id"])
+        assert f'src="/curves/{trial["run_key"]}.png"' in shown
         run = page(f"{dashboard}{link}", tmp_path / "profile")
         assert trial["run_key"] in run
     runs = json.dumps([trial["mlflow_run_id"] for trial in trials[:2]])

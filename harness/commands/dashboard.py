@@ -1,10 +1,11 @@
-"""Optuna's dashboard as this project shows it: searches only, links to the MLflow UI wherever that is served."""
+"""Optuna's dashboard as this project shows it: searches only, the curve of each trial, links to the MLflow UI."""
 
+import io
 import json
 import re
 import socket
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import optuna_dashboard
@@ -12,11 +13,21 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import TrialState
 
 from harness.commands.local_only import Application
+from harness.commands.runs import runs_called
+from harness.common.errors import BadInput
+from harness.common.lazy import lazy_import
 from harness.execute import work_queue
 from harness.search.study import FEWEST_FOR_IMPORTANCES
 from harness.tracking.told import ui_port
 
-#: What the note of a trial links to (harness/tracking/mlflow_report.py).
+if TYPE_CHECKING:
+    from harness.reporting import run_figures
+else:
+    # matplotlib is slow to import.
+    run_figures = lazy_import("harness.reporting.run_figures")
+
+#: What the note of a trial shows and links to (harness/tracking/mlflow_report.py).
+CURVE = re.compile(r"/curves/([0-9a-f]+)\.png")
 RUN = re.compile(r"/mlflow(/experiments/\d+/runs/\w+)")
 IMPORTANCES = re.compile(r"/api/studies/(\d+)/param_importances")
 
@@ -37,12 +48,30 @@ def application() -> Application:
         path = environ.get("PATH_INFO", "")
         if run := RUN.fullmatch(path):
             return _to_mlflow(run[1], start_response)
+        if curve := CURVE.fullmatch(path):
+            return _curve(curve[1], start_response)
         if (study := IMPORTANCES.fullmatch(path)) and _too_few(storage, int(study[1])):
             start_response("200 OK", [("Content-Type", "application/json")])
             return [json.dumps({"param_importances": [[]]}).encode()]
         return dashboard(environ, start_response)
 
     return routed
+
+
+def _curve(run_key: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer with the learning curve of a run, drawn from what is in its folder."""
+    try:
+        (folder,) = runs_called([run_key])
+        if not (history := folder.history()):
+            raise BadInput(f"The run {run_key} has not ended, or diverged in its first epoch: there is no curve yet.")
+    except BadInput as error:
+        start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{error}\n".encode()]
+    title = f"{folder.config.data} · {folder.config.train_images:,} training images"
+    content = io.BytesIO()
+    run_figures.curves(history, "accuracy", title, fair=False).savefig(content, format="png", dpi=100)
+    start_response("200 OK", [("Content-Type", "image/png")])
+    return [content.getvalue()]
 
 
 def _to_mlflow(place: str, start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -71,12 +71,17 @@ def _find(client: Any, experiment_id: str, identity: Mapping[str, str]) -> str |
 
 
 def tell_trial(folder: RunFolder, trial: optuna.Trial, pruned: str) -> None:
-    """Tag the MLflow run of a trial's last rung, and link the trial to it. pruned: why it was pruned, or empty."""
+    """Tag the MLflow run of a trial's last rung, and link the trial to it. pruned: why it was pruned, or empty.
+
+    What the trial's note shows and links to is served by harness/commands/dashboard.py.
+    """
     trial.set_user_attr("mlflow_run_id", tag_trial(folder, trial.study.study_name, trial.number, pruned))
     url = run_url(folder)
-    # The dashboard knows where the UI is (harness/commands/dashboard.py), which may be on another port then.
+    key = folder.config.key
+    # The dashboard knows where the UI is, which may be on another port then.
     link = url if is_server() else f"/mlflow{url.partition('#')[2]}"
-    optuna_dashboard.save_note(trial, f"[The run in MLflow]({link}), run key {folder.config.key}\n\n{pruned}")
+    note = [f"[The run in MLflow]({link}), run key {key}", pruned, f"![accuracy by epoch](/curves/{key}.png)"]
+    optuna_dashboard.save_note(trial, "\n\n".join(filter(None, note)))
 
 
 def tag_trial(folder: RunFolder, study: str, number: int, pruned: str) -> str:
