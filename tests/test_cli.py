@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -231,3 +232,18 @@ def test_module_and_script_end_with_the_same_code() -> None:
     script = str(Path(sys.executable).with_name("harness"))
     ends = [subprocess.run([*c, "run", "baseline", "--seeds", "0"]).returncode for c in (command(), [script])]
     assert ends == [2, 2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_command_is_imported_ends_it_without_a_traceback(
+    mlruns: Path, number: signal.Signals
+) -> None:
+    program = [sys.executable, "-X", "importtime", "-m", "harness", "runs"]
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        next(line for line in child.stderr if line.rstrip().endswith("rich"))
+        child.send_signal(number)
+        rest = child.stderr.read()
+    # Where Ctrl-C meets code that is compiled from text, Python ends as if the signal had killed it: 130 in a shell.
+    assert child.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in rest

@@ -14,7 +14,7 @@ from rich.text import Text
 import harness
 from harness.cli import evidence, record, run, runs, search, tools
 from harness.cli.options import ListsExperiments
-from harness.common import paths, signals
+from harness.common import paths
 from harness.common.errors import BadInput, HarnessError, first_line
 from harness.common.redact import redacted
 from harness.engine.backend import CHANGE_NUMBERS, ENGINES
@@ -69,8 +69,7 @@ def options(
 
 
 def main() -> None:
-    """The console script. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    signals.install()
+    """Run the command of `sys.argv`. Exits with 0 done, 1 failed, 2 bad input, or raises KeyboardInterrupt."""
     sys.excepthook, threading.excepthook = _show_redacted, _show_in_a_line
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a character shows another one: a finished training must not end in an error for that.
@@ -92,8 +91,6 @@ def main() -> None:
         way_out = "What is finished is kept: mend that and give the same command again, which goes on from there."
         _print_error("Failed", f"{what}. {way_out}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def _show_redacted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
