@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from harness import published
 from harness.data.dataset import Dataset
@@ -45,6 +46,7 @@ def curves(history: History, quantity: str, title: str, *, fair: bool) -> Figure
         axes.plot(epochs, values, color=colour, marker=marker, ms=3, label=label)
     axes.set(title=title, xlabel="epoch", ylabel="accuracy" if quantity == "accuracy" else "cross-entropy (nats)")
     axes.title.set_fontsize(10)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if quantity == "accuracy":
         axes.set_ylim(0, 1)
     else:
