@@ -44,9 +44,10 @@ STUDIES = (
     Study(name="size-all", experiment="size_curve", budget="full", changes={"epochs": 1}),
 )
 
-#: One H200, 2026-11-27. Ten seeds were declared, and time ended before: intervals without a verdict.
+#: One H200, 2026-11-27. Ten seeds were declared, and time ended before: intervals without a verdict. `ablate_dropout`
+#: and 200 epochs of `published` were declared too; no run of them was made.
 FULL = tuple(
-    Study(name=f"full-{name}", experiment=name, budget="full", engine="jax", looks=(10,))
+    Study(name=name, experiment=name, budget="full", engine="jax", looks=(10,))
     for name in ("ablate_activation", "ablate_bn", "ablate_linear", "ablate_order", "ablate_scaling", "factorial")
 )
 

@@ -214,13 +214,13 @@ def test_each_phase_has_its_own_comparison_and_tuning_has_none() -> None:
 
 def test_effects_pair_the_seeds_that_all_cells_have() -> None:
     experiment = factorial({"a": ("flip", False), "b": ("shift", 0)})
-    level = {"baseline": 0.8, "no a": 0.7, "no b": 0.6, "no a + no b": 0.1}
+    level = {"baseline": 0.8, "no a": 0.7, "no b": 0.6, "no a + no b": 0.2}
     runs = outcomes({variant: [value + 0.01 * i for i in range(6)] for variant, value in level.items()})
     report = make_report(experiment, runs[:-1])
     effects = {effect.effect: effect for effect in report.effects}
     assert effects["a"].n == 5
-    assert effects["a"].mean == pytest.approx((0.8 - 0.7 + 0.6 - 0.1) / 2)
-    assert effects["a x b"].mean == pytest.approx(((0.8 - 0.7) - (0.6 - 0.1)) / 2)
+    assert effects["a"].mean == pytest.approx((0.8 - 0.7 + 0.6 - 0.2) / 2)
+    assert effects["a x b"].mean == pytest.approx(((0.8 - 0.7) - (0.6 - 0.2)) / 2)
 
 
 def tuning_of(variant: str, best: float, by: float = 0.1) -> list[RunResult]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import Command, document, small_config
 
-from experiments import studies
+from experiments import quoted, studies
 from harness.analysis.studies import Study, has_been_looked_at, images_of, report_of, runs_of, variants_of
 from harness.commands import campaign
 from harness.commands import evidence as commands
@@ -20,8 +20,8 @@ from harness.commands.run import RunOptions
 from harness.common.errors import BadInput
 from harness.config import Network
 from harness.experiment import BASELINE
+from harness.reporting.evidence_figures import answers, size_curve
 from harness.reporting.quoted import Difference, difference, filled
-from harness.reporting.size_curve import size_curve
 from harness.runs import evidence
 from harness.runs.bundle import Sealed
 from harness.runs.evidence import EvidenceRun
@@ -165,6 +165,30 @@ def test_a_difference_needs_two_seeds_and_says_what_is_stuck() -> None:
         difference(study, "raw 0-255", [])
     factorial = Study(name="x", experiment="factorial", budget="full", engine="jax")
     assert str(difference(factorial, "no scaling + no norm", evidence.read())) == "stuck in 6 of 7"
+
+
+def test_the_answers_show_every_difference_and_what_is_far_away_at_the_edge() -> None:
+    near, far = Difference(-0.01, (-0.02, 0.0), 7, 0, 0.8), Difference(-0.45, (-0.46, -0.44), 7, 0, 0.4)
+    stuck = Difference(-0.6, (-0.9, -0.3), 7, 6, 0.2)
+    first, second = answers({"one": [("near", near), ("far", far)], "two": [("stuck", stuck)]}, "where").axes
+    assert [text.get_text() for text in first.texts] == [
+        "-1.00 [-2.00, +0.00], n = 7", "-45.00 [-46.00, -44.00], n = 7",
+    ]  # fmt: skip
+    assert [line.get_marker() for line in first.lines if line.get_marker() != "None"] == ["o", "<"]
+    assert [text.get_text() for text in second.texts] == ["stuck in 6 of 7"]
+
+
+def test_a_figure_of_other_numbers_is_named_and_drawn_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[tuple[str, Difference]] = [("near", Difference(-0.01, (-0.02, 0.0), 7, 0, 0.8))]
+    monkeypatch.setattr(quoted, "found", lambda question, known: rows)
+    monkeypatch.setattr(commands.evidence, "FOLDER", tmp_path / "evidence")
+    ((file, numbers, draw),) = commands._figures([])
+    assert commands._numbers_in(file) == ""
+    draw().savefig(file, metadata={commands.NUMBERS: numbers})
+    assert commands._numbers_in(file) == numbers
+    rows[0] = ("near", Difference(-0.02, (-0.03, 0.0), 7, 0, 0.8))
+    ((_, other, _),) = commands._figures([])
+    assert other != numbers
 
 
 def test_the_size_curve_has_every_size_and_variant() -> None:

@@ -56,7 +56,7 @@ def test_there_is_no_retuned_panel_where_every_rate_is_the_recipe_s_own() -> Non
 
 def test_an_interaction_is_neither_worse_nor_better() -> None:
     design = factorial({"norm": ("normalization", "none"), "relu": ("activation", "sigmoid")})
-    lab = Lab(design, {"baseline": 0.7, "no norm": 0.6, "no relu": 0.68, "no norm + no relu": 0.1})
+    lab = Lab(design, {"baseline": 0.7, "no norm": 0.6, "no relu": 0.68, "no norm + no relu": 0.2})
     (lines,) = forest.effect_lines(make_report(design, lab.under_one_recipe(9))).values()
     assert {line.name: line.mark for line in lines} == {
         "norm": "better",
@@ -69,7 +69,7 @@ def test_an_interaction_is_neither_worse_nor_better() -> None:
 def test_an_interaction_is_four_means_of_the_runs_that_its_effect_is_of(tmp_path: Path) -> None:
     factors = {"norm": ("normalization", "none"), "relu": ("activation", "sigmoid"), "shift": ("shift", 0)}
     design = factorial(factors)
-    lab = Lab(design, {"baseline": 0.7, "no norm": 0.6, "no relu": 0.68, "no norm + no relu": 0.1, "no shift": 0.5})
+    lab = Lab(design, {"baseline": 0.7, "no norm": 0.6, "no relu": 0.68, "no norm + no relu": 0.2, "no shift": 0.5})
     results = lab.under_one_recipe(4)
     report = make_report(design, results)
     (panels,) = interactions.panels(report, results).values()

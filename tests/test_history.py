@@ -12,6 +12,7 @@ from harness.experiment import Experiment
 from harness.reporting.tables import tables
 from harness.runs.folder import History, Result, RunFolder
 from harness.runs.spec import RunResult, RunSpec
+from harness.source_hash import measures_hash
 
 
 def run(history: History, measured_by: str = "new", status: str = "finished", seed: int = 0) -> RunResult:
@@ -105,3 +106,13 @@ def test_what_older_code_measured_is_left_out_and_said() -> None:
     assert table.notes[-1] == "Measured by older code and left out: 1 run."
     (table,) = [t for t in tables(make_report(experiment, runs[2:])) if t.title.startswith("inside")]
     assert not any("older code" in note for note in table.notes)
+
+
+def test_what_was_measured_by_other_code_than_todays_is_said() -> None:
+    history = [{"epoch": 1, "timestamp": 1, "test_accuracy": 0.5, "pflop": 0.1, "dead/a": 0.2}]
+    experiment = Experiment(mechanism=("dead",))
+    for code, note in (("old", "Measured by earlier code (old)"), (measures_hash("tensorflow"), "dead: share of")):
+        report = make_report(experiment, [run(history, code, seed=seed) for seed in (0, 1)])
+        (table,) = [table for table in tables(report) if table.title.startswith("inside")]
+        assert table.notes[0].startswith(note)
+        assert report.to_json().get("measured_by", "") == ("old" if code == "old" else "")

@@ -149,10 +149,10 @@ def test_results_are_taken_elsewhere(
     file = tmp_path / "new" / "epochs.parquet"
     assert shown(capsys, monkeypatch, "export", "--parquet", str(file))[0] == 0
     assert len(pd.read_parquet(file)) == len(harness.load_epochs())
-    report = "experiments/results/gpu/ablate_bn-fast-full-cifar10-jpeg75-bfloat16-jax"
+    report = "experiments/results/full/ablate_bn"
     table = tmp_path / "table.tex"
     assert shown(capsys, monkeypatch, "export", "--latex", str(table), "--report", report)[0] == 0
-    assert r"no norm & same recipe & 5 & 0.8" in table.read_text()
+    assert r"no norm & same recipe & 7 & 0.8" in table.read_text()
     assert r"\toprule" in table.read_text()
     for arguments, says in (
         ((), "--keras FILE"),

@@ -181,7 +181,7 @@ def test_a_report_of_one_variant_and_one_of_a_factorial_design_have_a_page_too()
         {"norm": ("normalization", "none"), "relu": ("activation", "sigmoid")},
         predictions=(Prediction("no norm", "worse"),),
     )
-    lab = Lab(design, {"baseline": 0.7, "no norm": 0.6, "no relu": 0.68, "no norm + no relu": 0.1})
+    lab = Lab(design, {"baseline": 0.7, "no norm": 0.6, "no relu": 0.68, "no norm + no relu": 0.2})
     results = lab.under_one_recipe(7)
     found = section(make_report(design, results), results)
     (effects,) = found.effects

@@ -22,16 +22,19 @@ BASELINE = {
     "first_layer": "random", "weight_averaging": "off", "alternating_flip": False, "shift_mode": "reflect",
 }  # fmt: skip
 
-#: Each row of the table, as what is changed.
-CHANGES = {
-    "pixels 0–255": {"input_scaling": "raw"},
-    "no batch norm": {"normalization": "none"},
-    "... and pixels 0–255": {"normalization": "none", "input_scaling": "raw"},
-    "group norm": {"normalization": "group"},
-    "GELU": {"activation": "gelu"},
-    "sigmoid": {"activation": "sigmoid"},
-    "linear, max-pooling": {"activation": "linear"},
-    "linear, average pooling": {"activation": "linear", "pooling": "average"},
+NONE, SIGMOID, RAW = {"normalization": "none"}, {"activation": "sigmoid"}, {"input_scaling": "raw"}
+
+#: Each number of the table of claims: the words before it, what is changed, and from what.
+CLAIMS = {
+    "change less than half a point: ": (RAW, {}),
+    "Without it, at the one rate tried: ": (NONE | RAW, {}),
+    "a linear network gives ": ({"activation": "linear", "pooling": "average"}, {}),
+    "max-poolings alone make that ": ({"activation": "linear"}, {}),
+    "With batch norm ReLU is better: ": ({}, SIGMOID),
+    "Without, it is worse: ": (NONE, NONE | SIGMOID),
+    "With ReLU it gives ": ({}, NONE),
+    "with sigmoid ": (SIGMOID, NONE | SIGMOID),
+    "needs no batch, in its place: ": ({"normalization": "group"}, {}),
 }
 
 
@@ -54,17 +57,17 @@ def interval(values: pd.Series) -> tuple[float, float]:
     return values.mean() - half, values.mean() + half
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_what_a_change_does(runs: pd.DataFrame, name: str) -> None:
-    (said,) = re.findall(rf"\| {re.escape(name)} \| ([^|]*?) \|", README)
-    changed = accuracies(runs, **CHANGES[name])
-    points = 100 * (changed - accuracies(runs)).dropna()
+@pytest.mark.parametrize("words", CLAIMS)
+def test_what_a_change_does(runs: pd.DataFrame, words: str) -> None:
+    (said,) = re.findall(rf"{re.escape(words)}([^|]*?\]|stuck in . of .)", README)
+    changed, other = (accuracies(runs, **changes) for changes in CLAIMS[words])
+    points = 100 * (changed - other).dropna()
     stuck = (changed < 0.15).sum()
     low, high = interval(points)
     assert said == (
         f"stuck in {stuck} of {len(changed)}" if stuck else f"{points.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
     )
-    assert len(points) == 7
+    assert 5 <= len(points) <= 7
 
 
 @pytest.mark.parametrize(("row", "changes"), [

@@ -191,16 +191,24 @@ def test_tuning_runs_at_full_budget_are_not_held_against_the_published_curve() -
 
 def test_a_factorial_experiment_shows_its_effects(tmp_path: Path) -> None:
     design = factorial({"norm": ("normalization", "none"), "relu": ("activation", "sigmoid")})
-    levels = {"baseline": 0.7, "no norm": 0.6, "no relu": 0.68, "no norm + no relu": 0.1}
+    levels = {"baseline": 0.7, "no norm": 0.6, "no relu": 0.68, "no norm + no relu": 0.2}
     report, outcomes = reported(Lab(design, levels), 7)
     shown = column(report, "effects", "points")
     assert list(shown) == ["norm", "relu", "norm x relu"]
-    # The mean of the two differences that norm makes: 0.7 - 0.6 and 0.68 - 0.1.
-    assert float(shown["norm"].split()[0]) == pytest.approx(34, abs=1)
+    # The mean of the two differences that norm makes: 0.7 - 0.6 and 0.68 - 0.2.
+    assert float(shown["norm"].split()[0]) == pytest.approx(29, abs=1)
     drawn = draw_report(report, outcomes, tmp_path)
     assert {file.name for file in drawn} == {
         "forest.png", "effects.png", "interactions.png", "curves.png", "gradient_flow.png",
     }  # fmt: skip
+
+
+def test_a_factorial_experiment_has_no_effects_where_a_run_is_stuck() -> None:
+    design = factorial({"norm": ("normalization", "none"), "relu": ("activation", "sigmoid")})
+    report, _ = reported(Lab(design, {"baseline": 0.7, "no norm": 0.6, "no relu": 0.68, "no norm + no relu": 0.1}), 7)
+    assert not report.effects
+    assert "No effects and interactions" in " ".join(tables(report)[0].notes)
+    assert report.to_json()["no_effects"]
 
 
 def test_the_folder_holds_the_answer_for_people_and_programs(whole: Reported, tmp_path: Path) -> None:

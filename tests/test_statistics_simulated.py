@@ -17,12 +17,15 @@ def null(simulated: int, *sds: float) -> float:
     return rates(lambda rng: 0.8 + 0.01 * np.array(sds)[:, None] * even(rng), DESIGN, simulated).families
 
 
-@pytest.mark.parametrize("simulated", [250, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("simulated", [250, pytest.param(5_000, marks=pytest.mark.slow)])
 def test_a_family_seldom_names_a_difference_that_is_not_there(simulated: int) -> None:
     error = 2.6 * (0.04 * 0.96 / simulated) ** 0.5
     assert 0.02 - error <= null(simulated, 1, 1, 1, 1, 1) <= 0.04 + error
-    # Pooling alone: 9 % where one variant is noisier.
+    # Pooling alone: 9 % where one variant is noisier; with the pool's degrees of freedom for all, 6 % and 8 % in these.
     assert null(simulated, 1, 1, 1, 1, 3) <= 0.045 + error
+    assert null(simulated, 5, 1, 1, 1, 1) <= 0.045 + error
+    assert null(simulated // 5, *[1] * 14, *[10] * 4) <= 0.055 + 2.3 * error
 
 
 @pytest.mark.parametrize("simulated", [150, pytest.param(5_000, marks=pytest.mark.slow)])
@@ -30,11 +33,11 @@ def test_two_standard_deviations_are_found_and_early(simulated: int) -> None:
     # Runs that share a seed and have a quarter of their variance in common; they have 0.43 at a small size.
     shared = rates(normal_runs(0.8, 0.01, [0.02] * 4, 10, 0.25), DESIGN, simulated)
     assert shared.different >= 0.99 - 1 / simulated**0.5 / 8
-    assert shared.seeds == pytest.approx(7.2, abs=0.25)
+    assert shared.seeds == pytest.approx(7.4, abs=0.25)
     # Without anything in common.
     alone = detect(0.02, 0.01, 4, DESIGN, simulated)
     assert alone.different >= 0.96
-    assert alone.seeds == pytest.approx(7.9, abs=0.25)
+    assert alone.seeds == pytest.approx(8.0, abs=0.25)
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ from harness.analysis.tuning import is_clear, maxima, ranked, tried_by_variant, 
 from harness.experiment import BASELINE, Experiment, factorial_name
 from harness.plan import Phase
 from harness.runs.spec import RunResult
+from harness.source_hash import measures_hash
 
 #: Runs by phase and variant.
 Groups = dict[tuple[Phase, str], list[RunResult]]
@@ -61,6 +62,8 @@ def make_report(
     judged = _judged_groups(groups, design)
     phases = list(dict.fromkeys(phase for phase, _ in judged))
     without_rate = unclear(tried_by_variant(results))
+    measured_by = code_that_measured_last(results, experiment.mechanism)
+    effects_of = [effect for phase in phases for effect in _effects(experiment, phase, judged, design)]
     rows = [
         row
         for phase in phases
@@ -84,7 +87,8 @@ def make_report(
         source=config.source,
         variants=tuple(rows),
         tuning=tuple(_tuned(results)),
-        effects=tuple(effect for phase in phases for effect in _effects(experiment, phase, judged, design)),
+        effects=tuple(effects_of),
+        no_effects=bool(experiment.factors) and not effects_of and any(row.stuck or row.diverged for row in rows),
         predictions=tuple(_scored(experiment, rows)),
         runs=tuple(_run(each, fair, trained, (links or {}).get(each.spec.config.key, RunLink())) for each in results),
         looks=design.looks,
@@ -92,6 +96,7 @@ def make_report(
         missing=missing,
         stale=stale,
         command=command,
+        measured_by="" if measured_by == measures_hash(config.engine) else measured_by,
         images=() if labels is None else tuple(image_rows(judged, _compared_seeds(rows), labels)),
     )
 
@@ -258,7 +263,10 @@ def _scored(experiment: Experiment, rows: Sequence[VariantRow]) -> Iterable[Scor
 
 
 def _effects(experiment: Experiment, phase: Phase, groups: Groups, design: Design) -> list[EffectRow]:
-    """Main effects and interactions of a factorial experiment; empty for the others and while runs are missing."""
+    """Main effects and interactions of a factorial experiment; empty for the others and while runs are missing.
+
+    Empty too where a run is stuck: an effect is a mean over cells, and one cell at chance would be most of each.
+    """
     factors = list(experiment.factors)
     if not factors:
         return []
@@ -272,6 +280,8 @@ def _effects(experiment: Experiment, phase: Phase, groups: Groups, design: Desig
     # The cells may have stopped at different looks: the last one that all of them have.
     seeds = seeds[: max((look for look in design.looks if look <= len(seeds)), default=len(seeds))]
     paired = {levels: [values[seed] for seed in seeds] for levels, values in cells.items()}
+    if any(value < STUCK for values in paired.values() for value in values):
+        return []
     found = effects(paired, factors, design)
     return [EffectRow(**vars(effect), phase=phase, effect=name) for name, effect in found.items()]
 

@@ -161,9 +161,10 @@ class Report:
     """An experiment's report. What it was made on comes first; `train_images` and `eval_images` count images.
 
     `looks` are the numbers of seeds after which the design looks at the runs; `exploratory`: they were not declared
-    before the first run. `missing` runs are not done yet, and `stale` ones were done by older code and are not used.
-    `command` is what makes the report again, where that is not told by the rest. `folder` and `url` are empty until it
-    is published.
+    before the first run. `no_effects`: a factorial experiment has none, as a run has failed. `missing` runs are not
+    done yet, and `stale` ones were done by older code and are not used. `command` is what makes the report again, where
+    that is not told by the rest. `measured_by` is the hash of the code that measured inside the networks, if that is
+    not today's. `folder` and `url` are empty until it is published.
     """
 
     experiment: str
@@ -186,9 +187,11 @@ class Report:
     runs: tuple[RunRow, ...]
     looks: tuple[int, ...]
     exploratory: bool
+    no_effects: bool = False
     missing: int = 0
     stale: int = 0
     command: str = ""
+    measured_by: str = ""
     selection_bias: tuple[SelectionBias, ...] = ()
     images: tuple[ImagesRow, ...] = ()
     folder: str = ""
@@ -201,10 +204,10 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """As JSON has it: lists for tuples, and null for a number that is not finite.
 
-        `command`, `selection_bias`, `images`, `folder` and `url` are left out while they are empty.
+        Some fields are left out while they are empty.
         """
         document = plain(dataclasses.asdict(self))
-        optional = ("command", "selection_bias", "images", "folder", "url")
+        optional = ("no_effects", "command", "measured_by", "selection_bias", "images", "folder", "url")
         return {name: value for name, value in document.items() if value or name not in optional}
 
 

@@ -12,9 +12,10 @@ from harness.analysis.design import Design
 from harness.common.lazy import lazy_import
 
 if TYPE_CHECKING:
-    from scipy import stats
+    from scipy import special, stats
     from statsmodels.stats import proportion
 else:
+    special = lazy_import("scipy.special")
     stats = lazy_import("scipy.stats")
     proportion = lazy_import("statsmodels.stats.proportion")
 
@@ -31,6 +32,9 @@ ALPHA = 0.05
 
 #: What a run that diverged counts as, and is never dropped: the accuracy of guessing one of ten classes.
 CHANCE = 0.1
+
+#: A spread that chance makes as large in fewer than this share of comparisons is not pooled with the others.
+OWN = 0.2
 
 #: A run below this accuracy is called stuck: it is hardly better than guessing.
 STUCK = 0.15
@@ -166,18 +170,22 @@ def _spread(pair: np.ndarray, pairs: Mapping[str, np.ndarray]) -> tuple[float, i
     """The standard error of a mean difference, and its degrees of freedom.
 
     Pooled over the runs of the family (the residual of variant and seed), and at least the comparison's own: pooling
-    alone calls a noisy variant different in up to 9 % of families without any difference. A comparison with a run that
-    is stuck stays outside, as such runs have no spread, or a second mode.
+    alone calls a noisy variant different in up to 9 % of families without any difference. A comparison whose own spread
+    is larger than chance explains (an F test at OWN) is judged by it alone; so is one with a run that is stuck, as such
+    runs have no spread, or a second mode.
     """
     n = pair.shape[1]
     own = _moments(pair[0] - pair[1])[2] or 0.0
+    alone = own / math.sqrt(n), n - 1
     if _failed(pair):
-        return own / math.sqrt(n), n - 1
+        return alone
     arms = np.stack([pair[1], *(each[0] for each in pairs.values() if not _failed(each))])
     residual = arms - arms.mean(0) - arms.mean(1, keepdims=True) + arms.mean()
     freedom = (len(arms) - 1) * (n - 1)
     # A difference of two runs has twice the variance of one.
     pooled = math.sqrt(2 * float((residual**2).sum()) / freedom) if own else 0.0
+    if own > pooled and special.fdtrc(n - 1, freedom, own**2 / pooled**2) < OWN:
+        return alone
     return max(pooled, own) / math.sqrt(n), freedom
 
 

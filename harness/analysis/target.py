@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.analysis.design import Design
-from harness.analysis.stats import MARGIN, Compared, one_sample
+from harness.analysis.stats import MARGIN, Compared, Interval, one_sample
 from harness.experiment import Prediction
 
 Score = Literal["supported", "refuted", "undecided"]
@@ -60,21 +60,31 @@ def score(prediction: Prediction, compared: Compared) -> tuple[Score, str]:
     Supported: all of the interval of the difference is as predicted. Refuted: none of it is. A comparison without a
     verdict for want of seeds, or because they were added later, scores nothing.
     """
-    mean, by, interval = compared.mean, prediction.by, compared.interval
+    mean, interval = compared.mean, compared.interval
     numbers = f"{mean * 100:+.2f} points"
     if interval:
         numbers += " [{:+.2f}, {:+.2f}]".format(*(100 * bound for bound in interval))
         numbers += f", n = {compared.n}, verdict {compared.verdict}"
-    wanted = prediction.direction + (f" by at least {by * 100:g} point{'s' * (by != 0.01)}" if by else "")
     outcome: Score = "undecided"
     if interval and compared.verdict not in ("too few seeds", "exploratory"):
-        low, high = interval
-        if prediction.direction == "equivalent":
-            supported, refuted = low > -MARGIN and high < MARGIN, low > MARGIN or high < -MARGIN
-        else:
-            # The differences in the predicted direction.
-            least, most = (-high, -low) if prediction.direction == "worse" else (low, high)
-            # A difference of the predicted size is as predicted; without one, it has to be there at all.
-            supported, refuted = (least >= by if by else least > 0), (most < by if by else most <= 0)
-        outcome = "supported" if supported else "refuted" if refuted else "undecided"
-    return outcome, f"predicted {wanted}; measured {numbers}"
+        outcome = score_of(prediction, interval)
+    return outcome, f"predicted {wanted(prediction)}; measured {numbers}"
+
+
+def wanted(prediction: Prediction) -> str:
+    """What is predicted, as text: `worse by at least 5 points`."""
+    points = f"{prediction.by * 100:g} point{'s' * (prediction.by != 0.01)}"
+    return prediction.direction + (f" by at least {points}" if prediction.by else "")
+
+
+def score_of(prediction: Prediction, interval: Interval) -> Score:
+    """Whether all of an interval of the difference is as predicted, none of it, or neither."""
+    (low, high), by = interval, prediction.by
+    if prediction.direction == "equivalent":
+        supported, refuted = low > -MARGIN and high < MARGIN, low > MARGIN or high < -MARGIN
+    else:
+        # The differences in the predicted direction.
+        least, most = (-high, -low) if prediction.direction == "worse" else (low, high)
+        # A difference of the predicted size is as predicted; without one, it has to be there at all.
+        supported, refuted = (least >= by if by else least > 0), (most < by if by else most <= 0)
+    return "supported" if supported else "refuted" if refuted else "undecided"

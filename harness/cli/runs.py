@@ -111,7 +111,7 @@ def export(
     harness export --keras cifar10.keras --card cifar10.md
     harness export --keras cifar10.keras --run 3f9a
     harness export --parquet epochs.parquet
-    harness export --latex table.tex --report experiments/results/gpu/ablate_bn-fast-full-cifar10-jpeg75-bfloat16-jax
+    harness export --latex table.tex --report experiments/results/full/ablate_bn
     ```
     """
     if not (keras or card or parquet or latex):

@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +20,24 @@ from harness.runs.evidence import EvidenceRun, evidence_of
 from harness.runs.spec import RunResult
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL import Image
+
     from experiments import quoted, studies
-    from harness.reporting import publish
-    from harness.reporting import size_curve as sizes
+    from harness.reporting import evidence_figures, publish
 else:
+    # Pillow, matplotlib and pandas are slow to import.
+    Image = lazy_import("PIL.Image")
     quoted = lazy_import("experiments.quoted")
     studies = lazy_import("experiments.studies")
     publish = lazy_import("harness.reporting.publish")
-    sizes = lazy_import("harness.reporting.size_curve")
+    evidence_figures = lazy_import("harness.reporting.evidence_figures")
 
 #: The pages that may have blocks.
 PAGES = ("README.md", "docs/*.md", "experiments/results/*/README.md")
+
+#: Where a figure holds the numbers that it was drawn from.
+NUMBERS = "Description"
 
 #: Reports are compared number by number. Another library version may change the last digits.
 TOLERANCE = 1e-6
@@ -88,7 +95,12 @@ def publish_all() -> list[Path]:
         report, folder = report_of(study, results), _folder(study)
         if not _same(report.to_json(), _committed(folder)):
             changed.append(publish.write_report(report, results, folder))
-    changed += _size_curve(known)
+    for file, numbers, draw in _figures(known):
+        if _numbers_in(file) != numbers:
+            image = io.BytesIO()
+            draw().savefig(image, dpi=120, metadata={NUMBERS: numbers})
+            write_atomically(file, image.getvalue())
+            changed.append(file)
     for page, text, made in _pages(known):
         if text != made:
             write_atomically(page, made.encode())
@@ -96,19 +108,27 @@ def publish_all() -> list[Path]:
     return changed
 
 
-def _size_curve(known: Sequence[EvidenceRun]) -> list[Path]:
-    """Draw the size curve, if more than one of its sizes has been looked at; return its file."""
-    points: dict[str, list[tuple[int, Difference]]] = {}
+def _figures(known: Sequence[EvidenceRun]) -> Iterator[tuple[Path, str, Callable[[], "Figure"]]]:
+    """Yield each figure over several studies: its file, the numbers in it as text, and what draws it."""
+    sizes: dict[str, list[tuple[int, Difference]]] = {}
     for study, _ in _published(known):
         if study.experiment == "size_curve" and not study.changes:
             for variant in list(variants_of(study).values())[1:]:
-                points.setdefault(variant, []).append((images_of(study), difference(study, variant, known)))
-    if not any(len(each) > 1 for each in points.values()):
-        return []
-    file, image = evidence.FOLDER.parent / "quick" / "size-curve.png", io.BytesIO()
-    sizes.size_curve(points, studies.STUDIES[0].data).savefig(image, dpi=120)
-    write_atomically(file, image.getvalue())
-    return [file]
+                sizes.setdefault(variant, []).append((images_of(study), difference(study, variant, known)))
+    if any(len(each) > 1 for each in sizes.values()):
+        file = evidence.FOLDER.parent / "quick" / "size-curve.png"
+        yield file, str(sizes), lambda: evidence_figures.size_curve(sizes, studies.STUDIES[0].data)
+    answers = {claim: quoted.found(question, known) for question, claim in quoted.CLAIMS.items()}
+    file = evidence.FOLDER.parent / "answers.png"
+    yield file, str(answers), lambda: evidence_figures.answers(answers, quoted.AT_FULL_SIZE)
+
+
+def _numbers_in(file: Path) -> str:
+    """Return the numbers that a figure says it was drawn from, empty if there is no such figure."""
+    if not file.exists():
+        return ""
+    with Image.open(file) as image:
+        return str(image.info.get(NUMBERS, ""))
 
 
 def verify() -> list[str]:
@@ -120,6 +140,9 @@ def verify() -> list[str]:
     for study, results in _published(known):
         if not _same(report_of(study, results).to_json(), _committed(_folder(study))):
             wrong.append(f"{_folder(study) / 'report.json'} is not what the evidence gives")
+    for file, numbers, _ in _figures(known):
+        if _numbers_in(file) != numbers:
+            wrong.append(f"{file} is not drawn from the numbers that the evidence gives")
     for page, text, made in _pages(known):
         lines = zip(text.splitlines(), made.splitlines(), strict=False)
         wrong += [f"{page.name} says {is_there!r}, the evidence {wanted!r}" for is_there, wanted in lines
@@ -130,15 +153,15 @@ def verify() -> list[str]:
 
 
 def _published(known: Sequence[EvidenceRun]) -> Iterator[tuple[Study, list[RunResult]]]:
-    """Yield each study whose report is published, with its runs."""
-    for study in studies.STUDIES:
+    """Yield each study whose report is published, with its runs: of those that are still trained, from a look on."""
+    for study in (*studies.STUDIES, *studies.FULL):
         results = runs_of(study, known)
-        if has_been_looked_at(study, results):
+        if study in studies.FULL or has_been_looked_at(study, results):
             yield study, results
 
 
 def _folder(study: Study) -> Path:
-    return evidence.FOLDER.parent / "quick" / study.name
+    return evidence.FOLDER.parent / study.budget.partition(":")[0] / study.name
 
 
 def _committed(folder: Path) -> Any:

@@ -43,13 +43,13 @@ class Difference:
         return f"{100 * self.mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
 
 
-def difference(study: Study, variant: str, evidence: Iterable[EvidenceRun]) -> Difference:
-    """Return what a variant does in a study. Raises BadInput with fewer than two seeds in common with the baseline."""
+def difference(study: Study, variant: str, evidence: Iterable[EvidenceRun], *, against: str = BASELINE) -> Difference:
+    """Return what a variant does in a study, against another one. Raises BadInput with fewer than two common seeds."""
     by_variant: dict[str, dict[int, float]] = {}
     for each in runs_of(study, evidence):
         accuracy = each.result.metrics.get("accuracy", CHANCE)
         by_variant.setdefault(each.spec.variant, {})[each.spec.config.seed] = accuracy
-    own, base = by_variant.get(variant, {}), by_variant.get(BASELINE, {})
+    own, base = by_variant.get(variant, {}), by_variant.get(against, {})
     seeds = sorted(own.keys() & base.keys())
     if len(seeds) < 2:
         raise BadInput(f"The evidence has {len(seeds)} seeds of {variant!r} in the study {study.name}: two are needed.")

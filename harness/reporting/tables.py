@@ -87,7 +87,7 @@ def _table(phase: str, columns: Mapping[str, list[str]], notes: list[str]) -> Ta
 def mechanism_tables(report: Report) -> list[Table]:
     """Those of what was measured inside the network, one for each phase."""
     grouped = [(phase, report.rows(phase)) for phase in MEANING]
-    return [_mechanism(phase, members) for phase, members in grouped if _measured(members)]
+    return [_mechanism(phase, members, report.measured_by) for phase, members in grouped if _measured(members)]
 
 
 def seeds_needed(report: Report, phase: str) -> int | None:
@@ -150,6 +150,8 @@ def _comparison(report: Report, phase: str, members: list[VariantRow]) -> Table:
         )
     if any(row.stuck for row in members):
         notes.append(f"Stuck: the run went to its end, with an accuracy below {STUCK:g}.")
+    if report.no_effects:
+        notes.append("No effects and interactions: they are means over cells, and a failed one would be most of each.")
     if reached:
         columns[f"epochs to\n{' / '.join(reached)}"] = [
             " / ".join(_first_epoch(row.reached[level]) for level in reached) for row in members
@@ -209,11 +211,13 @@ def _inside(measured: Inside | None) -> str:
     return f"{_number(measured.mean)}\n[{_number(low)}, {_number(high)}]"
 
 
-def _mechanism(phase: str, members: list[VariantRow]) -> Table:
-    """What was measured inside the network."""
+def _mechanism(phase: str, members: list[VariantRow], measured_by: str) -> Table:
+    """What was measured inside the network. measured_by: the code that measured it, if that is not today's."""
     names = _measured(members)
     cells = [[row.variant, *(_inside(row.mechanism[name]) for name in names)] for row in members]
-    notes = [f"{name}: {INSIDE[name].meaning}." for name in names if name in INSIDE]
+    notes = [f"{name}: {INSIDE[name].meaning}." for name in names if name in INSIDE and not measured_by]
+    if measured_by:
+        notes.append(f"Measured by earlier code ({measured_by}), to which these names may have meant something else.")
     if left_out := sum(row.measured_by_older_code for row in members):
         notes.append(f"Measured by older code and left out: {left_out} run{'s' * (left_out != 1)}.")
     return Table(

@@ -123,6 +123,7 @@ def _row(run: EvidenceRun) -> dict[str, Any]:
         "status": result.status,
         **{name: result.metrics.get(name) for name in ("accuracy", "cross_entropy", "calibration_error")},
         "training_seconds": result.metrics.get("training_seconds"),
+        "measured_by": result.measured_by,
         "correct": result.correct,
         "begun": run.begun,
         "ended": run.ended,

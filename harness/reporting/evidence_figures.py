@@ -1,0 +1,65 @@
+"""Figures over several studies: differences to the baseline by question, and by the number of training images."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from harness.reporting.curves import distinct_colours
+from harness.reporting.forest import DIRECTIONS
+from harness.reporting.quoted import Difference
+
+
+def size_curve(differences: Mapping[str, Sequence[tuple[int, Difference]]], about: str) -> Figure:
+    """Draw the differences, by variant: (training images, difference) each. about: a line of what they were made on."""
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(0, color="black", lw=1)
+    for (variant, points), colour in zip(differences.items(), distinct_colours(len(differences)), strict=True):
+        points = sorted(points, key=lambda point: point[0])
+        sizes = [images for images, _ in points]
+        means = [100 * found.mean for _, found in points]
+        around = [[100 * abs(end - found.mean) for _, found in points for end in [found.interval[i]]] for i in (0, 1)]
+        axes.errorbar(sizes, means, yerr=around, marker="o", ms=5, capsize=3, lw=1.5, color=colour, label=variant)
+    axes.set_xscale("log")
+    every = sorted({images for points in differences.values() for images, _ in points})
+    axes.set_xticks(every, [f"{images:,}" for images in every])
+    axes.minorticks_off()
+    axes.grid(alpha=0.25)
+    axes.set(xlabel="training images", ylabel=f"points of accuracy against the baseline\n{DIRECTIONS}")
+    axes.set_title(f"By the number of training images\n{about} · 95 % intervals over seeds", fontsize=10)
+    axes.legend(fontsize=9)
+    return figure
+
+
+#: What is further left is drawn as an arrow at the edge: one very large loss must not hide what the others are.
+LOWEST = -9.0
+
+NUMBERS = "#0a7ac4"
+
+
+def answers(questions: Mapping[str, Sequence[tuple[str, Difference]]], about: str) -> Figure:
+    """Draw a forest plot with a panel for each question. about: a line of what the differences were measured on."""
+    counts = [len(rows) for rows in questions.values()]
+    figure = Figure(figsize=(9, 1.2 + 0.45 * len(counts) + 0.22 * sum(counts)), layout="constrained")
+    panels = figure.subplots(len(counts), 1, sharex=True, height_ratios=[count + 0.5 for count in counts])
+    for axes, (question, rows) in zip(panels, questions.items(), strict=True):
+        axes.set_title(question, fontsize=10, loc="left", fontweight="bold")
+        axes.axvline(0, color="black", lw=0.8)
+        for y, (_, found) in enumerate(rows):
+            low, high = (100 * end for end in found.interval)
+            if not found.stuck and high > LOWEST:
+                axes.plot([low, high], [y, y], color=NUMBERS, lw=2, solid_capstyle="butt")
+                axes.plot(100 * found.mean, y, color=NUMBERS, marker="o", ms=5)
+            elif not found.stuck:
+                axes.plot(LOWEST, y, color=NUMBERS, marker="<", ms=7, clip_on=False)
+            said = f"{found}" if found.stuck else f"{found}, n = {found.n}"
+            axes.text(1.02, y, said, fontsize=9, va="center", transform=axes.get_yaxis_transform())
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=9)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(LOWEST, 1.5)
+        axes.grid(axis="x", alpha=0.25)
+        axes.tick_params(axis="x", labelsize=8)
+    panels[-1].set_xlabel(f"points of test accuracy against the baseline, 95 % intervals\n{DIRECTIONS}", fontsize=9)
+    figure.suptitle(textwrap.fill(about, 120), fontsize=9)
+    return figure
