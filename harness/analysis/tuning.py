@@ -93,8 +93,8 @@ def maxima(variant: Tried, baseline: Tried) -> Maxima:
     """Compare the best means of two variants, where the rates themselves are not clear.
 
     A parametric bootstrap: each mean is drawn from a normal distribution with the spread of its seeds, which is pooled
-    over the rates of a variant, as two seeds say little about it. The maximum of uncertain means is too high, and that
-    on both sides alike.
+    over the rates of a variant, as two seeds say little about it. The maximum of uncertain means is too high, the
+    more so the more rates are nearly as good: no verdict is read off it.
     """
     random = np.random.default_rng(BOOTSTRAP_SEED)
     drawn = [_drawn_maxima(tried, random) for tried in (variant, baseline)]
