@@ -22,7 +22,7 @@ WITHDRAWN = tuple(
 #: judged by the seeds that chose it.
 CLASSIC: dict[str, Any] = {"recipe": "classic", "changes": {"learning_rate": 0.05}, "seeds": tuple(range(3, 13))}
 
-#: Nothing is tuned for a variant. In bfloat16 where the processor has it: what was trained in float32 is a study apart.
+#: In bfloat16 where the processor has it: what was trained in float32 is a study apart.
 STUDIES = (
     Study(name="classic-factorial", experiment="factorial", **CLASSIC),
     Study(name="classic-linear", experiment="ablate_linear", **CLASSIC),
@@ -42,6 +42,16 @@ STUDIES = (
         for images in (500, 1_000, 2_000, 5_000, 10_000)
     ),
     Study(name="size-all", experiment="size_curve", budget="full", changes={"epochs": 1}),
+    # Last of each look: every variant, the baseline too, at the best of four rates or more, two to four seeds each.
+    Study(name="classic-factorial-retuned", experiment="factorial", retuned=True, **CLASSIC),
+    Study(name="classic-linear-retuned", experiment="ablate_linear", retuned=True, **CLASSIC),
+    *(
+        Study(name=f"fast-{name}-retuned", experiment=f"{prefix}{name}", retuned=True)
+        for prefix, name in (
+            ("", "factorial"),
+            *(("ablate_", each) for each in ("bn", "activation", "linear", "scaling")),
+        )
+    ),
 )
 
 #: One H200, 2026-11-27. Ten seeds were declared, and time ended before: intervals without a verdict. `ablate_dropout`

@@ -6,19 +6,19 @@ import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from conftest import Command, document, small_config
 
 from experiments import quoted, studies
-from harness.analysis.studies import Study, has_been_looked_at, images_of, report_of, runs_of, variants_of
+from harness.analysis.studies import Study, has_been_looked_at, images_of, progress, report_of, runs_of, variants_of
 from harness.commands import campaign
 from harness.commands import evidence as commands
 from harness.commands.compare import is_asked_for
 from harness.commands.run import RunOptions
 from harness.common.errors import BadInput
-from harness.config import Network
+from harness.config import Network, Recipe
 from harness.experiment import BASELINE
 from harness.reporting.evidence_figures import answers, size_curve
 from harness.reporting.quoted import Difference, difference, filled
@@ -100,7 +100,7 @@ def test_a_study_takes_the_runs_of_its_settings_whoever_trained_them() -> None:
 def test_where_nothing_was_trained_the_evidence_answers_and_says_whose_runs_they_are(harness: Command) -> None:
     completed = harness("compare", "ablate_bn", "--engine", "tensorflow", "--json")
     shown = document(completed)
-    assert shown["command"] == "harness run ablate_bn --engine jax --precision bfloat16 --no-retune"
+    assert shown["command"] == "harness run ablate_bn --engine jax --seeds 10 --precision bfloat16 --no-retune"
     said = re.search(r"Nothing of ablate_bn was trained here.* from the (\d+) runs .*\(jax, bfloat16, (.*)\)",
                      " ".join(completed.stderr.split()))  # fmt: skip
     assert said
@@ -124,6 +124,54 @@ def test_studies_are_trained_look_by_look_and_in_a_look_seed_by_seed() -> None:
     other = Study(name="b", experiment="ablate_order", seeds=(7, 8), looks=(2,))
     order = [(study.name, seed) for study, seed in campaign.blocks((one, other))]
     assert order == [("a", 0), ("a", 1), ("b", 7), ("b", 8), ("a", 2), ("a", 3), ("a", 4)]
+
+
+def test_a_retuned_study_has_its_tuning_and_the_runs_at_each_variants_best_rate() -> None:
+    about = small_config()
+    study = Study(
+        name="x", experiment="ablate_scaling", variants=("unit 0-1",), seeds=(0, 1), looks=(2,), retuned=True,
+        precision=about.precision, data=about.data,
+    )  # fmt: skip
+    best = {BASELINE: 1.0, "unit 0-1": 0.5}
+
+    def at(network: Network, recipe: Recipe, factor: float, seed: int, split: Literal["tune", "final"]) -> EvidenceRun:
+        own = dataclasses.replace(recipe, learning_rate=recipe.learning_rate * factor)
+        config = dataclasses.replace(
+            small_config(own, network, seed), train_images=images_of(study), split=split, eval_images=100
+        )
+        accuracy = 0.6 - 0.1 * abs(math.log2(factor / best[variants[network, recipe]])) + 0.001 * (seed % 2)
+        metrics = {"accuracy": accuracy, "cross_entropy": 1.0, "training_seconds": 1.0}
+        run = a_run()
+        history = [{"epoch": 1, "timestamp": 2, "test_accuracy": accuracy, "pflop": 0.1}]
+        spec = dataclasses.replace(run.spec, config=config)
+        return dataclasses.replace(run, spec=spec, history=history, result=Result("finished", "", metrics, "", {}, []))
+
+    variants = variants_of(study)
+    tuning = [at(*what, factor, seed, "tune") for what in variants for factor in (0.25, 0.5, 1.0, 2.0)
+              for seed in (1000, 1001)]  # fmt: skip
+    judged = [at(*what, factor, seed, "final") for what in variants for factor in (0.5, 1.0) for seed in (0, 1, 2)]
+    found = runs_of(study, [*tuning, *judged])
+    phases = {(each.spec.phase, each.spec.variant, each.spec.factor) for each in found if each.spec.phase != "tuning"}
+    assert phases == {
+        ("same recipe", BASELINE, 1.0), ("same recipe", "unit 0-1", 1.0),
+        ("retuned", BASELINE, 1.0), ("retuned", "unit 0-1", 0.5),
+    }  # fmt: skip
+    assert progress(study, found) == (8, 8)
+    assert len(found) == 8 + len(tuning)
+    assert has_been_looked_at(study, found)
+    report = report_of(study, found)
+    assert {row.variant: row.learning_rate for row in report.rows("retuned")}["unit 0-1"] == pytest.approx(
+        0.5 * recipe_rate(variants, "unit 0-1")
+    )
+    assert (report.missing, len(report.tuning)) == (0, 2)
+    # Without all of its tuning a variant has no rate yet.
+    part = runs_of(study, [*tuning[1:], *judged])
+    assert {each.spec.variant for each in part if each.spec.phase == "retuned"} == {"unit 0-1"}
+    assert not has_been_looked_at(study, part)
+
+
+def recipe_rate(variants: dict[tuple[Network, Recipe], str], name: str) -> float:
+    return next(recipe.learning_rate for (_, recipe), variant in variants.items() if variant == name)
 
 
 def test_a_variant_that_is_the_baseline_under_a_recipe_keeps_no_verdict_back() -> None:

@@ -1,7 +1,8 @@
 """Studies: the comparisons that README and docs quote, and their reports from the committed evidence."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +10,11 @@ from harness import experiment
 from harness.analysis.design import Design
 from harness.analysis.make_report import make_report
 from harness.analysis.report import Report
+from harness.analysis.tuning import next_runs, ranked, tried_by_variant
 from harness.config import Network, Precision, Recipe
 from harness.data.loader import TRAIN_IMAGES
 from harness.experiment import BASELINE, LOOKS, Experiment
+from harness.plan import TUNING_SEEDS, Phase, seeds_text
 from harness.recipes import budget_called, recipe_called
 from harness.runs.evidence import EvidenceRun
 from harness.runs.spec import RunResult
@@ -22,7 +25,7 @@ class Study:
     """One experiment at one size on one kind of machine, with the seeds that were declared for it.
 
     name: its report is experiments/results/<name>. looks: after how many seeds it is looked at. changes: settings that
-    all its variants share, as for `--set`.
+    all its variants share, as for `--set`. retuned: each variant is also compared at the learning rate that suits it.
     """
 
     name: str
@@ -36,11 +39,17 @@ class Study:
     looks: tuple[int, ...] = LOOKS
     changes: dict[str, Any] = field(default_factory=dict)
     variants: tuple[str, ...] = ()
+    retuned: bool = False
 
     @property
     def design(self) -> Design:
         """The declared seeds and looks."""
         return Design(self.seeds, self.looks)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases whose runs every declared seed has."""
+        return ("same recipe", "retuned") if self.retuned else ("same recipe",)
 
     @property
     def command(self) -> str:
@@ -49,9 +58,11 @@ class Study:
         for name, usual in {"budget": "full", "recipe": "fast", "engine": "tensorflow"}.items():
             if (value := getattr(self, name)) != usual:
                 words.append(f"--{name} {value}")
+        if (self.seeds, self.looks) != (tuple(range(LOOKS[-1])), LOOKS):
+            words.append(f"--seeds {seeds_text(list(self.seeds))}")
         words += [f"--variant '{variant}'" for variant in self.variants]
         words += [f"--set {name}={value}" for name, value in self.changes.items()]
-        return " ".join([*words, f"--precision {self.precision} --no-retune"])
+        return " ".join([*words, f"--precision {self.precision} --{'retune' if self.retuned else 'no-retune'}"])
 
 
 def declared(study: Study) -> Experiment:
@@ -76,33 +87,76 @@ def variants_of(study: Study) -> dict[tuple[Network, Recipe], str]:
 
 def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:
     """Return the runs of a study: those with its settings, whichever experiment they were trained for."""
-    variant_of, found = variants_of(study), []
-    images = images_of(study)
-    for run in evidence:
-        config = run.config
-        variant = variant_of.get((config.network, config.recipe))
-        about = (config.engine, config.precision, config.data, config.split, config.train_images)
-        if variant is None or about != (study.engine, study.precision, study.data, "final", images):
-            continue
-        if config.seed in study.seeds:
-            spec = dataclasses.replace(
-                run.spec, experiment=study.experiment, variant=variant, budget=study.budget, recipe=study.recipe,
-                phase="same recipe", changes="", factor=1.0,
-            )  # fmt: skip
-            found.append(RunResult(spec, run, run.result, run.history))
+    about, images = (study.engine, study.precision, study.data), images_of(study)
+    known = [each for each in evidence if (each.config.engine, each.config.precision, each.config.data) == about]
+    variant_of = variants_of(study)
+    judged = [
+        run
+        for run in known
+        if run.config.split == "final" and run.config.train_images == images and run.config.seed in study.seeds
+    ]
+    found = [
+        _as_run_of(study, run, variant, "same recipe", 1.0)
+        for run in judged
+        if (variant := variant_of.get((run.config.network, run.config.recipe)))
+    ]
+    if study.retuned:
+        found += _retuned(study, judged, [run for run in known if run.config.split == "tune"])
     order = list(variant_of.values())
     return sorted(found, key=lambda each: (order.index(each.spec.variant), each.spec.config.seed))
+
+
+def _retuned(study: Study, judged: Iterable[EvidenceRun], on_validation: Iterable[EvidenceRun]) -> Iterator[RunResult]:
+    """Yield the runs that tune a study, and for each variant whose tuning is done those at its best learning rate."""
+    own = {(network, _without_rate(recipe)): (variant, recipe.learning_rate)
+           for (network, recipe), variant in variants_of(study).items()}  # fmt: skip
+
+    def placed(runs: Iterable[EvidenceRun]) -> Iterator[tuple[EvidenceRun, str, float]]:
+        for run in runs:
+            if found := own.get((run.config.network, _without_rate(run.config.recipe))):
+                # The factors are powers of two, and a product of floats is not quite one.
+                yield run, found[0], 2.0 ** round(math.log2(run.config.recipe.learning_rate / found[1]), 6)
+
+    tuning = [
+        _as_run_of(study, run, variant, "tuning", factor)
+        for run, variant, factor in placed(on_validation)
+        if run.config.seed in TUNING_SEEDS and run.config.train_images == images_of(study)
+    ]
+    best = {variant: ranked(tried)[0] for variant, tried in tried_by_variant(tuning).items() if not next_runs(tried)}
+    yield from tuning
+    for run, variant, factor in placed(judged):
+        if best.get(variant) == factor:
+            yield _as_run_of(study, run, variant, "retuned", factor)
+
+
+def _without_rate(recipe: Recipe) -> Recipe:
+    return dataclasses.replace(recipe, learning_rate=1.0)
+
+
+def _as_run_of(study: Study, run: EvidenceRun, variant: str, phase: Phase, factor: float) -> RunResult:
+    spec = dataclasses.replace(
+        run.spec, experiment=study.experiment, variant=variant, budget=study.budget, recipe=study.recipe, phase=phase,
+        changes="", factor=factor,
+    )  # fmt: skip
+    return RunResult(spec, run, run.result, run.history)
 
 
 def has_been_looked_at(study: Study, results: Iterable[RunResult]) -> bool:
     """Whether every variant has the seeds of the first look. Nothing is published before."""
     seeds: dict[str, set[int]] = {variant: set() for variant in variants_of(study).values()}
     for each in results:
-        seeds[each.spec.variant].add(each.spec.config.seed)
+        if each.spec.phase == study.phases[-1]:
+            seeds[each.spec.variant].add(each.spec.config.seed)
     return all(len(each) >= study.looks[0] for each in seeds.values())
+
+
+def progress(study: Study, results: Iterable[RunResult]) -> tuple[int, int]:
+    """Return how many runs of the declared seeds there are, of how many; those of the tuning are not counted."""
+    done = sum(each.spec.phase in study.phases for each in results)
+    return done, len(variants_of(study)) * len(study.seeds) * len(study.phases)
 
 
 def report_of(study: Study, results: Sequence[RunResult]) -> Report:
     """Return the report of a study from its runs in the evidence, at least one."""
-    planned = len(variants_of(study)) * len(study.seeds)
-    return make_report(declared(study), results, study.design, missing=planned - len(results), command=study.command)
+    done, planned = progress(study, results)
+    return make_report(declared(study), results, study.design, missing=planned - done, command=study.command)

@@ -32,7 +32,8 @@ def blocks(planned: tuple[Study, ...]) -> Iterator[tuple[Study, int]]:
 def left(planned: Iterable[tuple[Study, int]]) -> tuple[int, float]:
     """Return how many runs of some blocks are not done, and the hours that they take at the mean time of those done.
 
-    Studies share runs, above all those of the baseline: each counts once.
+    Studies share runs, above all those of the baseline: each counts once. The runs of tuning are not counted, nor are
+    those at the rates that it will choose.
     """
     wanted = {(*what, images_of(study), seed) for study, seed in planned for what in variants_of(study)}
     ended = [(folder.config, folder.result()) for folder in all_runs()]
@@ -62,6 +63,6 @@ def train(to: Path) -> None:
             engine=study.engine,
             precision=study.precision,
             changes=study.changes,
-            retune=False,
+            retune=study.retuned,
         )
         Job(options, recorder).train()

@@ -80,7 +80,7 @@ def is_asked_for(study: Study, name: str, what: RunOptions) -> bool:
         and (study.variants, study.changes) == (tuple(what.variants), parse_changes(what.changes))
         and (what.seeds, what.split, what.data) == (None, "final", None)
         and what.precision in ("auto", study.precision)
-        and not what.retune
+        and bool(what.retune) == study.retuned
     )
 
 

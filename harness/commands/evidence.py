@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.studies import Study, has_been_looked_at, images_of, report_of, runs_of, variants_of
+from harness.analysis.studies import Study, has_been_looked_at, images_of, progress, report_of, runs_of, variants_of
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
@@ -68,15 +68,10 @@ def print_added(document: dict[str, Any]) -> None:
 def status() -> dict[str, Any]:
     """Return how far each study is: its runs in the evidence, of how many, and the command that makes them."""
     known = evidence.read()
-    rows = [
-        {
-            "study": study.name,
-            "runs": len(runs_of(study, known)),
-            "of": len(variants_of(study)) * len(study.seeds),
-            "command": study.command,
-        }
-        for study in (*studies.STUDIES, *studies.FULL)
-    ]
+    rows = []
+    for study in (*studies.STUDIES, *studies.FULL):
+        done, planned = progress(study, runs_of(study, known))
+        rows.append({"study": study.name, "runs": done, "of": planned, "command": study.command})
     return {"studies": rows, "runs": len(known)}
 
 
