@@ -48,7 +48,7 @@ def answer(report: Report) -> str:
 def caveats(report: Report) -> list[str]:
     """What the answer rests on, and what it does not say, in a few sentences."""
     compared = primary(report)
-    if not compared:
+    if all(each.verdict == FEW for _, each in compared):
         return []
     said, rests = [], []
     if report.budget != "full":

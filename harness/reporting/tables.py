@@ -55,6 +55,7 @@ def tables(report: Report) -> list[Table]:
     """All that have something to show."""
     grouped = [(phase, report.rows(phase)) for phase in MEANING]
     found = [_comparison(report, phase, members) for phase, members in grouped if members]
+    found[-1:] = [dataclasses.replace(table, notes=table.notes + _method(report)) for table in found[-1:]]
     found += [_effects(phase, members) for phase in MEANING if (members := _effects_of(report, phase))]
     found += mechanism_tables(report)
     found += [_images(report, phase, images) for phase in MEANING if (images := _images_of(report, phase))]
@@ -160,7 +161,7 @@ def _comparison(report: Report, phase: str, members: list[VariantRow]) -> Table:
         notes.append("Epochs: the median over the runs that reached the accuracy; *: not all of them did.")
     if phase == "retuned":
         columns["learning\nrate"] = [f"{row.learning_rate:.3g}" for row in members]
-    return _table(phase, columns, notes + _method(report, members))
+    return _table(phase, columns, notes)
 
 
 def _verdict(row: VariantRow) -> str:
@@ -185,20 +186,20 @@ def _compared(compared: Compared, n: int) -> dict[str, str]:
     }
 
 
-def _method(report: Report, members: Sequence[VariantRow]) -> list[str]:
-    """How the numbers of a comparison are made, and what its verdicts mean."""
-    compared = [row.against_baseline for row in members if row.against_baseline]
-    said, family = [], len(compared)
+def _method(report: Report) -> list[str]:
+    """How the numbers of the comparisons are made, and what their verdicts mean."""
+    compared = [row.against_baseline for row in report.variants if row.against_baseline]
+    said = []
     if any(each.p_holm is not None for each in compared):
         looks = " and ".join(filter(None, [", ".join(map(str, report.looks[:-1])), str(report.looks[-1])]))
         said = [
             f"The interval of a difference is at Holm's level for it, 95 % or more, and holds at every declared look: "
             f"it leaves out zero exactly where p is below 0.05. Looks are the numbers of seeds after which one judges, "
             f"declared before the first run; here {looks}. What is decided at one keeps the numbers of that look.",
-            f"p: the differences are paired by seed. Their standard error is pooled over the runs of the family where "
-            f"these spread alike, and the comparison's own where that is larger or a run failed; the bounds are those "
-            f"of the declared looks; Holm's correction is over the {family} comparison{'s' * (family > 1)} here. A "
-            f"paired t test of two rows of the CSV gives another p.",
+            "p: the differences are paired by seed. Their standard error is pooled over the runs of the family where "
+            "these spread alike, and the comparison's own where that is larger or a run failed; the bounds are those "
+            "of the declared looks; Holm's correction is over the comparisons of one table. A "
+            "paired t test of two rows of the CSV gives another p.",
             f"Better, worse: all of the interval is on that side of zero, also where it ends within {margin()} of it. "
             f"Equivalent: all of it is within {margin()}. Undecided: neither, so no difference is shown yet.",
         ]
