@@ -10,6 +10,7 @@ import pytest
 from report_builders import Lab
 
 from harness import experiment
+from harness.analysis.design import Design
 from harness.analysis.images import ImagesRow, OverImages
 from harness.analysis.make_report import make_report
 from harness.analysis.report import Report
@@ -214,3 +215,9 @@ def test_the_margin_is_described_where_it_can_be_seen() -> None:
     narrow, wide = (forest.Line("a", mean, (mean - 0.01, mean + 0.01), "worse", "") for mean in (-0.02, -0.5))
     assert "Shaded" in charts.forest([narrow], "", "").key
     assert "Shaded" not in charts.forest([wide], "", "").key
+
+
+def test_bars_are_called_what_they_are(report: Report) -> None:
+    assert forest.bars(report) == "intervals at Holm's level, 95 % or more"
+    few = make_report(NORMS, Lab(NORMS, LEVELS).under_one_recipe(2), Design((0, 1, 2, 3), (4,)))
+    assert forest.bars(few) == "95 % intervals"

@@ -23,9 +23,6 @@ MARKS = {
 }
 UNDECIDED = ("#666666", "o")
 
-#: The level of the intervals of a family.
-BARS = "intervals at Holm's level, 95 % or more"
-
 DIRECTIONS = "\N{LEFTWARDS ARROW} worse | better \N{RIGHTWARDS ARROW}"
 
 
@@ -74,13 +71,21 @@ def _mark(effect: EffectRow) -> str:
 
 def comparisons(report: Report) -> Figure | None:
     """The forest plot of the variants, under one recipe and retuned."""
-    return _forest(report, comparison_lines(report), f"{report.judged} accuracy minus the baseline's, points; {BARS}")
+    return _forest(
+        report, comparison_lines(report), f"{report.judged} accuracy minus the baseline's, points; {bars(report)}"
+    )
 
 
 def effects(report: Report) -> Figure | None:
     """The forest plot of the effects of a factorial experiment."""
     label = f"effect of switching on, points of {report.judged} accuracy; 95 % intervals, p by Holm"
     return _forest(report, effect_lines(report), label)
+
+
+def bars(report: Report) -> str:
+    """What the bars of the comparisons are."""
+    judged = any(row.against_baseline and row.against_baseline.p_holm is not None for row in report.variants)
+    return "intervals at Holm's level, 95 % or more" if judged else "95 % intervals"
 
 
 def is_shown(low: float, high: float) -> bool:

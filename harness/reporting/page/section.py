@@ -85,7 +85,7 @@ def section(report: Report, results: Sequence[RunResult], dataset: Dataset | Non
         forests=_forests(
             report,
             forest.comparison_lines(report),
-            f"{report.judged.capitalize()} accuracy minus the baseline's, in points. Bars: {forest.BARS}.",
+            f"{report.judged.capitalize()} accuracy minus the baseline's, in points. Bars: {forest.bars(report)}.",
         ),
         effects=_forests(
             report,
