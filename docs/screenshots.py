@@ -162,7 +162,7 @@ async def main() -> None:
         drawn.write(f'<meta charset="utf-8"><body style="margin: 0">{terminal(RUN)}</body>')
         drawn.flush()
         async with browser(program) as chromium:
-            await chromium.shoot(f"file://{drawn.name}", "terminal", "verdict", size=(994, 808))
+            await chromium.shoot(f"file://{drawn.name}", "terminal", "verdict", size=(994, 1028))
             await chromium.shoot(f"file://{report}", "report", "What was predicted", size=(900, 1000))
             await chromium.shoot(f"{ui}{view}", "mlflow-view", "Accuracy and loss", first=ALONE)
             (study, *_) = requests.get(f"{dashboard}/api/studies", timeout=60).json()["study_summaries"]

@@ -8,7 +8,8 @@ Prediction, written before the run: without normalization accuracy falls by at l
 which mixes nothing over the batch, costs less than that but at least 1 point; layer normalization at least 2. If
 covariate shift is the reason, `input_drift` must be larger without normalization than with it; Santurkar et al. 2018
 found that it is not, and that `gradient_change` is no smaller either. (Both measures were mended on 2026-11-27, after
-this was written and before the runs at `quick`: CHANGELOG.md says how.)
+this was written and before the runs at `quick`: `input_drift` compared means, which batch norm fixes, and now compares
+distributions; `gradient_change` followed the epoch's mean update, and now the optimizer's own step.)
 
     make ablate-bn
     harness run ablate_bn --budget quick

@@ -6,8 +6,8 @@ map of its input (batch normalization is linear, too, once its statistics are fi
 
 Prediction, written before the run: at `quick`, without activations and with average pooling accuracy falls by at least
 20 points; with max-pooling by at least 2 and less than 10; average pooling with ReLU is not worse. It is not blind: one
-seed each had been seen at this size (0.40, 0.66 and 0.73, against 0.71), and seven at `full` under `fast`
-(docs/answers.md). Under `classic` the same signs.
+seed each had been seen at this size (0.40, 0.66 and 0.73, against 0.71), and seven at `full` under `fast`. Under
+`classic` the same signs.
 
     make ablate-linear
     harness run ablate_linear --budget quick --recipe classic --set learning_rate=0.05

@@ -5,7 +5,7 @@ before the activation, as Ioffe & Szegedy 2015 do, and `published` after it, as 
 that is the recipe's own order is left out.
 
 Prediction, written before the run: behind the activation is equivalent, within half a point. Of `published` with batch
-norm in front none was written: it had been seen to learn far less when that recipe was fitted (README.md).
+norm in front none was written: it had been seen to learn far less when that recipe was fitted.
 
     make ablate-order
     harness run ablate_order --budget quick

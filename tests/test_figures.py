@@ -110,7 +110,7 @@ def test_gradients_are_labelled_as_numbers() -> None:
     figure = curves.gradient_flow(make_report(NORMS, results), results)
     assert figure
     figure.canvas.draw()
-    (bar,) = [axes for axes in figure.axes if "vanishes" in axes.get_ylabel()]
+    (bar,) = [axes for axes in figure.axes if "grey: zero" in axes.get_ylabel()]
     labels = [label.get_text() for label in bar.get_yticklabels()]
     assert {"0.01", "0.0001"} <= set(labels)
 

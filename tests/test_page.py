@@ -114,7 +114,7 @@ def test_the_page_says_what_the_report_says(whole: Reported) -> None:
     assert "harness run ablate_bn --budget quick" in text
     for table in tables(report):
         assert all(" ".join(cell.split()) in text for row in table.rows for cell in row)
-    for heading in ("What would change our mind", "learning rate", "What the probes show", "Accuracy by epoch"):
+    for heading in ("What would change our mind", "learning rate", "Inside the network", "Accuracy by epoch"):
         assert heading in text
 
 
@@ -166,7 +166,7 @@ def test_few_seeds_give_no_answer_but_the_command_for_one() -> None:
     report, _ = reported("ablate_bn", 1)
     assert summary.answer(report) == "With 1 seed nothing can be said yet: a verdict takes 2 of every variant."
     assert summary.differences(report).startswith("no norm: -1")
-    assert "points, anything from -" in summary.differences(reported("ablate_bn", 3)[0])
+    assert "points, interval -" in summary.differences(reported("ablate_bn", 3)[0])
     words, command = summary.next_step(report)
     assert words == "For a verdict:"
     assert command.startswith("harness run ablate_bn --budget quick")
@@ -221,9 +221,9 @@ def test_wrong_predictions_are_shown_the_surest_first(mlruns: Path) -> None:
 def test_axes_have_labels_that_are_easy_to_read() -> None:
     series = [charts.Series("a", [(1, 0.02), (2, 3e-4)]), charts.Series("b", [(1, 0.5), (2, 0.5)])]
     chart = charts.lines(series, x_label="x", y_label="y", log_y=True)
-    assert [tick.label for tick in chart.y_ticks] == ["0.001", "0.01", "0.1"]
+    assert [tick.label for tick in chart.y_ticks] == ["0.0001", "0.001", "0.01", "0.1", "1"]
     assert [tick.label for tick in chart.x_ticks] == ["1", "2"]
     narrow = charts.lines([charts.Series("a", [(1, 0.11), (2, 0.6)])], x_label="x", y_label="y", log_y=True)
-    assert [tick.label for tick in narrow.y_ticks] == ["0.2", "0.5"]
+    assert [tick.label for tick in narrow.y_ticks] == ["0.1", "0.2", "0.5", "1"]
     alone = charts.lines([charts.Series("a", [(3, 0.5)])], x_label="x", y_label="y")
     assert all(np.isfinite(place[:2]).all() for place in alone.lines[0].dots)

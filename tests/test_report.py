@@ -81,15 +81,17 @@ def test_the_tables_hold_every_number_that_the_question_asks_for(whole: Reported
     assert accuracy.startswith(f"{row.accuracy.mean:.4f} ± {row.accuracy.sd:.4f}\n[")
     assert column(report, "same recipe", "verdict")["layer | norm"] == "worse"
     assert column(report, "same recipe", "p (Holm)")["layer | norm"] == "<0.001"
-    assert column(report, "same recipe", "seeds compared")["gelu"] == "10"
+    with pytest.raises(ValueError, match="unpack"):  # as many as there are
+        column(report, "same recipe", "seeds compared")
+    decided = dataclasses.replace(row, against_baseline=dataclasses.replace(compared, n=4))
+    early = dataclasses.replace(report, variants=(report.variants[0], decided))
+    assert column(early, "same recipe", "seeds compared")["layer | norm"] == "4"
     # Retuned at the recipe's own rate it is the same runs, which get no second verdict.
     assert column(report, "retuned", "verdict")["gelu"] == "that of same recipe"
     assert column(report, "same recipe", "P(variant")["layer | norm"].startswith(
         f"{compared.probability_of_improvement:.2f}\n["
     )
-    assert column(report, "same recipe", "failed") == {
-        "baseline": NOTHING, "no norm": "2 diverged", "layer | norm": NOTHING, "gelu": NOTHING,
-    }  # fmt: skip
+    assert column(report, "same recipe", "verdict")["no norm"].endswith("\n2 of 10 diverged")
     epochs = column(report, "same recipe", "epochs to 0.5")["no norm"]
     assert epochs.partition(" / ")[0].endswith("*")  # two of the runs never got there
     rates = column(report, "retuned", "learning rate")
@@ -106,7 +108,8 @@ def test_the_terminal_and_the_page_say_the_same(whole: Reported, capsys: pytest.
     terminal = capsys.readouterr().out
     page = report_text.markdown(report, ["forest.png"])
     assert terminal.splitlines()[0] == "Does normalization help?"
-    assert page.startswith("# Does normalization help?\n\nWith 10 seeds, in points of test accuracy: no norm (-")
+    assert page.startswith("# Does normalization help?\n\nBaseline: the 18-layer CNN of the notebook with batch norm,")
+    assert "\n\nWith 10 seeds, in points of test accuracy: " in page
     assert "\n\n- **still open**: no norm, same" in page
     for text in (terminal, page.replace("**", "").replace("\\", "")):
         assert "still open: no norm, same recipe: predicted worse by at least 5 points; measured -" in text
@@ -124,11 +127,14 @@ def test_the_terminal_and_the_page_say_the_same(whole: Reported, capsys: pytest.
     assert "2 of these runs were done by older code" in terminal
     assert "…" not in terminal
     assert "  mlruns/reports/x\n  http://x/#/y\n" in terminal
-    last = [summary.answer(report), summary.differences(report), summary.next_step(report)[0]]
-    assert terminal.splitlines()[-3:] == last
+    caveats = summary.caveats(report)
+    assert all(caveat in page for caveat in (*caveats, sentences.baseline(report)))
+    assert sentences.baseline(report) in terminal
+    last = [summary.answer(report), *caveats, summary.differences(report), summary.next_step(report)[0]]
+    assert terminal.splitlines()[-len(last) :] == last
     assert "![Difference to the baseline" in page
     assert "(forest.png)" in page
-    assert "| layer \\| norm | 10 |" in page
+    assert "| layer \\| norm | worse |" in page
     assert all(run.run_key in page for run in report.runs)
 
 
@@ -161,8 +167,7 @@ def test_few_seeds_are_called_too_few() -> None:
 def test_a_variant_that_never_finished_is_shown_all_the_same() -> None:
     report, _ = reported(Lab(NORMS, LEVELS, diverged=[("no norm", seed) for seed in range(7)]), 7)
     assert column(report, "same recipe", "accuracy")["no norm"] == NOTHING
-    assert column(report, "same recipe", "failed")["no norm"] == "7 diverged"
-    assert column(report, "same recipe", "verdict")["no norm"] == "worse"
+    assert column(report, "same recipe", "verdict")["no norm"] == "worse\n7 of 7 diverged"
     assert json.dumps(report.to_json(), allow_nan=False)
 
 

@@ -85,6 +85,8 @@ def make_report(
         precision=config.precision,
         engine=config.engine,
         source=config.source,
+        network=next((each.spec.config.network for each in results if each.spec.variant == BASELINE), None),
+        class_names=next((tuple(each.result.error_per_class) for each in results if each.result.error_per_class), ()),
         variants=tuple(rows),
         tuning=tuple(_tuned(results)),
         effects=tuple(effects_of),

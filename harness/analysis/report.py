@@ -13,6 +13,7 @@ from harness.analysis.images import ImagesRow
 from harness.analysis.stats import Compared
 from harness.analysis.target import AgainstTarget, Score
 from harness.analysis.tuning import Maxima
+from harness.config import Network
 from harness.experiment import Direction
 from harness.plan import Phase
 
@@ -160,6 +161,7 @@ class RunRow:
 class Report:
     """An experiment's report. What it was made on comes first; `train_images` and `eval_images` count images.
 
+    `network` is the baseline's, None where no run of it is there; `class_names` are empty where no run has told them.
     `looks` are the numbers of seeds after which the design looks at the runs; `exploratory`: they were not declared
     before the first run. `no_effects`: a factorial experiment has none, as a run has failed. `missing` runs are not
     done yet, and `stale` ones were done by older code and are not used. `command` is what makes the report again, where
@@ -180,6 +182,8 @@ class Report:
     precision: str
     engine: str
     source: str
+    network: Network | None
+    class_names: tuple[str, ...]
     variants: tuple[VariantRow, ...]
     tuning: tuple[TunedVariant, ...]
     effects: tuple[EffectRow, ...]
@@ -196,6 +200,11 @@ class Report:
     images: tuple[ImagesRow, ...] = ()
     folder: str = ""
     url: str = ""
+
+    @property
+    def judged(self) -> str:
+        """What the images are called that the runs are judged by."""
+        return "test" if self.split == "final" else "validation"
 
     def rows(self, phase: str) -> list[VariantRow]:
         """The variants of one phase."""

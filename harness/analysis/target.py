@@ -6,6 +6,7 @@ from typing import Literal
 
 from harness.analysis.design import Design
 from harness.analysis.stats import MARGIN, Compared, Interval, one_sample
+from harness.common.rounded import in_points
 from harness.experiment import Prediction
 
 Score = Literal["supported", "refuted", "undecided"]
@@ -60,21 +61,32 @@ def score(prediction: Prediction, compared: Compared) -> tuple[Score, str]:
     Supported: all of the interval of the difference is as predicted. Refuted: none of it is. A comparison without a
     verdict for want of seeds, or because they were added later, scores nothing.
     """
-    mean, interval = compared.mean, compared.interval
-    numbers = f"{mean * 100:+.2f} points"
+    interval = compared.interval
+    numbers = in_points(compared.mean, interval)
     if interval:
-        numbers += " [{:+.2f}, {:+.2f}]".format(*(100 * bound for bound in interval))
         numbers += f", n = {compared.n}, verdict {compared.verdict}"
     outcome: Score = "undecided"
     if interval and compared.verdict not in ("too few seeds", "exploratory"):
         outcome = score_of(prediction, interval)
+        if outcome == "undecided":
+            numbers += f"; its interval also allows {_otherwise(prediction)}"
     return outcome, f"predicted {wanted(prediction)}; measured {numbers}"
 
 
 def wanted(prediction: Prediction) -> str:
     """What is predicted, as text: `worse by at least 5 points`."""
-    points = f"{prediction.by * 100:g} point{'s' * (prediction.by != 0.01)}"
-    return prediction.direction + (f" by at least {points}" if prediction.by else "")
+    return prediction.direction + (f" by at least {_size(prediction)}" if prediction.by else "")
+
+
+def _size(prediction: Prediction) -> str:
+    return f"{prediction.by * 100:g} point{'s' * (prediction.by != 0.01)}"
+
+
+def _otherwise(prediction: Prediction) -> str:
+    """What is not predicted, as text: `less than 5 points`."""
+    if prediction.direction == "equivalent":
+        return f"more than {MARGIN * 100:g} points"
+    return f"less than {_size(prediction)}" if prediction.by else "none"
 
 
 def score_of(prediction: Prediction, interval: Interval) -> Score:

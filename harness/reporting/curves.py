@@ -15,7 +15,7 @@ from harness.analysis.make_report import grouped
 from harness.analysis.report import Report
 from harness.experiment import BASELINE
 from harness.reporting.run_figures import PUBLISHED, TARGET
-from harness.reporting.sentences import about, judged, setting
+from harness.reporting.sentences import about, setting
 from harness.runs.spec import RunResult
 
 #: How the lines of a panel are told from each other: colour, line, and what they are.
@@ -26,21 +26,18 @@ BESIDE = ("#222222", ":", "baseline, same recipe")
 #: Readable on white and on black; as far as they go, told apart by all kinds of colour vision.
 COLOURS = ("#0a7ac4", "#d9600a", "#12966b", "#c65aa0", "#a8760c", "#6a6fd8", "#c23b3b", "#3b9aa8")
 
-#: How a gradient's norm is to be read.
-SMALLER = "smaller: the gradient vanishes"
-
 TUNING_SHAPES = ("o", "s", "^", "v", "D")
 
 
 def accuracy(report: Report, results: Sequence[RunResult]) -> Figure | None:
     """Mean and range over the seeds by epoch; the baseline, and where that is fair the published curve, behind each."""
-    name = f"{judged(report)}_accuracy"
+    name = f"{report.judged}_accuracy"
     bands = {group: found for group, members in grouped(results).items() if len(found := band(members, name)) > 1}
     variants = list(dict.fromkeys(variant for phase, variant in bands if phase != "tuning"))
     if not variants:
         return None
     figure, panels = _panels(
-        report, variants, f"{judged(report)} accuracy, mean over the seeds; band: lowest to highest"
+        report, variants, f"{report.judged} accuracy, mean over the seeds; band: lowest to highest"
     )
     for variant, axes in panels.items():
         if any(row.compared for row in report.variants):
@@ -89,7 +86,7 @@ def gradient_flow(report: Report, results: Sequence[RunResult]) -> Figure | None
         )  # fmt: skip
         axes.set_facecolor("#bbbbbb")  # shows where there is no finite number
         axes.set_yticks(range(len(grid)), list(grid.index), fontsize=7)
-    bar = figure.colorbar(image, ax=list(panels.values()), label=f"{SMALLER}; grey: zero or not finite")
+    bar = figure.colorbar(image, ax=list(panels.values()), label="grey: zero or not finite")
     bar.locator = MaxNLocator(integer=True, nbins=8)
     bar.formatter = FuncFormatter(lambda power, _: f"{10.0**power:g}")
     bar.update_ticks()

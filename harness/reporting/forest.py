@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 
 from harness.analysis import ALPHA, MARGIN
 from harness.analysis.report import EffectRow, Report
+from harness.common.rounded import fixed, points
 from harness.experiment import BASELINE
-from harness.reporting.sentences import judged, setting
-from harness.reporting.tables import MEANING, p_value, points
+from harness.reporting.sentences import setting
+from harness.reporting.tables import MEANING, failed, margin, p_value
 
 #: Okabe & Ito's colours, told apart by all kinds of colour vision; and shapes, for those who print in grey. More than
 #: the sum of two effects is neither better nor worse.
@@ -44,7 +45,8 @@ def comparison_lines(report: Report) -> dict[str, list[Line]]:
     for row in report.variants:
         if (compared := row.against_baseline) and (row.phase != "retuned" or retuned):
             said = compared.verdict
-            line = Line(row.variant, compared.mean, compared.interval, said, f"{said}, n = {compared.n}")
+            comment = ", ".join([said, *(failed(row) or [f"n = {compared.n}"])])
+            line = Line(row.variant, compared.mean, compared.interval, said, comment)
             panels.setdefault(row.phase, []).append(line)
     return panels
 
@@ -69,19 +71,33 @@ def _mark(effect: EffectRow) -> str:
 
 def comparisons(report: Report) -> Figure | None:
     """The forest plot of the variants, under one recipe and retuned."""
-    return _forest(report, comparison_lines(report), f"{judged(report)} accuracy minus the baseline's, points")
+    return _forest(
+        report, comparison_lines(report), f"{report.judged} accuracy minus the baseline's, points; {bars(report)}"
+    )
 
 
 def effects(report: Report) -> Figure | None:
     """The forest plot of the effects of a factorial experiment."""
-    return _forest(report, effect_lines(report), "effect of switching on, points of accuracy (p: Holm)")
+    label = f"effect of switching on, points of {report.judged} accuracy; 95 % intervals, p by Holm"
+    return _forest(report, effect_lines(report), label)
+
+
+def bars(report: Report) -> str:
+    """What the bars of the comparisons are."""
+    judged = any(row.against_baseline and row.against_baseline.p_holm is not None for row in report.variants)
+    return "intervals at Holm's level, 95 % or more" if judged else "95 % intervals"
+
+
+def is_shown(low: float, high: float) -> bool:
+    """Whether the margin can be seen on an axis between these points."""
+    return 0.03 * (high - low) < 200 * MARGIN
 
 
 def baseline_accuracy(report: Report, phase: str) -> str:
     """The baseline's accuracy in per cent, as a title has it; empty where it has none."""
     for row in report.rows(phase):
         if row.variant == BASELINE and row.accuracy:
-            return f"baseline {100 * row.accuracy.mean:.1f} %"
+            return f"baseline {fixed(100 * row.accuracy.mean, 1)} %"
     return ""
 
 
@@ -105,7 +121,8 @@ def _forest(report: Report, panels: Mapping[str, Sequence[Line]], label: str) ->
             DIRECTIONS, (0, 0), (0, -20), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
             va="top", fontsize=9,
         )  # fmt: skip
-        axes.set_xlabel(f"{label}\nshaded: less than {100 * MARGIN:g}, which counts as none", fontsize=9, labelpad=18)
+        shade = f"\nshaded: less than {margin()}, which counts as none" if is_shown(low, high) else ""
+        axes.set_xlabel(label + shade, fontsize=9, labelpad=18)
     return figure
 
 

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from harness.analysis.make_report import accuracies, grouped
 from harness.analysis.report import Report
+from harness.common.rounded import points
 from harness.experiment import factorial_name
-from harness.reporting.sentences import about, judged
-from harness.reporting.tables import points
+from harness.reporting.sentences import about
 from harness.runs.spec import RunResult
 
 #: How the second factor's line is drawn when that factor is off, and when it is on: colour, line, marker.
@@ -71,7 +71,7 @@ def interactions(report: Report, results: Sequence[RunResult]) -> Figure | None:
     columns = max(map(len, by_phase.values()))
     figure = Figure(figsize=(1.0 + 3.4 * columns, 1.1 + 3.0 * len(by_phase)), layout="constrained")
     figure.suptitle(
-        f"{report.experiment}: mean {judged(report)} accuracy; parallel lines: no interaction\n{about(report)}",
+        f"{report.experiment}: mean {report.judged} accuracy; parallel lines: no interaction\n{about(report)}",
         fontsize=10,
     )
     grid = figure.subplots(len(by_phase), columns, sharey=True, squeeze=False)

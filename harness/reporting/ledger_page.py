@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from harness.analysis.ledger import FEWEST_SEEDS, LOOK_SEEDS, RECORD_ALPHA, Idea, Try, changes_of
 from harness.analysis.stats import t_interval
+from harness.common import rounded
 from harness.config import changes_text
 from harness.published import ACCURACY_TARGET
 from harness.reporting.tables import NOTHING
@@ -94,8 +95,7 @@ def _changes(tried: Try) -> str:
 
 
 def _mean(tried: Try) -> str:
-    interval = " [{:.4f}, {:.4f}]".format(*tried.interval) if tried.interval else ""
-    return f"{tried.mean:.4f}{interval}"
+    return rounded.accuracy(tried.mean, tried.interval)
 
 
 def _gain(tried: Try, tries: Iterable[Try]) -> str:
@@ -106,9 +106,8 @@ def _gain(tried: Try, tries: Iterable[Try]) -> str:
         alike = _is_control(other) and _surroundings(other) == _surroundings(tried)
         shared = sorted(tried.accuracies.keys() & other.accuracies.keys())
         if alike and shared:
-            points = [100 * (tried.accuracies[seed] - other.accuracies[seed]) for seed in shared]
-            interval = " [{:+.2f}, {:+.2f}]".format(*found) if (found := t_interval(points)) else ""
-            return f"{sum(points) / len(points):+.2f}{interval}"
+            gains = [tried.accuracies[seed] - other.accuracies[seed] for seed in shared]
+            return rounded.points(sum(gains) / len(gains), t_interval(gains))
     return NOTHING
 
 

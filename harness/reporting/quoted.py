@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.analysis.stats import CHANCE, STUCK, t_interval
 from harness.analysis.studies import Study, runs_of
+from harness.common import rounded
 from harness.common.errors import BadInput
 from harness.experiment import BASELINE
 from harness.runs.evidence import EvidenceRun
@@ -39,8 +40,7 @@ class Difference:
     def __str__(self) -> str:
         if self.stuck:
             return f"stuck in {self.stuck} of {self.n}"
-        low, high = self.interval
-        return f"{100 * self.mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
+        return rounded.points(self.mean, self.interval)
 
 
 def difference(study: Study, variant: str, evidence: Iterable[EvidenceRun], *, against: str = BASELINE) -> Difference:
@@ -63,7 +63,7 @@ def mean_interval(values: Sequence[float]) -> str:
     """Return the mean of accuracies with its 95 % t interval, as text: `0.8698 [0.8685, 0.8711]`."""
     mean = float(np.mean(values))
     low, high = t_interval(values) or (mean, mean)
-    return f"{mean:.4f} [{low:.4f}, {high:.4f}]"
+    return rounded.accuracy(mean, (low, high))
 
 
 def filled(text: str, blocks: Mapping[str, Block], evidence: Sequence[EvidenceRun]) -> str:

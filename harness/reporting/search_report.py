@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from harness.common.rounded import points
 from harness.reporting.console import print_line, print_rows
 from harness.reporting.search_figures import CAPTIONS
-from harness.reporting.tables import NOTHING, Table, points
+from harness.reporting.tables import NOTHING, Table
 from harness.reporting.text import escaped, markdown_table, origin, print_table
 from harness.search.study import FEWEST_FOR_IMPORTANCES
 

@@ -1,14 +1,29 @@
 """The sentences of a report: what became of the predictions, under which conditions, and how sure that is."""
 
+import dataclasses
 import shlex
 
 from harness import experiment, published
 from harness.analysis.report import Report
+from harness.analysis.stats import CHANCE, STUCK
+from harness.common import rounded
 from harness.config import read_changes
 from harness.data.loader import NAMED
 from harness.plan import seeds_text
 from harness.reporting.console import duration
 from harness.reporting.tables import seeds_needed
+
+#: What the settings of a network are called, in the order of its layers.
+SETTINGS = {
+    "normalization": {"batch": "batch norm", "layer": "layer norm", "group": "group norm", "none": "no normalization"},
+    "activation": {
+        "relu": "ReLU", "sigmoid": "sigmoid", "tanh": "tanh", "gelu": "GELU", "silu": "SiLU", "linear": "no activation",
+    },
+    "pooling": {"max": "max-pooling", "average": "average pooling"},
+    "input_scaling": {
+        "standardised": "standardised pixels", "unit": "pixels from 0 to 1", "raw": "pixels from 0 to 255",
+    },
+}  # fmt: skip
 
 
 def findings(report: Report) -> list[tuple[str, str]]:
@@ -33,9 +48,7 @@ def _against_the_target(report: Report) -> list[tuple[str, str]]:
     for row in report.rows("same recipe"):
         measured = row.accuracy
         if row.variant == experiment.BASELINE and row.compared and measured:
-            numbers = f"accuracy {measured.mean:.4f}"
-            if measured.interval:
-                numbers += " [{:.4f}, {:.4f}]".format(*measured.interval)
+            numbers = f"accuracy {rounded.accuracy(measured.mean, measured.interval)}"
             own = published.final()["test_accuracy"]
             target = (
                 f"the notebook's {published.ACCURACY_TARGET:.2f} (its own curve: {own:.3f} over the last 20 epochs)"
@@ -52,20 +65,30 @@ def about(report: Report) -> str:
 
 def setting(report: Report) -> str:
     """The same with the images, as the figures have it."""
-    images = f"{report.train_images:,} training and {report.eval_images:,} {judged(report)} images"
+    images = f"{report.train_images:,} training and {report.eval_images:,} {report.judged} images"
     return f"{about(report)} · {images}"
 
 
-def judged(report: Report) -> str:
-    """What the images are called that the runs are judged by."""
-    return "test" if report.split == "final" else "validation"
+def baseline(report: Report) -> str:
+    """What the baseline is, in one sentence; empty where no run of it is there."""
+    if not report.network:
+        return ""
+    settings = dataclasses.asdict(report.network)
+    parts = [words[settings[name]] for name, words in SETTINGS.items()]
+    if report.network.normalization != "none" and report.network.normalization_place == "after":
+        parts[0] += " behind each activation"
+    said = f"Baseline: the 18-layer CNN of the notebook with {', '.join(parts[:-1])} and {parts[-1]}."
+    return f"{said} Each variant changes what its name says." if len(report.variants) > 1 else said
 
 
 def context(report: Report) -> str:
     """Everything that the report was made on."""
     words = [setting(report), f"{report.split} split", report.precision]
     for row in report.variants[:1]:
-        words += [f"{row.epochs} epochs", f"batch size {row.batch_size}", row.note]
+        changed = [change.partition("=")[0] for change in report.changes.split(", ")]
+        words += [f"{row.epochs} epochs"] if "epochs" not in changed else []
+        words += [f"batch size {row.batch_size}"] if "batch_size" not in changed else []
+        words.append(row.note)
     seeds = _seeds(report)
     all_of_them = f"0-{seeds[-1]}" if _from_zero(seeds) and len(seeds) > 1 else ", ".join(map(str, seeds))
     words.append(f"seeds {all_of_them}" if seeds else "")
@@ -95,6 +118,12 @@ def reservations(report: Report) -> list[str]:
         ]
         if reasons:
             said.append(f"{row.variant}, {row.phase}: {len(reasons)} of {row.n} runs diverged ({reasons[0]}).")
+        if row.stuck:
+            mixed = ", so that the mean is of two kinds of runs" if row.stuck < row.n else ""
+            said.append(
+                f"{row.variant}, {row.phase}: {row.stuck} of {row.n} runs {'are' if row.stuck > 1 else 'is'} stuck "
+                f"(accuracy below {STUCK:g}, where guessing gives {CHANCE:g}){mixed}."
+            )
         if row.unlike_pairs:
             said.append(
                 f"{row.variant}, {row.phase}: in {row.unlike_pairs} of {row.n} pairs the two runs were trained in "

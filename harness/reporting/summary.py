@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 
 from harness import experiment
-from harness.analysis import MARGIN, Compared
+from harness.analysis import Compared
 from harness.analysis.report import Report, VariantRow
-from harness.reporting.sentences import command, judged
-from harness.reporting.tables import seeds_needed
+from harness.common.rounded import accuracy, point, span
+from harness.reporting.sentences import command
+from harness.reporting.tables import failed, margin, seeds_needed
 
 #: A prediction came true or not, a difference has a verdict: not the same words for both.
 SCORES = {"supported": "came true", "refuted": "did not come true", "undecided": "still open"}
@@ -17,12 +18,12 @@ NAMED = 3
 #: The verdict of a comparison that cannot have one yet.
 FEW = "too few seeds"
 
-#: What is said of the variants with a verdict: of one, and of several.
+#: What is said of the variants with a verdict, in this order: of one, and of several.
 SAID = {
-    "worse": ("is worse than the baseline", "are worse than the baseline"),
     "better": ("is better than the baseline", "are better than the baseline"),
-    "equivalent": (f"is within {MARGIN * 100:g} points of the baseline", f"are within {MARGIN * 100:g} points of it"),
-    "undecided": ("is undecided", "are undecided"),
+    "worse": ("is worse than the baseline", "are worse than the baseline"),
+    "equivalent": (f"is within {margin()} of the baseline", f"are within {margin()} of the baseline"),
+    "undecided": ("is undecided (no difference is shown yet)", "are undecided (no difference is shown yet)"),
     "exploratory": ("was looked at before it was declared", "were looked at before they were declared"),
     FEW: ("has too few seeds for a verdict", "have too few seeds for a verdict"),
 }
@@ -36,12 +37,39 @@ def answer(report: Report) -> str:
     if all(each.verdict == FEW for _, each in compared):
         needed = _needed(report)
         return f"With {_seeds(compared)} nothing can be said yet: a verdict takes {needed} of every variant."
-    groups: dict[str, list[str]] = {}
-    for row, each in _largest_first(compared):
-        groups.setdefault(each.verdict, []).append(f"{row.variant} ({each.mean * 100:+.2f})")
+    groups: dict[str, list[str]] = {word: [] for word in SAID}
+    for row, each in compared:
+        groups.setdefault(each.verdict, []).append(f"{row.variant} ({', '.join([point(each.mean), *failed(row)])})")
     said = [f"{_listed(names)} {SAID[word][len(names) > 1]}" if word in SAID else f"{_listed(names)}: {word}"
-            for word, names in groups.items()]  # fmt: skip
-    return f"With {_seeds(compared)}, in points of {judged(report)} accuracy: {'; '.join(said)}."
+            for word, names in groups.items() if names]  # fmt: skip
+    return f"With {_seeds(compared)}, in points of {report.judged} accuracy: {'; '.join(said)}."
+
+
+def caveats(report: Report) -> list[str]:
+    """What the answer rests on, and what it does not say, in a few sentences."""
+    compared = primary(report)
+    if all(each.verdict == FEW for _, each in compared):
+        return []
+    said, rests = [], []
+    if report.budget != "full":
+        whole = " of the 50,000" if report.data.startswith("cifar10") else ""
+        rests += [f"{report.train_images:,}{whole} training images", f"{report.variants[0].epochs} epochs"]
+    if not report.rows("retuned"):
+        rests.append("one learning rate for all variants")
+    if rests:
+        said.append(f"This rests on {_listed([*rests, _seeds(compared)])} only.")
+    found = [(row, each) for row, each in compared if each.verdict in ("better", "worse")]
+    wide = [
+        (row, each.interval)
+        for row, each in compared
+        if each.verdict == "undecided" and each.interval and any(abs(each.mean) > abs(other.mean) for _, other in found)
+    ]
+    for row, interval in wide[:1]:
+        said.append(
+            f"A verdict goes by the interval and not by the size of a difference: that of {row.variant} is larger and "
+            f"undecided, as its runs are further apart and its interval, {span(interval)}, holds zero."
+        )
+    return said
 
 
 def differences(report: Report) -> str:
@@ -69,26 +97,27 @@ def next_step(report: Report) -> tuple[str, str]:
 
 def change_of_mind(report: Report) -> list[str]:
     """What would change the answer: what new runs would have to show, and what was held fixed."""
-    margin = f"{MARGIN * 100:g}"
     said = []
-    for row, each in _largest_first(primary(report)):
+    for row, each in primary(report):
         if each.verdict == FEW or not each.interval:
             continue
-        low, high = (100 * end for end in each.interval)
+        low, high = each.interval
         if each.verdict in ("worse", "better"):
             end = high if each.verdict == "worse" else low
-            said.append(f"{row.variant}: an interval that reaches 0. Its nearer end is now {end:+.2f} points.")
+            said.append(f"{row.variant}: an interval that reaches 0. Its nearer end is now {point(end)} points.")
         elif each.verdict == "equivalent":
-            said.append(f"{row.variant}: an interval that leaves ±{margin}. It is now {low:+.2f} to {high:+.2f}.")
+            said.append(f"{row.variant}: an interval that leaves ±{margin()}. It is now {span(each.interval)}.")
         else:
-            said.append(f"{row.variant}: more seeds. Now anything from {low:+.2f} to {high:+.2f} points is possible.")
+            now = f"{each.n} seeds do not tell: the interval is {span(each.interval)} points"
+            bad = f" ({', '.join(failed(row))})" if failed(row) else ""
+            said.append(f"{row.variant}: more seeds. {now}{bad}.")
     if not report.rows("retuned"):
         said.append(
             "A learning rate of its own for each variant: here all have the baseline's, which may suit some less."
         )
     if report.budget != "full":
-        said.append(f"A longer training: the {report.budget} budget is {report.train_images:,} images, and short.")
-    said.append(f"Other data than {report.data}, another network, or another recipe than {report.recipe or 'theirs'}.")
+        said.append(f"A longer training, on more than {report.train_images:,} images.")
+    said.append(f"Other data than {report.data}, another network, or other settings than those here.")
     return said
 
 
@@ -111,11 +140,8 @@ def _largest_first(compared: Iterable[tuple[VariantRow, Compared]]) -> list[tupl
 
 
 def _points(compared: Compared) -> str:
-    text = f"{compared.mean * 100:+.2f} points"
-    if not compared.interval:
-        return text
-    low, high = (100 * end for end in compared.interval)
-    return f"{text}, anything from {low:+.2f} to {high:+.2f}"
+    between = f", interval {span(compared.interval)}" if compared.interval else ""
+    return f"{point(compared.mean)} points{between}"
 
 
 def _seeds(compared: Sequence[tuple[VariantRow, Compared]]) -> str:
@@ -127,7 +153,7 @@ def _seeds(compared: Sequence[tuple[VariantRow, Compared]]) -> str:
 def _reached(report: Report) -> str:
     for row in report.variants:
         if row.accuracy:
-            mean = f"{row.variant} reaches {row.accuracy.mean:.4f} on the {judged(report)} images"
+            mean = f"{row.variant} reaches {accuracy(row.accuracy.mean)} on the {report.judged} images"
             return f"{mean} (n = {row.n})."
     return "No run has finished."
 

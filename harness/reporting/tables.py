@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import published
-from harness.analysis import AgainstTarget
+from harness.analysis import MARGIN, AgainstTarget, Compared
 from harness.analysis.history import Inside, Reached
 from harness.analysis.images import ImagesRow
 from harness.analysis.report import (
     LEVELS,
     EffectRow,
     Report,
-    SelectionBias,
     TunedVariant,
     VariantRow,
 )
 from harness.analysis.stats import CHANCE, STUCK
 from harness.common.lazy import lazy_import
+from harness.common.rounded import accuracy, points
 from harness.metrics import INSIDE
 
 if TYPE_CHECKING:
@@ -27,9 +27,15 @@ else:
     pd = lazy_import("pandas")
 
 MEANING = {
-    "same recipe": "every variant under the one recipe",
+    "same recipe": "all trained with the same settings",
     "retuned": "every variant at the learning rate that suited it best",
 }
+
+#: Of what is measured inside the network.
+NO_CAUSE = (
+    "There is no verdict on why: what was measured inside the network goes along with a difference, and need not be "
+    "its cause."
+)
 
 #: What stands where there is nothing to say.
 NOTHING = "–"
@@ -49,10 +55,11 @@ def tables(report: Report) -> list[Table]:
     """All that have something to show."""
     grouped = [(phase, report.rows(phase)) for phase in MEANING]
     found = [_comparison(report, phase, members) for phase, members in grouped if members]
+    found[-1:] = [dataclasses.replace(table, notes=table.notes + _method(report)) for table in found[-1:]]
     found += [_effects(phase, members) for phase in MEANING if (members := _effects_of(report, phase))]
     found += mechanism_tables(report)
-    found += [_images(phase, images) for phase in MEANING if (images := _images_of(report, phase))]
-    found += [_selection_bias(report.selection_bias)] if report.selection_bias else []
+    found += [_images(report, phase, images) for phase in MEANING if (images := _images_of(report, phase))]
+    found += [_selection_bias(report)] if report.selection_bias else []
     return found + ([_tuning(report.tuning)] if report.tuning else [])
 
 
@@ -68,11 +75,7 @@ def differences(report: Report) -> list[Table]:
         columns["points\n[interval]"] = [
             points(each.mean, each.interval, "\n") if each else NOTHING for each in compared
         ]
-        verdicts = [each.verdict if each else NOTHING for each in compared]
-        failed = [_failed(row).replace(", ", "\n") for row in members]
-        columns["verdict"] = [
-            word if bad == NOTHING else f"{word}\n{bad}" for word, bad in zip(verdicts, failed, strict=True)
-        ]
+        columns["verdict"] = [_verdict(row) for row in members]
         found.append(_table(phase, columns, []))
     return found
 
@@ -96,9 +99,14 @@ def seeds_needed(report: Report, phase: str) -> int | None:
     return max(report.looks[0], 2) if any(each.verdict == "too few seeds" for each in compared) else None
 
 
+def failed(row: VariantRow) -> list[str]:
+    """How many of its runs ended badly, by how they did."""
+    counts = {"diverged": row.diverged, "stuck": row.stuck}
+    return [f"{count} of {row.n} {how}" for how, count in counts.items() if count]
+
+
 def flat(report: Report) -> "pd.DataFrame":
     """One row per variant and phase with everything that is known of it; each row says what it was measured on."""
-
     about = ("experiment", "recipe", "budget", "data", "split", "train_images", "eval_images", "precision")
     context = {name: getattr(report, name) for name in about}
     return pd.DataFrame([context | _flattened(dataclasses.asdict(row)) for row in report.variants])
@@ -122,8 +130,12 @@ def _comparison(report: Report, phase: str, members: list[VariantRow]) -> Table:
     """Each variant beside the baseline."""
     reached = [f"{level}" for level in LEVELS if any(row.reached[f"{level}"].share for row in members)]
     notes = []
-    columns = {"variant": [row.variant for row in members], "n": [str(row.n) for row in members]}
+    # What a narrow page shows without scrolling comes first.
+    columns = {"variant": [row.variant for row in members], "verdict": [_verdict(row) for row in members]}
+    compared = [_compared(row.against_baseline, row.n) if row.against_baseline else {} for row in members]
+    columns |= {name: [each.get(name, NOTHING) for each in compared] for name in max(compared, key=len)}
     columns["accuracy: mean ± sd\n[95 % interval]"] = [_accuracy(row.accuracy) for row in members]
+    columns["n"] = [str(row.n) for row in members]
     if any(row.compared for row in members):
         columns[f"against {published.ACCURACY_TARGET:.2f}"] = [
             row.accuracy.verdict if row.accuracy else NOTHING for row in members
@@ -131,18 +143,8 @@ def _comparison(report: Report, phase: str, members: list[VariantRow]) -> Table:
         notes.append(
             f"The notebook's own curve is at {published.final()['test_accuracy']:.3f} over its last 20 epochs."
         )
-    if any(row.against_baseline for row in members):
-        compared = [_compared(row) for row in members]
-        columns |= {name: [each.get(name, NOTHING) for each in compared] for name in max(compared, key=len)}
-    if any(row.against_baseline and row.against_baseline.p_holm is not None for row in members):
-        notes.append(
-            "The interval of a difference is at Holm's level for it, 95 % or more, and holds at every declared look: "
-            "it leaves out zero exactly where p is below 0.05."
-        )
     if needed := seeds_needed(report, phase):
         notes.append(f"Too few seeds for a verdict: {needed} needed.")
-    if any(row.diverged or row.stuck for row in members):
-        columns["failed"] = [_failed(row) for row in members]
     if any(row.diverged for row in members):
         notes.append(
             f"Diverged: the loss or a weight was not finite any more. Such a run is left out of the accuracy. In the "
@@ -162,21 +164,53 @@ def _comparison(report: Report, phase: str, members: list[VariantRow]) -> Table:
     return _table(phase, columns, notes)
 
 
-def _compared(row: VariantRow) -> dict[str, str]:
-    compared = row.against_baseline
-    if not compared:
-        if not row.rate_is_clear:
-            return {"verdict": "rate not clear"}
-        return {"verdict": f"that of {row.judged_in}"} if row.judged_in else {}
+def _verdict(row: VariantRow) -> str:
+    """The verdict on a variant, or why there is none; below it the runs that failed."""
+    said: str = row.against_baseline.verdict if row.against_baseline else NOTHING
+    if not row.against_baseline and not row.rate_is_clear:
+        said = "rate not clear"
+    elif not row.against_baseline and row.judged_in:
+        said = f"that of {row.judged_in}"
+    return "\n".join([said, *failed(row)])
+
+
+def _compared(compared: Compared, n: int) -> dict[str, str]:
+    """n: how many seeds there are; where the comparison was decided with fewer, it says so."""
     return {
         "difference in points\n[interval]": points(compared.mean, compared.interval, "\n"),
-        "seeds\ncompared": str(compared.n),
+        "seeds\ncompared": str(compared.n) if compared.n != n else NOTHING,
         "p\n(Holm)": p_value(compared.p_holm),
         "P(variant >\nbaseline)": _share(
             compared.probability_of_improvement, compared.probability_of_improvement_interval
         ),
-        "verdict": compared.verdict,
     }
+
+
+def _method(report: Report) -> list[str]:
+    """How the numbers of the comparisons are made, and what their verdicts mean."""
+    compared = [row.against_baseline for row in report.variants if row.against_baseline]
+    said = []
+    if any(each.p_holm is not None for each in compared):
+        looks = " and ".join(filter(None, [", ".join(map(str, report.looks[:-1])), str(report.looks[-1])]))
+        said = [
+            f"The interval of a difference is at Holm's level for it, 95 % or more, and holds at every declared look: "
+            f"it leaves out zero exactly where p is below 0.05. Looks are the numbers of seeds after which one judges, "
+            f"declared before the first run; here {looks}. What is decided at one keeps the numbers of that look.",
+            "p: the differences are paired by seed. Their standard error is pooled over the runs of the family where "
+            "these spread alike, and the comparison's own where that is larger or a run failed; the bounds are those "
+            "of the declared looks; Holm's correction is over the comparisons of one table. A "
+            "paired t test of two rows of the CSV gives another p.",
+            f"Better, worse: all of the interval is on that side of zero, also where it ends within {margin()} of it. "
+            f"Equivalent: all of it is within {margin()}. Undecided: neither, so no difference is shown yet.",
+        ]
+    if any(each.probability_of_improvement is not None for each in compared):
+        said.append("P(variant > baseline): the share of all pairs of a run of each, whatever their seeds; ties half.")
+    return said
+
+
+def margin() -> str:
+    """How large a difference is that counts as none."""
+    return f"{MARGIN * 100:g} points"
 
 
 def _effects_of(report: Report, phase: str) -> list[EffectRow]:
@@ -218,6 +252,7 @@ def _mechanism(phase: str, members: list[VariantRow], measured_by: str) -> Table
     notes = [f"{name}: {INSIDE[name].meaning}." for name in names if name in INSIDE and not measured_by]
     if measured_by:
         notes.append(f"Measured by earlier code ({measured_by}), to which these names may have meant something else.")
+    notes.append(NO_CAUSE)
     if left_out := sum(row.measured_by_older_code for row in members):
         notes.append(f"Measured by older code and left out: {left_out} run{'s' * (left_out != 1)}.")
     return Table(
@@ -249,38 +284,44 @@ def _images_of(report: Report, phase: str) -> list[ImagesRow]:
     return [row for row in report.images if row.phase == phase]
 
 
-def _images(phase: str, members: list[ImagesRow]) -> Table:
-    """What the single test images say."""
+def _images(report: Report, phase: str, members: list[ImagesRow]) -> Table:
+    """What the single images say that the runs are judged by."""
+    stuck = {row.variant: row.stuck for row in report.rows(phase)}
     cells = []
     for row in members:
         over = row.difference
         told = [
-            f"{number}: {points(each.mean, each.interval)}"
+            f"{report.class_names[number] if report.class_names else number}: {points(each.mean, each.interval)}"
             for number, each in enumerate(row.classes)
             if each.interval and not each.interval[0] <= 0 <= each.interval[1]
         ]
         difference = points(over.mean, over.interval, "\n") if over else NOTHING
-        cells.append([row.variant, f"{row.calibration_error:.3f}", difference, "\n".join(told) or NOTHING])
+        error = f"{row.calibration_error:.3f}" + "*" * bool(stuck.get(row.variant))
+        cells.append([row.variant, error, difference, "\n".join(told) or NOTHING])
     header = ["variant", "calibration\nerror", "difference in points\n[95 % over seeds and images]", "classes apart"]
     notes = [
         "Calibration error: mean distance of confidence and accuracy, 15 bins of equal width.",
         "Intervals over seeds and images describe the seeds compared. They are not corrected for looks, variants or "
-        "classes; classes apart are those whose own leaves out zero.",
+        "classes; classes apart are those whose interval leaves out zero.",
     ]
-    return Table(f"test images, {phase}", header, cells, notes)
+    if any(stuck.values()):
+        notes.append(
+            "*: with a stuck run. It gives every class about the same probability: its small error says nothing."
+        )
+    return Table(f"{report.judged} images, {phase}", header, cells, notes)
 
 
-def _selection_bias(winners: Sequence[SelectionBias]) -> Table:
+def _selection_bias(report: Report) -> Table:
     """How much of what a search found is left on seeds that it never saw."""
     cells = [
         [each.variant, points(each.searched, None), points(each.confirmed, each.interval),
          points(each.selection_bias, None)]
-        for each in winners
+        for each in report.selection_bias
     ]  # fmt: skip
     header = [
         "variant",
         "gain in the search\n(validation, one seed)",
-        "gain confirmed\n(test, fresh seeds)",
+        f"gain confirmed\n({report.judged}, fresh seeds)",
         "selection\nbias",
     ]
     return Table("how much of the search's gain was selection bias, in points", header, cells, [])
@@ -289,19 +330,10 @@ def _selection_bias(winners: Sequence[SelectionBias]) -> Table:
 def _accuracy(measured: AgainstTarget | None, *, sd: bool = True) -> str:
     if not measured:
         return NOTHING
-    text = f"{measured.mean:.4f}"
-    if sd and measured.sd is not None:
-        text += f" ± {measured.sd:.4f}"
-    if measured.interval:
-        low, high = measured.interval
-        text += f"\n[{low:.4f}, {high:.4f}]"
-    return text
-
-
-def points(mean: float, interval: tuple[float, float] | None, between: str = " ") -> str:
-    """A difference of accuracies in points, with its interval."""
-    text = f"{mean * 100:+.2f}"
-    return text + f"{between}[{interval[0] * 100:+.2f}, {interval[1] * 100:+.2f}]" if interval else text
+    spread = f" ± {accuracy(measured.sd)}" if sd and measured.sd is not None else ""
+    if not measured.interval:
+        return accuracy(measured.mean) + spread
+    return accuracy(measured.mean, measured.interval, f"{spread}\n")
 
 
 def p_value(value: float | None) -> str:
@@ -315,11 +347,6 @@ def _share(value: float | None, interval: tuple[float, float] | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:.2f}" + (f"\n[{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
-
-
-def _failed(row: VariantRow) -> str:
-    counts = {"diverged": row.diverged, "stuck": row.stuck}
-    return ", ".join(f"{count} {how}" for how, count in counts.items() if count) or NOTHING
 
 
 def _first_epoch(reached: Reached) -> str:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from harness import published
 from harness.analysis.report import Report, RunRow, VariantRow
+from harness.common import rounded
 from harness.reporting import sentences, summary
 from harness.reporting.console import duration, out, print_command, print_line, print_rows
 from harness.reporting.tables import NOTHING, Table, differences, tables
@@ -45,6 +46,7 @@ def print_report(report: Report, *, details: bool = False) -> None:
     """
     print_line(report.question, "bold")
     print_line(sentences.context(report), "dim")
+    print_line(sentences.baseline(report), "dim")
     for table in tables(report) if details else differences(report):
         out.print()
         print_table(table)
@@ -60,7 +62,7 @@ def print_report(report: Report, *, details: bool = False) -> None:
         print_line(f"  {place}")
     words, command = summary.next_step(report)
     print_line(summary.answer(report), "bold")
-    for sentence in filter(None, (summary.differences(report), words)):
+    for sentence in filter(None, (*summary.caveats(report), summary.differences(report), words)):
         print_line(sentence)
     if command:
         print_command(command)
@@ -94,9 +96,7 @@ def _print_against_targets(report: Report, variant: VariantRow) -> None:
         ("cross-entropy", variant.cross_entropy, f"< {published.CROSS_ENTROPY_TARGET:.2f}", "test_loss"),
     ):
         if measured:
-            number = f"{measured.mean:.4f}"
-            if measured.interval:
-                number += "  [{:.4f}, {:.4f}]".format(*measured.interval)
+            number = rounded.accuracy(measured.mean, measured.interval, "  ")
             compared = [target, f"{published.final()[theirs]:.3f}"] if variant.compared else [NOTHING, NOTHING]
             verdict: str = measured.verdict
             if verdict in ("exceeds", "below"):
@@ -143,7 +143,9 @@ def markdown(report: Report, figures: Sequence[str]) -> str:
     findings = [(summary.SCORES.get(word, word), because) for word, because in sentences.findings(report)]
     parts = [
         f"# {escaped(report.question)}",
+        escaped(sentences.baseline(report)),
         escaped(summary.answer(report)),
+        escaped(" ".join(summary.caveats(report))),
         "\n".join(f"- **{word}**: {escaped(because)}" for word, because in findings),
         escaped(sentences.context(report)),
         "\n".join(f"- {escaped(reservation)}" for reservation in sentences.reservations(report)),

@@ -5,6 +5,7 @@ from typing import Any
 
 from harness import published
 from harness.analysis.report import Report, VariantRow
+from harness.common.rounded import accuracy, in_points
 from harness.tracking import views
 from harness.tracking.mlflow_store import explained, open_mlflow
 
@@ -83,8 +84,7 @@ def _show(mlflow: Any, experiment_id: str, report: Report, colours: Mapping[str,
             _write(mlflow, client, run, {tag: text, "mlflow.runColor": colours.get(variant, GREY)})
         else:
             client.delete_tag(run_id, tag)
-    judged = "test" if report.split == "final" else "validation"
-    metrics = [f"{judged}_accuracy", f"{judged}_loss", "train_accuracy"]
+    metrics = [f"{report.judged}_accuracy", f"{report.judged}_loss", "train_accuracy"]
     phases = len({phase for _, phase in verdicts}) > 1
     groups = [{"variant": v} | ({"phase": phase} if phases else {}) for v, phase in verdicts]
     epochs = max((row.epochs for row in report.variants), default=1)
@@ -94,12 +94,11 @@ def _show(mlflow: Any, experiment_id: str, report: Report, colours: Mapping[str,
 def verdict(row: VariantRow) -> str:
     """Return the verdict on a variant, with its difference in points; of the baseline that against the target."""
     if each := row.against_baseline:
-        interval = " [{:+.2f}, {:+.2f}]".format(*(100 * end for end in each.interval)) if each.interval else ""
-        return f"{each.verdict}: {100 * each.mean:+.2f} points{interval}, {each.n} seeds"
+        return f"{each.verdict}: {in_points(each.mean, each.interval)}, {each.n} seeds"
     if row.accuracy is None:
         return f"diverged: {row.diverged} of {row.n} seeds"
     against = f", against {published.ACCURACY_TARGET}: {row.accuracy.verdict}" if row.compared else ""
-    return f"{row.variant}: accuracy {row.accuracy.mean:.4f}, {row.n} seeds{against}"
+    return f"{row.variant}: accuracy {accuracy(row.accuracy.mean)}, {row.n} seeds{against}"
 
 
 def _tagged(client: Any, experiment_id: str, tag: str) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from matplotlib.ticker import MaxNLocator
 
 from harness.analysis import MARGIN
+from harness.common.rounded import points
 from harness.reporting.curves import distinct_colours
-from harness.reporting.forest import Line
-from harness.reporting.tables import points
+from harness.reporting.forest import Line, is_shown
+from harness.reporting.tables import margin
 
 #: Around the canvas of a chart, in its units: for the labels.
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 42
@@ -84,7 +85,7 @@ def lines(
 ) -> Chart:
     """A chart of at least one point. x_names: what stands at x = 0, 1, ... instead of numbers.
 
-    x_range, y_range: what the axes show; None is what the series need.
+    x_range, y_range: what the axes show at least; None is what the series need. The y axis ends at labels.
     """
     width, height = size
     xs = [x for each in series for x, _ in each.points]
@@ -93,24 +94,39 @@ def lines(
     low_x, high_x = x_range or (min(xs), max(xs))
     low_y, high_y = y_range or (min(ys), max(ys))
     x = _Axis(low_x, high_x, LEFT, width - RIGHT, log_x)
-    y = _Axis(low_y, high_y, height - BOTTOM, TOP, log_y)
+    y_values = _labelled(low_y, high_y, log_y)
+    y = _Axis(y_values[0], y_values[-1], height - BOTTOM, TOP, log_y)
     if x_names:
         x_ticks = [Tick(x(number), name) for number, name in enumerate(x_names)]
     elif log_x and len(values := sorted(set(xs))) <= 8:
         # The rates that were tried, and not the powers of ten between them.
         x_ticks = [Tick(x(value), f"{value:.2g}") for value in values]
     else:
-        x_ticks = x.ticks(whole=not log_x)
+        x_ticks = [Tick(x(value), f"{value:.6g}") for value in _labelled(*x.ends, log_x, whole=True) if x.shows(value)]
     colours = distinct_colours(len(series))
     drawn = [_draw(each, x, y, each.colour or colour) for each, colour in zip(series, colours, strict=True)]
-    return Chart(title, width, height, x_label, y_label, x_ticks, y.ticks(), drawn)
+    y_ticks = [Tick(y(value), f"{value:.6g}") for value in y_values]
+    return Chart(title, width, height, x_label, y_label, x_ticks, y_ticks, drawn)
+
+
+def _labelled(low: float, high: float, log: bool, *, whole: bool = False) -> list[float]:
+    """The numbers that stand at an axis, from the last one that is not above `low` to the first not below `high`."""
+    if not log:
+        return list(MaxNLocator(nbins=6, integer=whole, steps=STEPS).tick_values(low, high))
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    step, between = max(1, (last - first + 1) // 6), (1, 2, 5) if last - first < 3 else (1,)
+    powers = range(step * (first // step), last + step, step)
+    values = [part * 10.0**power for power in powers for part in between]
+    start = max(number for number, value in enumerate(values) if value <= low * (1 + 1e-9))
+    end = min(number for number, value in enumerate(values) if value >= high * (1 - 1e-9))
+    return values[start : max(end, start + 1) + 1]
 
 
 class _Axis:
     """From numbers to places on the canvas."""
 
     def __init__(self, low: float, high: float, start: float, end: float, log: bool) -> None:
-        self.log, self.low, self.high = log, low, high
+        self.log, self.ends = log, (low, high)
         self._from, self._to = self._scaled(low), self._scaled(high)
         if self._from == self._to:
             self._from, self._to = self._from - 0.5, self._to + 0.5
@@ -123,17 +139,9 @@ class _Axis:
         share = (self._scaled(value) - self._from) / (self._to - self._from)
         return round(self._start + share * (self._end - self._start), 1)
 
-    def ticks(self, *, whole: bool = False) -> list[Tick]:
+    def shows(self, value: float) -> bool:
         low, high = sorted((self._from, self._to))
-        if self.log:
-            powers = range(math.floor(low), math.ceil(high) + 1)
-            step, between = max(1, len(powers) // 6), (1, 2, 5) if len(powers) < 4 else (1,)
-            values = [part * 10.0**power for power in powers if power % step == 0 for part in between]
-            return [
-                Tick(self(value), f"{value:g}") for value in values if low - 1e-9 <= math.log10(value) <= high + 1e-9
-            ]
-        found = MaxNLocator(nbins=6, integer=whole, steps=STEPS).tick_values(low, high)
-        return [Tick(self(value), f"{value:.6g}") for value in found if low - 1e-9 <= value <= high + 1e-9]
+        return low - 1e-9 <= self._scaled(value) <= high + 1e-9
 
 
 def _draw(series: Series, x: _Axis, y: _Axis, colour: str) -> Drawn:
@@ -160,16 +168,17 @@ class ForestRow:
 
 @dataclass(frozen=True)
 class Forest:
-    """A forest plot, ready to be written down; `zero` and `margin` are places in per cent."""
+    """A forest plot, ready to be written down; `zero` and `margin` are places in per cent. `key` says what it shows."""
 
     title: str
+    key: str
     rows: list[ForestRow]
     ticks: list[Tick]
     zero: float
     margin: tuple[float, float]
 
 
-def forest(differences: Sequence[Line], title: str) -> Forest:
+def forest(differences: Sequence[Line], title: str, key: str) -> Forest:
     """The differences, and the margin within which they count as none, on one linear axis."""
     ends = [100 * end for line in differences for end in (line.mean, *(line.interval or ()))]
     ends += [-150 * MARGIN, 150 * MARGIN]
@@ -192,4 +201,6 @@ def forest(differences: Sequence[Line], title: str) -> Forest:
         for line in differences
     ]
     named = [Tick(at(value), f"{value:+g}" if value else "0") for value in ticks]
-    return Forest(title, rows, named, at(0.0), (at(-100 * MARGIN), at(100 * MARGIN)))
+    if is_shown(low, high):
+        key += f" Shaded: less than {margin()}, which counts as none."
+    return Forest(title, key, rows, named, at(0.0), (at(-100 * MARGIN), at(100 * MARGIN)))

@@ -1,5 +1,6 @@
 """Writes sections down as one HTML file that asks nothing of any other place."""
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from harness.analysis import MARGIN
 from harness.reporting.forest import DIRECTIONS
+from harness.reporting.page.glossary import glossary
 from harness.reporting.page.section import Section
 
 HERE = Path(__file__).parent
@@ -20,15 +21,16 @@ def render(sections: Sequence[Section], title: str = "") -> str:
 
     All text of reports is escaped; style and script are this folder's own.
     """
-    return fill_template(
+    page = fill_template(
         "page.html.j2",
         sections=sections,
         title=title or sections[0].report.question,
         script=Markup((HERE / "page.js").read_text()),
         directions=DIRECTIONS,
-        margin=f"{MARGIN * 100:g}",
         written=f"Written on {time.strftime('%Y-%m-%d')}.",
     )
+    # A number and its per cent sign stay on one line.
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
 
 
 def fill_template(template: str, **values: Any) -> str:
@@ -40,7 +42,7 @@ def fill_template(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["ticked"] = ticked
+    environment.filters |= {"ticked": ticked, "glossary": glossary}
     return environment.get_template(template).render(style=Markup((HERE / "page.css").read_text()), **values)
 
 

@@ -4,20 +4,22 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from harness import experiment, published
 from harness.analysis.make_report import grouped
 from harness.analysis.report import Report
+from harness.analysis.stats import CHANCE, STUCK
 from harness.data import Dataset
 from harness.experiment import BASELINE
 from harness.reporting import forest, interactions, sentences, summary
-from harness.reporting.curves import OWN, RETUNED, SMALLER, band, gradients
+from harness.reporting.curves import OWN, RETUNED, band, gradients
 from harness.reporting.page import charts
 from harness.reporting.page.charts import Chart, Forest, Series
 from harness.reporting.page.mistakes import Mistake, mistakes
-from harness.reporting.tables import MEANING, Table, flat, mechanism_tables, tables
+from harness.reporting.tables import MEANING, NO_CAUSE, Table, flat, mechanism_tables, tables
 from harness.runs.spec import RunResult
 
 #: Of small charts side by side.
@@ -26,9 +28,9 @@ SMALL = (300, 210)
 
 @dataclass(frozen=True)
 class Pictures:
-    """The wrong predictions of one run."""
+    """The wrong predictions of one run; none where every run of the variant is stuck."""
 
-    run: str
+    heading: str
     mistakes: list[Mistake]
 
 
@@ -38,9 +40,11 @@ class Section:
 
     report: Report
     anchor: str
+    baseline: str
     claims: list[str]
     prediction: str
     answer: str
+    caveats: str
     outcomes: list[tuple[str, str]]
     next_step: tuple[str, str]
     forests: list[Forest]
@@ -69,15 +73,25 @@ def section(report: Report, results: Sequence[RunResult], dataset: Dataset | Non
     return Section(
         report=report,
         anchor=re.sub(r"[^\w-]+", "-", f"{report.experiment}-{report.budget}"),
+        baseline=sentences.baseline(report),
         claims=claims,
         prediction=prediction,
         answer=summary.answer(report),
+        caveats=" ".join([*summary.caveats(report), *([NO_CAUSE] if inside else [])]),
         outcomes=[
             (summary.SCORES[each.score], f"{each.variant}, {each.phase}: {each.because}") for each in report.predictions
         ],
         next_step=summary.next_step(report),
-        forests=_forests(report, forest.comparison_lines(report)),
-        effects=_forests(report, forest.effect_lines(report)),
+        forests=_forests(
+            report,
+            forest.comparison_lines(report),
+            f"{report.judged.capitalize()} accuracy minus the baseline's, in points. Bars: {forest.bars(report)}.",
+        ),
+        effects=_forests(
+            report,
+            forest.effect_lines(report),
+            f"Effect of switching on, in points of {report.judged} accuracy. Bars: 95 % intervals, each by itself.",
+        ),
         interactions=_interactions(report, results),
         change_of_mind=summary.change_of_mind(report) + _optimizer(results),
         reservations=sentences.reservations(report),
@@ -92,7 +106,7 @@ def section(report: Report, results: Sequence[RunResult], dataset: Dataset | Non
         machines=_machines(results),
         command=sentences.command(report),
         csv="data:text/csv;base64," + base64.b64encode(flat(report).to_csv(index=False).encode()).decode(),
-        csv_name=f"{report.experiment}-{report.budget}-{report.data}.csv",
+        csv_name=re.sub(r"[^\w.-]+", "-", f"{report.experiment}-{report.budget}-{report.data}") + ".csv",
     )
 
 
@@ -111,11 +125,12 @@ def _optimizer(results: Sequence[RunResult]) -> list[str]:
     return ["Plain SGD: Muon, the optimizer here, ignores how small a gradient is, so a vanishing one does less harm."]
 
 
-def _forests(report: Report, panels: dict[str, list[forest.Line]]) -> list[Forest]:
+def _forests(report: Report, panels: dict[str, list[forest.Line]], key: str) -> list[Forest]:
     drawn = []
     for phase, differences in panels.items():
         baseline = forest.baseline_accuracy(report, phase)
-        drawn.append(charts.forest(differences, ", ".join(filter(None, [MEANING[phase], baseline]))))
+        title = ", ".join(filter(None, [f"{phase}: {MEANING[phase]}", baseline]))
+        drawn.append(charts.forest(differences, title, key))
     return drawn
 
 
@@ -140,7 +155,7 @@ def _interactions(report: Report, results: Sequence[RunResult]) -> list[Chart]:
             title=panel.title if len(by_phase) == 1 else f"{phase}, {panel.title}",
             x_names=[f"{panel.along} off", f"{panel.along} on"],
             x_range=(-0.35, 1.35),
-            y_range=(min(every) - 1, max(every) + 1),
+            y_range=(min(every), max(every)),
             size=SMALL,
         )
         for phase, panel in shown
@@ -174,31 +189,40 @@ def _gradients(results: Sequence[RunResult]) -> Chart | None:
     if not series:
         return None
     names = [layer.replace("block", "").replace("_conv", ".").replace("output", "out") for layer in layers]
-    label = f"gradient norm ({SMALLER})"
-    return charts.lines(series, x_label="layer, from the input on", y_label=label, log_y=True, x_names=names)
+    return charts.lines(series, x_label="layer, from the input on", y_label="gradient norm", log_y=True, x_names=names)
 
 
 def _pictures(report: Report, results: Sequence[RunResult], dataset: Dataset) -> list[Pictures]:
-    """Of the baseline, and of the variant that differs most from it: of the first run each that kept them."""
+    """Of the baseline, and of the variant that differs most from it: of the first run each that is not stuck."""
     furthest = max(summary.primary(report), key=lambda pair: abs(pair[1].mean), default=None)
     shown = []
     for variant in [BASELINE, *([furthest[0].variant] if furthest else [])]:
-        for each in results:
-            if each.spec.variant == variant and each.spec.is_compared and (found := mistakes(each, dataset)):
-                shown.append(Pictures(each.spec.name, found))
+        runs = [each for each in results if each.spec.variant == variant and each.spec.is_compared]
+        learned = [each for each in runs if each.result.metrics.get("accuracy", CHANCE) >= STUCK]
+        if runs and not learned:
+            shown.append(Pictures(f"{variant}: every run is stuck, and sure of nothing", []))
+        for each in learned:
+            if found := mistakes(each, dataset):
+                heading = f"{variant}, seed {each.spec.config.seed}"
+                if each is not runs[0]:
+                    heading += ", the first that is not stuck and kept its answers"
+                shown.append(Pictures(heading, found))
                 break
-    return shown
+    # A word on a variant without pictures stands beside those of the other.
+    return shown if any(each.mistakes for each in shown) else []
 
 
 def _accuracy(report: Report, results: Sequence[RunResult]) -> list[Chart]:
     """A small chart of accuracy by epoch for every variant, all on the same axes; the published curve where fair."""
-    name = f"{sentences.judged(report)}_accuracy"
-    bands = {group: found for group, members in grouped(results).items() if len(found := band(members, name)) > 1}
+    quantity = f"{report.judged}_accuracy"
+    bands = {group: found for group, members in grouped(results).items() if len(found := band(members, quantity)) > 1}
     bands = {group: found for group, found in bands.items() if group[0] != "tuning"}
     if not bands:
         return []
     last = int(max(found.index.max() for found in bands.values()))
     curve = published.curve()[:last] if any(row.compared for row in report.variants) else None
+    ends = [100 * end for found in bands.values() for end in (found["min"].min(), found["max"].max())]
+    ends += [] if curve is None else [100 * curve["test_accuracy"].min(), 100 * curve["test_accuracy"].max()]
     drawn = []
     for variant in dict.fromkeys(variant for _, variant in bands):
         series = [
@@ -210,10 +234,8 @@ def _accuracy(report: Report, results: Sequence[RunResult]) -> list[Chart]:
         if curve is not None:
             there = list(zip(curve["epoch"], 100 * curve["test_accuracy"], strict=True))
             series.append(Series("the notebook's", there, colour="#999999"))
-        chart = charts.lines(
-            series, title=variant, x_label="epoch", y_label="%", size=SMALL, x_range=(1.0, last), y_range=(0.0, 100.0)
-        )
-        drawn.append(chart)
+        ranges: dict[str, Any] = {"x_range": (1.0, last), "y_range": (min(ends), max(ends))}
+        drawn.append(charts.lines(series, title=variant, x_label="epoch", y_label="", size=SMALL, **ranges))
     return drawn
 
 
