@@ -58,6 +58,20 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(folder: RunFolder, mon
     del os.environ["HARNESS_MLRUNS"]
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_is_not_replaced_and_a_link_stays_one(tmp_path: Path, kind: str) -> None:
+    place, link = tmp_path / "place", tmp_path / "link"
+    link.symlink_to(place)
+    write_atomically(link, b"new")
+    assert (link.is_symlink(), place.read_bytes()) == (True, b"new")
+    place.unlink()
+    place.mkdir() if kind == "folder" else os.mkfifo(place)
+    for each in (place, link):
+        with pytest.raises(HarnessError, match="no regular file"):
+            write_atomically(each, b"newer")
+    assert not place.is_file()
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 def test_a_damaged_checkpoint_is_named_with_the_way_out(folder: RunFolder, damage: str) -> None:
     folder.save(STATE, HISTORY)
