@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from harness.analysis.stats import t_interval
+from harness.common.documents import read_json
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
@@ -154,7 +155,7 @@ def read_ledger() -> dict[str, Idea]:
 
 def _read(file: Path) -> Idea:
     try:
-        document = json.loads(file.read_text())
+        document = read_json(file, Any)
         tries = []
         for each in document["tries"]:
             runs = tuple(TriedRun(**run) for run in each["runs"])

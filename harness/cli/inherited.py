@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import warnings
+from typing import Any, cast
 
 from harness.common import paths
 from harness.engine.backend import CHANGE_NUMBERS, ENGINES
@@ -17,7 +18,8 @@ def set_right() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     # PYTHONWARNINGS=error is meant for one's own tests: other libraries warn of what works.
-    warnings.filters[:] = [each for each in warnings.filters if each[0] != "error"]
+    filters = cast(list[Any], warnings.filters)
+    filters[:] = [each for each in filters if each[0] != "error"]
     for name in CHANGE_NUMBERS:
         os.environ.pop(name, None)
     # Keras has more backends than there are engines here, and the variable may be set for another program.

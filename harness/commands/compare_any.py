@@ -20,7 +20,7 @@ from harness.common.documents import read_bytes
 from harness.common.errors import BadInput, HarnessError, first_line
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
-from harness.common.redact import public_url
+from harness.common.redact import is_ambiguous, public_url
 from harness.recipes import named
 from harness.reporting import any_runs
 from harness.reporting.any_runs import Asked
@@ -59,6 +59,11 @@ class AnyOptions:
         """Return these options. Raises BadInput for one that is missing, or that does not go with another."""
         if self.csv and self.mlflow:
             raise BadInput("--csv and --mlflow are two places: give one of them.")
+        if is_ambiguous(self.mlflow or ""):
+            raise BadInput(
+                f"--mlflow {public_url(self.mlflow or '')} is no URL that can be opened: user and password may not "
+                f"hold any of / ? # @ as they are (write %2F, %3F, %23, %40), and a port is a number."
+            )
         if self.csv and self.experiment:
             raise BadInput("--experiment goes with --mlflow: a CSV file has no experiments.")
         if self.log and not self.mlflow:
@@ -135,7 +140,8 @@ def _log(options: AnyOptions, asked: Asked, compared: GroupComparison, files: Se
         client.set_terminated(run_id)
     except Exception as error:  # whatever its store raises: each kind has errors of its own
         raise HarnessError(
-            f"MLflow at {public_url(options.mlflow or '')} did not take the answer ({first_line(error)}); it is in "
+            f"MLflow at {public_url(options.mlflow or '')} did not take the answer "
+            f"({first_line(error, options.mlflow or '')}); it is in "
             f"{files[0].parent}."
         ) from error
 
@@ -212,7 +218,9 @@ def _of_mlflow(options: AnyOptions) -> list[AnyRun]:
         found = [run for run in every if COMPARISON not in run.data.tags]
         there = [] if experiment else [each.name for each in client.search_experiments()]
     except Exception as error:  # whatever its store raises: each kind has errors of its own
-        raise HarnessError(f"MLflow at {uri} did not answer as it should ({first_line(error)}).") from error
+        raise HarnessError(
+            f"MLflow at {uri} did not answer as it should ({first_line(error, options.mlflow or '')})."
+        ) from error
     if not found:
         why = "has no runs" if experiment else f"is not there; there are {', '.join(there) or 'none'}"
         raise BadInput(f"--experiment {options.experiment}: it {why}.")
