@@ -182,6 +182,7 @@ def test_runs_of_autologging_and_by_hand_are_compared(
     """scikit-learn's autologging, Keras's, and runs without any name their parameters and metrics each in its way."""
     uri = f"sqlite:///{mlruns / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)  # an earlier test of this process may have set another
     images, labels = load_digits(return_X_y=True)
     images, labels = images[:300] / 16, labels[:300]
 

@@ -177,6 +177,25 @@ def test_a_file_of_another_run_is_not_taken_for_ones_own(ended: RunFolder) -> No
         ended.result()
 
 
+LITTER = (".DS_Store", "Thumbs.db", "._history.json", "history (conflicted copy).json", ".history.json.Xy12")
+
+
+def test_what_others_add_to_a_folder_change_and_remove_damages_no_run(folder: RunFolder, caplog) -> None:
+    """File managers, and programs that keep folders alike."""
+    with folder.locked():
+        folder.artifacts.mkdir()
+        for name in LITTER:
+            (folder.path / name).write_bytes(b"\0")
+            (folder.artifacts / name).write_bytes(b"\0")
+        folder.finish(RESULT, HISTORY)
+    (folder.artifacts / LITTER[0]).write_bytes(b"\0\1")
+    (folder.artifacts / LITTER[1]).unlink()
+    shutil.copytree(folder.path, folder.path.with_name(f"{folder.path.name} (1)"))
+    assert folder.damage() == {}
+    assert [run.config for run in all_runs()] == [folder.config]
+    assert f"is a copy of the run {folder.config.key}" in caplog.text
+
+
 def test_the_folder_of_another_run_is_not_taken_for_ones_own(ended: RunFolder) -> None:
     """Renamed, or copied: its seal fits, and so does its checkpoint."""
     other = RunFolder(small_config(seed=1))

@@ -150,7 +150,7 @@ def changes_of(config: RunConfig) -> dict[str, Any]:
 
 def read_ledger() -> dict[str, Idea]:
     """Return all ideas by name. Raises BadInput for a file that `harness record` has not written."""
-    return {file.stem: _read(file) for file in sorted(RECORDS.glob("*.json"))}
+    return {file.stem: _read(file) for file in sorted(RECORDS.glob("[!.]*.json"))}
 
 
 def _read(file: Path) -> Idea:
