@@ -73,7 +73,7 @@ def recipe_called(name: str) -> tuple[Network, Recipe]:
 
     Raises BadInput for an unknown name or an unreadable file.
     """
-    known: dict[str, tuple[Network, Recipe] | Path] = {file.stem: file for file in SAVED.glob("*.json")}
+    known: dict[str, tuple[Network, Recipe] | Path] = {file.stem: file for file in SAVED.glob("[!.]*.json")}
     found = named("recipe", known | RECIPES, name)
     return _read(found) if isinstance(found, Path) else found
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -117,6 +118,8 @@ def test_a_csv_file_is_compared_and_what_is_not_used_is_named(harness: Command, 
         (("baseline", "--csv", "runs.csv", *QUESTION), "baseline does not go with --csv"),
         (("--mlflow", "sqlite:///none.db", *QUESTION), "--experiment is missing"),
         (("--mlflow", "sqlite:///none.db", *QUESTION, "--experiment", "x"), "there is no file none.db"),
+        (("--mlflow", "sqlite:////dev/null", *QUESTION, "--experiment", "x"), "there is no file /dev/null"),
+        (("--mlflow", "http://me:S3/cret@host", *QUESTION), "--mlflow http://host is no URL that can be opened"),
         ((), "Say what to compare"),
     ],
 )
@@ -132,7 +135,8 @@ def test_bad_input_is_said_in_a_sentence(
     with pytest.raises(SystemExit) as ended:
         app.main()
     assert ended.value.code == 2
-    assert says in " ".join(capfd.readouterr().err.split())
+    said = " ".join(capfd.readouterr().err.split())
+    assert (says in said, "cret" in said) == (True, False)
 
 
 def test_the_runs_of_any_mlflow_experiment_are_compared_without_a_framework(mlruns: Path, tmp_path: Path) -> None:
@@ -178,6 +182,7 @@ def test_runs_of_autologging_and_by_hand_are_compared(
     """scikit-learn's autologging, Keras's, and runs without any name their parameters and metrics each in its way."""
     uri = f"sqlite:///{mlruns / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)  # an earlier test of this process may have set another
     images, labels = load_digits(return_X_y=True)
     images, labels = images[:300] / 16, labels[:300]
 
@@ -234,3 +239,48 @@ def test_runs_of_autologging_and_by_hand_are_compared(
     assert f"{what} --log" in answer.data.tags["mlflow.note.content"]
     files = {file.path for file in client.list_artifacts(answer.info.run_id)}
     assert files == {"comparison.json", "report.html", "table.csv"}
+
+
+GOOD = "g,m\na,1\na,2\nb,3\nb,5\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("g,m,m\na,1,9\na,2,9\nb,3,9\n", "it has two columns called m"),
+        ("g,m\na,1\na,2\nb,3,late\n", "line 4 has 3 values, and the header 2 names"),
+        # Every row has one more: values would be taken from the column to the left.
+        ("g,m,n\nx,a,1,9\nx,a,2,9\nx,b,3,9\n", "line 2 has 4 values, and the header 3 names"),
+        ('g,m\na,1\n"b,2\nb",3\nb,5\n', "line 4 has a line break in its g: is a quote not closed?"),
+        ('g,m\na,1\n"b,2\nb,3\n', "unexpected end of data"),
+        (GOOD.encode() + b"\xff", "can't decode byte 0xff"),
+        ("", "it has no header"),
+        ("\n\n", "it has no header"),
+        (None, "it is no regular file"),
+    ],
+)
+def test_a_csv_file_that_may_be_read_in_two_ways_is_refused(
+    tmp_path: Path, content: str | bytes | None, why: str, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    file = tmp_path / "runs.csv.zip"  # its name does not count
+    if content is None:
+        os.mkfifo(file)
+    else:
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+    question = ("--group-by", "g", "--baseline", "a", "--metric", "m", "--to", str(tmp_path))
+    code, _, errors = shown(capsys, monkeypatch, "compare", "--csv", str(file), *question)
+    assert (code, why in " ".join(errors.split())) == (2, True), errors
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("line_end", ["\r\n", "\r", "\n"])
+def test_a_csv_file_of_a_spreadsheet_is_read(tmp_path: Path, encoding: str, line_end: str) -> None:
+    text = GOOD.replace("\n", line_end) + f"a,1_0{line_end}"
+    (tmp_path / "runs.csv").write_bytes(text.encode(encoding))
+    options = compare_any.AnyOptions(
+        csv=tmp_path / "runs.csv", mlflow=None, experiment=None, group_by="g", baseline="a", metric="m", block=None,
+        lower_is_better=False,
+    )  # fmt: skip
+    _, compared, _ = compare_any.compare_any(options, tmp_path)
+    assert [(row.group, row.n, row.mean) for row in compared.rows] == [("a", 2, 1.5), ("b", 2, 4)]
+    assert compared.left_out == ("line 6: its m is no number ('1_0')",)

@@ -1,6 +1,9 @@
 """Searches compared at equal cost: the best so far never falls, and what cannot be compared is refused by name."""
 
+import gzip
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.commands import calibrate
+from harness.commands.record import _finished
 from harness.common.errors import BadInput
 from harness.reporting.publish import publish_anytime
 from harness.reporting.search_report import print_anytime
@@ -77,6 +82,11 @@ def test_ways_are_compared_where_the_cheapest_search_ended(tmp_path: Path, capsy
         (search("b", [(None, 1)]), "no search with a finished trial"),
         ({"trials": [{"accuracy": 1}]}, "it lacks data"),
         ([], "no search"),
+        (search("b", [(0.3, 1)], trials=[{"accuracy": 0.3}]), "no search"),
+        (search("b", [(0.3, 1)], trials=[1]), "no search"),
+        (search("b", [(0.3, 1)], trials=5), "no search"),
+        (search("b", [("high", 1)]), "a trial has accuracy 'high'"),
+        (search("b", [(0.3, None)]), "a trial has pflop None"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, other: Any, says: str) -> None:
@@ -88,6 +98,18 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, other: Any, says: st
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"nothing\.json"):
         anytime([tmp_path / "nothing.json"])
+
+
+@pytest.mark.parametrize(
+    "read", [lambda file: anytime([file]), calibrate.read, lambda file: list(_finished(file, None))]
+)
+def test_no_file_that_is_named_is_waited_for_or_nested_too_deep(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "cut.json.gz").write_bytes(gzip.compress(b"[]")[:-6])
+    for name in ("pipe.json", "deep.json", "cut.json.gz"):
+        with pytest.raises(BadInput, match=name):
+            read(tmp_path / name)
 
 
 def test_repetitions_that_do_not_differ_have_no_test_and_the_file_is_json(tmp_path: Path) -> None:

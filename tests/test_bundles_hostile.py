@@ -54,6 +54,10 @@ def arrays(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], Any]:
     return spoil
 
 
+def rename_class(name: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda result: result["error_per_class"].update({name: result["error_per_class"].popitem()[1]})
+
+
 def linked(path: Path) -> None:
     shutil.move(path / "artifacts", path.parent.parent / "elsewhere")
     (path / "artifacts").symlink_to(path.parent.parent / "elsewhere")
@@ -85,6 +89,22 @@ SPOILED = {
     "tags that are a list": edit("environment.json", lambda known: known.update(tags=["x"])),
     "a tag that is none": edit("environment.json", lambda known: known["tags"].update(cpu={"a": 1})),
     "a tag of 2 MB": edit("environment.json", lambda known: known["tags"].update(cpu="x" * 2_000_000)),
+    "a tag that MLflow has for itself": edit(
+        "environment.json", lambda known: known["tags"].update({"mlflow.runName": "x"})
+    ),
+    "a tag that hides the record": edit("environment.json", lambda known: known["tags"].update(superseded="true")),
+    "a tag whose name is a path": edit("environment.json", lambda known: known["tags"].update({"a/../b": "x"})),
+    "a tag with a long name": edit("environment.json", lambda known: known["tags"].update({"x" * 300: "x"})),
+    "a class with a long name": edit("result.json", rename_class("x" * 300)),
+    "a class that is markup": edit("result.json", rename_class("<b>")),
+    "a source of 200 kB": edit("environment.json", lambda known: known.update(source="x" * 200_000)),
+    "a begin after the end of time": edit("environment.json", lambda known: known.update(begun=10**30)),
+    "an end after the end of time": edit("bundle.json", lambda seal: seal.update(ended=10**30)),
+    "an epoch after the end of time": edit("artifacts/history.json", lambda rows: rows[0].update(timestamp=10**30)),
+    "an epoch before 1970": edit("artifacts/history.json", lambda rows: rows[0].update(timestamp=-5)),
+    "a number that no float can be": edit("artifacts/history.json", lambda rows: rows[0].update(pflop=10**400)),
+    "right and wrong of no image": edit("result.json", lambda result: result.update(correct="!!!!")),
+    "right and wrong of other images": edit("result.json", lambda result: result.update(correct="AAAA" * 99)),
     "a tag with a terminal escape": edit("environment.json", lambda known: known["tags"].update(cpu="\x1b]0;x\x07")),
     "a budget that is a number": edit("spec.json", lambda spec: spec.update(budget=5)),
     "a variant with a terminal escape": edit("spec.json", lambda spec: spec.update(variant="x\x1b[2J")),

@@ -204,6 +204,13 @@ def test_a_recipe_may_be_looked_at_as_it_is(train: Train, runs: Path) -> None:
     assert seeds() == [list(range(10, 20))]
 
 
+@pytest.mark.usefixtures("kept")
+def test_what_macos_leaves_beside_a_file_is_none_of_the_ledger() -> None:
+    ideas = read_ledger()
+    (ledger.RECORDS / "._sgd-ratio.json").write_bytes(b"\0\5\x16\7\xff")
+    assert read_ledger() == ideas
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -111,7 +111,12 @@ def test_a_run_is_removed_only_when_that_is_wanted(
         assert shown(capsys, monkeypatch, "runs", "rm", key, "--yes")[0] == 1
     assert shown(capsys, monkeypatch, "runs", "rm", key[:10], "--yes")[0] == 0
     assert key not in set(harness.load_runs()["run_key"])
-    assert len(harness.load_runs()) == 4
+    *others, last = harness.load_runs()["run_key"]
+    assert len(others) == 3
+    assert shown(capsys, monkeypatch, "runs", "rm", *others, "--yes")[0] == 0
+    # The start of the only one, too: an empty variable of a script.
+    assert shown(capsys, monkeypatch, "runs", "rm", "", "--yes")[0] == 2
+    assert list(harness.load_runs()["run_key"]) == [last]
 
 
 def test_checkpoints_go_where_mlflow_has_the_run(
@@ -162,6 +167,9 @@ def test_results_are_taken_elsewhere(
         code, _, errors = shown(capsys, monkeypatch, "export", *arguments)
         assert code == 2
         assert says in errors
+    for option in ("--parquet", "--latex"):
+        code, _, errors = shown(capsys, monkeypatch, "export", option, str(tmp_path), "--report", report)
+        assert (code, f"{tmp_path} could not be written" in " ".join(errors.split())) == (1, True)
 
 
 def test_a_shell_completes_the_experiments(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,11 @@ def test_a_url_in_an_error_is_redacted_wherever_it_came_from() -> None:
     )
 
 
+def test_a_url_that_was_given_as_an_option_is_redacted_too() -> None:
+    url = "me:secret1@host/db"
+    assert first_line(ValueError(f"no scheme in {url!r} (secret1)"), url) == "no scheme in 'me:host/db' (***)"
+
+
 def test_what_is_no_secret_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTUNA_STORAGE", "postgresql://optuna:optuna@host/optuna")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////home/me@work/mlflow.db")

@@ -58,6 +58,20 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(folder: RunFolder, mon
     del os.environ["HARNESS_MLRUNS"]
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_is_not_replaced_and_a_link_stays_one(tmp_path: Path, kind: str) -> None:
+    place, link = tmp_path / "place", tmp_path / "link"
+    link.symlink_to(place)
+    write_atomically(link, b"new")
+    assert (link.is_symlink(), place.read_bytes()) == (True, b"new")
+    place.unlink()
+    place.mkdir() if kind == "folder" else os.mkfifo(place)
+    for each in (place, link):
+        with pytest.raises(HarnessError, match="no regular file"):
+            write_atomically(each, b"newer")
+    assert not place.is_file()
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 def test_a_damaged_checkpoint_is_named_with_the_way_out(folder: RunFolder, damage: str) -> None:
     folder.save(STATE, HISTORY)
@@ -161,6 +175,25 @@ def test_a_file_of_another_run_is_not_taken_for_ones_own(ended: RunFolder) -> No
     shutil.copy(other.path / "result.json", ended.path / "result.json")
     with pytest.raises(BadInput, match="not what it was when the run ended"):
         ended.result()
+
+
+LITTER = (".DS_Store", "Thumbs.db", "._history.json", "history (conflicted copy).json", ".history.json.Xy12")
+
+
+def test_what_others_add_to_a_folder_change_and_remove_damages_no_run(folder: RunFolder, caplog) -> None:
+    """File managers, and programs that keep folders alike."""
+    with folder.locked():
+        folder.artifacts.mkdir()
+        for name in LITTER:
+            (folder.path / name).write_bytes(b"\0")
+            (folder.artifacts / name).write_bytes(b"\0")
+        folder.finish(RESULT, HISTORY)
+    (folder.artifacts / LITTER[0]).write_bytes(b"\0\1")
+    (folder.artifacts / LITTER[1]).unlink()
+    shutil.copytree(folder.path, folder.path.with_name(f"{folder.path.name} (1)"))
+    assert folder.damage() == {}
+    assert [run.config for run in all_runs()] == [folder.config]
+    assert f"is a copy of the run {folder.config.key}" in caplog.text
 
 
 def test_the_folder_of_another_run_is_not_taken_for_ones_own(ended: RunFolder) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import types
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,40 @@ def test_what_mlflow_has_lost_it_is_told_again(mlruns: Path, lost: str) -> None:
     assert is_tracked(folder)
     (run,) = mlflow_runs(mlruns)
     assert (run.info.status, run.data.metrics["train_loss"]) == ("FINISHED", ROWS[-1]["train_loss"])
+
+
+def test_a_write_ahead_log_of_a_lost_database_is_not_written_into_the_new_one(mlruns: Path) -> None:
+    lost = sqlite3.connect(mlruns / "mlflow.db")
+    lost.execute("PRAGMA journal_mode = wal")
+    lost.execute("INSERT INTO experiments (name, lifecycle_stage) VALUES ('of the lost one', 'active')")
+    lost.commit()
+    log = (mlruns / "mlflow.db-wal").read_bytes()
+    lost.close()
+    (mlruns / "mlflow.db").unlink()
+    (mlruns / "mlflow.db-wal").write_bytes(log)  # as after a kill
+    database.create()
+    with sqlite3.connect(mlruns / "mlflow.db") as new:
+        assert new.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert new.execute("SELECT name FROM experiments").fetchall() == [("Default",)]
+
+
+def test_what_is_no_server_of_mlflows_is_taken_to_have_what_it_was_told(
+    mlruns: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a page to sign in, or another program at the same port: its answers are not even of the protocol."""
+    folder = RunFolder(small_config())
+    folder.path.mkdir(parents=True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr(told, "_seen", set())
+    told.remember(folder, "ab", "1", complete=True)
+    client = types.SimpleNamespace(get_run=lambda run_id: int("no answer"))
+    monkeypatch.setattr(told, "open_mlflow", lambda: types.SimpleNamespace(MlflowClient=lambda: client))
+    assert is_tracked(folder)
+
+
+def test_a_request_that_fails_is_heard_of_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    assert not store.import_mlflow().environment_variables.MLFLOW_ENABLE_ASYNC_LOGGING.get()
 
 
 def test_a_run_that_mlflow_collected_is_told_again_and_one_deleted_on_purpose_is_not(mlruns: Path) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from harness.analysis.stats import t_interval
+from harness.common.documents import read_json
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
@@ -149,12 +150,12 @@ def changes_of(config: RunConfig) -> dict[str, Any]:
 
 def read_ledger() -> dict[str, Idea]:
     """Return all ideas by name. Raises BadInput for a file that `harness record` has not written."""
-    return {file.stem: _read(file) for file in sorted(RECORDS.glob("*.json"))}
+    return {file.stem: _read(file) for file in sorted(RECORDS.glob("[!.]*.json"))}
 
 
 def _read(file: Path) -> Idea:
     try:
-        document = json.loads(file.read_text())
+        document = read_json(file, Any)
         tries = []
         for each in document["tries"]:
             runs = tuple(TriedRun(**run) for run in each["runs"])

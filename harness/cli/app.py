@@ -1,7 +1,5 @@
 """The `harness` command. Each sub-command is a few lines over the part that does the work."""
 
-import io
-import os
 import sys
 import threading
 import traceback
@@ -12,12 +10,11 @@ import typer
 from rich.text import Text
 
 import harness
-from harness.cli import evidence, record, run, runs, search, tools
+from harness.cli import evidence, inherited, record, run, runs, search, tools
 from harness.cli.options import ListsExperiments
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError, first_line
 from harness.common.redact import redacted
-from harness.engine.backend import CHANGE_NUMBERS, ENGINES
 from harness.reporting.console import log
 
 app = typer.Typer(
@@ -65,21 +62,14 @@ def options(
 ) -> None:
     """The options of the program itself."""
     paths.check_mlruns()
+    paths.fix_mlruns()
     paths.ensure_home()
 
 
 def main() -> None:
     """Run the command of `sys.argv`. Exits with 0 done, 1 failed, 2 bad input, or raises KeyboardInterrupt."""
+    inherited.set_right()
     sys.excepthook, threading.excepthook = _show_redacted, _show_in_a_line
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that lacks a character shows another one: a finished training must not end in an error for that.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    for name in CHANGE_NUMBERS:
-        os.environ.pop(name, None)
-    # Keras has more backends than there are engines here, and the variable may be set for another program.
-    if os.environ.get("KERAS_BACKEND") not in ENGINES:
-        os.environ.pop("KERAS_BACKEND", None)
     try:
         app(prog_name="harness")
     except HarnessError as error:

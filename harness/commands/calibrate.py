@@ -1,6 +1,6 @@
 """`harness calibrate`: an A/A test of the statistics, on real runs that differ in nothing but the seed."""
 
-import json
+import io
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness.analysis.design import Design
 from harness.analysis.power import Rates, rates, resampled
+from harness.common.documents import read_bytes, read_json
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
@@ -84,9 +85,9 @@ def read(file: Path) -> list[float]:
     """
     try:
         if file.suffix == ".csv":
-            rows: Sequence[Any] = pd.read_csv(file).to_dict("records")
+            rows: Sequence[Any] = pd.read_csv(io.BytesIO(read_bytes(file))).to_dict("records")
         else:
-            document = json.loads(file.read_text())
+            document = read_json(file, Any)
             rows = document["runs"] if isinstance(document, dict) else document
         own = [row for row in rows if not isinstance(row, dict) or row.get("variant", BASELINE) == BASELINE]
         accuracies = [float(row["accuracy"] if isinstance(row, dict) else row) for row in own]

@@ -1,6 +1,9 @@
 """`harness compare --csv` and `--mlflow`: the statistics of reports for anybody's runs. Imports no framework."""
 
+import codecs
+import csv
 import dataclasses
+import io
 import json
 import math
 import re
@@ -13,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.any_runs import AnyRun, GroupComparison, compare_groups
 from harness.analysis.report import plain
 from harness.common import paths
+from harness.common.documents import read_bytes
 from harness.common.errors import BadInput, HarnessError, first_line
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
-from harness.common.redact import public_url
+from harness.common.redact import is_ambiguous, public_url
 from harness.recipes import named
 from harness.reporting import any_runs
 from harness.reporting.any_runs import Asked
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
     import pandas as pd
 else:
     pd = lazy_import("pandas")
+
+#: Bytes. A thousand runs with a hundred columns have one MB.
+LARGEST_CSV = 64 * 1024**2
 
 #: What MLflow calls a run that ended as it should.
 FINISHED = "FINISHED"
@@ -52,6 +59,11 @@ class AnyOptions:
         """Return these options. Raises BadInput for one that is missing, or that does not go with another."""
         if self.csv and self.mlflow:
             raise BadInput("--csv and --mlflow are two places: give one of them.")
+        if is_ambiguous(self.mlflow or ""):
+            raise BadInput(
+                f"--mlflow {public_url(self.mlflow or '')} is no URL that can be opened: user and password may not "
+                f"hold any of / ? # @ as they are (write %2F, %3F, %23, %40), and a port is a number."
+            )
         if self.csv and self.experiment:
             raise BadInput("--experiment goes with --mlflow: a CSV file has no experiments.")
         if self.log and not self.mlflow:
@@ -128,7 +140,8 @@ def _log(options: AnyOptions, asked: Asked, compared: GroupComparison, files: Se
         client.set_terminated(run_id)
     except Exception as error:  # whatever its store raises: each kind has errors of its own
         raise HarnessError(
-            f"MLflow at {public_url(options.mlflow or '')} did not take the answer ({first_line(error)}); it is in "
+            f"MLflow at {public_url(options.mlflow or '')} did not take the answer "
+            f"({first_line(error, options.mlflow or '')}); it is in "
             f"{files[0].parent}."
         ) from error
 
@@ -137,27 +150,52 @@ def _of_csv(options: AnyOptions) -> list[AnyRun]:
     """Return the runs of a CSV file, one a row. A row is named by its line in the file."""
     assert options.csv
     try:
-        frame = pd.read_csv(options.csv, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        header, rows = _lines(options.csv)
+    except (OSError, ValueError, csv.Error) as error:
         raise BadInput(f"--csv {options.csv} cannot be read as CSV with a header ({first_line(error)}).") from error
-    columns = {str(name): name for name in frame.columns}
-    for option, name in {"group-by": options.group_by, "metric": options.metric, "block": options.block}.items():
+    used = {"group-by": options.group_by, "metric": options.metric, "block": options.block}
+    for option, name in used.items():
         if name:
-            named(f"column (--{option})", columns, name)
+            named(f"column (--{option})", dict.fromkeys(header), name)
     runs = []
-    for line, row in enumerate(frame.to_dict("records"), start=2):
-        values = {str(name): str(value).strip() for name, value in row.items()}
-        if any(values.values()):
-            status = values.get("status", "")
-            ended = "" if status.lower() in ("", "finished", "completed", "success") else f"its status is {status}"
-            runs.append(_run(f"line {line}", values, options, ended))
+    for line, cells in rows:
+        values = dict(zip(header, cells, strict=True))
+        if broken := next((name for name in used.values() if name and "\n" in values[name]), None):
+            raise BadInput(f"--csv {options.csv}: line {line} has a line break in its {broken}: is a quote not closed?")
+        status = values.get("status", "")
+        ended = "" if status.lower() in ("", "finished", "completed", "success") else f"its status is {status}"
+        runs.append(_run(f"line {line}", values, options, ended))
     return runs
+
+
+def _lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the names of the columns of a CSV file, and its rows that are not empty, each with its last line's number.
+
+    Raises OSError, ValueError or csv.Error. Nothing is guessed: values in the wrong column would be a wrong result.
+    """
+    content = read_bytes(file, LARGEST_CSV)
+    # Spreadsheets write both.
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    reader = csv.reader(io.StringIO(content.decode(encoding), newline=""), strict=True)
+    header = [name.strip() for name in next(reader, [])]
+    if not any(header):
+        raise ValueError("it has no header")
+    if twice := next((name for name in header if name and header.count(name) > 1), None):
+        raise ValueError(f"it has two columns called {twice}")
+    rows = []
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            if len(cells) != len(header):
+                raise ValueError(f"line {reader.line_num} has {len(cells)} values, and the header {len(header)} names")
+            rows.append((reader.line_num, [cell.strip() for cell in cells]))
+    return header, rows
 
 
 def _run(name: str, values: Mapping[str, str], options: AnyOptions, ended: str) -> AnyRun:
     text = values.get(options.metric or "", "")
     try:
-        value = float(text) if text else None
+        # Python would read 1_000 as a number.
+        value = float(text.replace("_", "?")) if text else None
     except ValueError:
         value, ended = None, ended or f"its {options.metric} is no number ({text!r})"
     block = values.get(options.block, "") if options.block else ""
@@ -170,7 +208,7 @@ def _of_mlflow(options: AnyOptions) -> list[AnyRun]:
     # MLflow would make an empty database there.
     if options.mlflow and options.mlflow.startswith("sqlite:///"):
         file = Path(options.mlflow.removeprefix("sqlite:///"))
-        if not file.exists():
+        if not file.is_file():
             raise BadInput(f"--mlflow {uri}: there is no file {file}.")
     mlflow = import_mlflow()
     try:
@@ -180,7 +218,9 @@ def _of_mlflow(options: AnyOptions) -> list[AnyRun]:
         found = [run for run in every if COMPARISON not in run.data.tags]
         there = [] if experiment else [each.name for each in client.search_experiments()]
     except Exception as error:  # whatever its store raises: each kind has errors of its own
-        raise HarnessError(f"MLflow at {uri} did not answer as it should ({first_line(error)}).") from error
+        raise HarnessError(
+            f"MLflow at {uri} did not answer as it should ({first_line(error, options.mlflow or '')})."
+        ) from error
     if not found:
         why = "has no runs" if experiment else f"is not there; there are {', '.join(there) or 'none'}"
         raise BadInput(f"--experiment {options.experiment}: it {why}.")

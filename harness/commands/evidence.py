@@ -166,7 +166,7 @@ def _committed(folder: Path) -> Any:
 
 def _pages(known: Sequence[EvidenceRun]) -> Iterator[tuple[Path, str, str]]:
     """Yield each page that has blocks: its file, its text, and what its text should be."""
-    pages = [file for pattern in PAGES for file in sorted(PROJECT.glob(pattern))]
+    pages = [file for pattern in PAGES for file in sorted(PROJECT.glob(pattern)) if file.name[0] != "."]
     for page in pages:
         text = page.read_text()
         if "<!--evidence:" in text:

@@ -130,7 +130,7 @@ def choose_runs(run: str | None) -> list[tuple[RunFolder, Result]]:
     if run is None:
         crowned = champion()
         return sorted(ranked(finished), key=lambda pair: not crowned or tracking.run_id(pair[0]) != crowned)
-    matching = [pair for pair in finished if pair[0].config.key.startswith(run)]
+    matching = [pair for pair in finished if run and pair[0].config.key.startswith(run)]
     if len(matching) != 1:
         keys = ", ".join(sorted(f.config.key for f, _ in matching or finished))
         raise BadInput(f"--run {run} is the start of {len(matching)} run keys, not of one; there are {keys}.")

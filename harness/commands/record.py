@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from harness.analysis import ledger
 from harness.analysis.ledger import Decision, Idea, TriedRun, Try
 from harness.analysis.stats import CHANCE
 from harness.common import paths
+from harness.common.documents import parse, read_bytes, read_json
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.config import RunConfig, change, from_json, parse_changes
@@ -122,17 +124,17 @@ def _finished(source: Path, commit: str | None) -> Iterator[tuple[RunConfig, Tri
     try:
         if source.is_dir():
             for file in sorted(source.rglob("result.json")):
-                config = from_json(file.with_name("config.json").read_text())
-                environment = json.loads(file.with_name("environment.json").read_text())
-                yield config, _tried(config, json.loads(file.read_text()), environment, commit)
+                config = from_json(read_bytes(file.with_name("config.json")).decode())
+                environment = read_json(file.with_name("environment.json"), Any)
+                yield config, _tried(config, read_json(file, Any), environment, commit)
             return
-        content = source.read_bytes()
+        content = read_bytes(source)
         for line in (gzip.decompress(content) if source.suffix == ".gz" else content).decode().splitlines():
-            row = json.loads(line)
+            row = parse(line, Any)
             environment = {"tags": row["environment"], "begun": row["begun"]}
             config = from_json(json.dumps(row["spec"]["config"]))
             yield config, _tried(config, row["result"], environment, commit)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(
             f"{source} holds no finished runs ({error}): name a folder of runs, as mlruns/runs, or a file that "
             f"`python -m experiments.gpu.rows` wrote."

@@ -1,6 +1,8 @@
 """`harness runs` and `harness export`: list the runs on this disk, remove some, and take results elsewhere."""
 
 import contextlib
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness import tracking
 from harness.commands.predict import find_kept, load_model
 from harness.common.errors import BadInput, HarnessError
-from harness.common.files import write_atomically
+from harness.common.files import atomic, write_atomically
 from harness.common.lazy import lazy_import
 from harness.common.paths import mlruns
 from harness.recipes import named
@@ -65,9 +67,10 @@ def runs_called(keys: Sequence[str]) -> list[RunFolder]:
     known = all_runs()
     found = {}
     for key in keys:
-        matching = [run for run in known if run.config.key.startswith(key)]
+        # An empty variable of a script is the start of every key.
+        matching = [run for run in known if key and run.config.key.startswith(key)]
         if len(matching) != 1:
-            raise BadInput(f"{key} is the start of {len(matching)} run keys, not of one: `harness runs` lists them.")
+            raise BadInput(f"{key!r} is the start of {len(matching)} run keys, not of one: `harness runs` lists them.")
         found[matching[0].config.key] = matching[0]
     return list(found.values())
 
@@ -101,8 +104,11 @@ def export_model(file: Path, run: str | None) -> str:
     if file.suffix != ".keras":
         raise BadInput(f"Invalid value --keras {file}: the name of a Keras file ends in .keras.")
     folder, _, model = load_model(run)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    model.save(file)
+    with tempfile.TemporaryDirectory() as new, atomic(file) as target:
+        # Keras takes the name of a file only, and writes over what is there.
+        model.save(f"{new}/model.keras")
+        with open(f"{new}/model.keras", "rb") as saved:
+            shutil.copyfileobj(saved, target)
     return folder.config.key
 
 
@@ -116,8 +122,7 @@ def export_card(file: Path, run: str | None) -> str:
 def export_epochs(file: Path) -> int:
     """Write one row for every epoch of every ended run to a Parquet file; return how many."""
     frame = load_epochs()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_parquet(file, index=False)
+    write_atomically(file, frame.to_parquet(index=False))
     return len(frame)
 
 
@@ -137,6 +142,5 @@ def export_latex(file: Path, report: Path | None) -> Path:
         if name.endswith(("mean", "low", "high")):
             frame[name] = 100 * frame[name]
     styler = frame.rename(columns=LATEX).style.hide(axis="index").format(precision=4, na_rep="--", escape="latex")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(styler.to_latex(hrules=True))
+    write_atomically(file, styler.to_latex(hrules=True).encode())
     return table.parent

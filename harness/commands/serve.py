@@ -58,7 +58,7 @@ def serve(port: int) -> None:
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     # In the environment: a command line is seen by everybody on this machine, and the URI may have a password.
     environment |= {"MLFLOW_BACKEND_STORE_URI": tracking.tracking_uri()}
-    command = [sys.executable, "-m", "mlflow", "server"]
+    command = [sys.executable, "-P", "-m", "mlflow", "server"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # Replace this process, so that signals reach the server.
     os.execve(sys.executable, command, environment)
@@ -69,7 +69,7 @@ def _open_in_a_browser(address: str) -> None:
     screen = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if screen and sys.stdin.isatty() and sys.stderr.isatty():
         nowhere = subprocess.DEVNULL
-        subprocess.Popen([sys.executable, "-c", OPEN, address], stdin=nowhere, stdout=nowhere, stderr=nowhere)
+        subprocess.Popen([sys.executable, "-P", "-c", OPEN, address], stdin=nowhere, stdout=nowhere, stderr=nowhere)
 
 
 def serve_dashboard(port: int) -> None:

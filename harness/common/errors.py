@@ -24,11 +24,11 @@ class BadInput(HarnessError):
     exit_code = 2
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: BaseException, *urls: str) -> str:
     """Return the first line of an error's message, at most 200 characters, or its class name if it has no message.
 
-    Without the secrets in it.
+    Without the secrets in it, those of these URLs among them.
     """
     # Before it is cut: half of a URL no longer looks like one.
-    lines = (redacted(str(error)).strip() or type(error).__name__).splitlines()
+    lines = (redacted(str(error), *urls).strip() or type(error).__name__).splitlines()
     return next((line for line in lines if not line.startswith(ADVICE)), lines[0])[:200]

@@ -1,6 +1,7 @@
 """Atomic file writes: after a kill at any moment, a file has its complete new content or its old one."""
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,8 +18,14 @@ UNFINISHED = ".new"
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for writing that replaces `path` only when it is complete and on the disk. Raises OSError."""
+    """Open a file for writing that replaces `path` only when it is complete and on the disk. Raises OSError.
+
+    A device, a pipe or a folder is not replaced. Of a link, the file that it leads to is.
+    """
+    path = Path(os.path.realpath(path))  # which raises nothing for links that lead to each other
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is there and no regular file")
     # A unique name, so that two processes that write the same `path` do not write into the same file.
     descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=UNFINISHED, dir=path.parent)
     try:

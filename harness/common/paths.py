@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 
 def mlruns() -> Path:
     """Return the folder for everything that runs write: `$HARNESS_MLRUNS`, or `mlruns/`."""
-    return Path(os.environ.get("HARNESS_MLRUNS") or PROJECT / "mlruns").resolve()
+    return Path(os.environ.get("HARNESS_MLRUNS") or PROJECT / "mlruns").expanduser().resolve()
 
 
 def check_mlruns() -> None:
@@ -32,6 +32,14 @@ def check_mlruns() -> None:
         raise BadInput(f"{named} cannot be opened ({first_line(error)}): name a folder to write runs to.") from error
 
 
+def fix_mlruns() -> None:
+    """Name the folder by its resolved path in this process and its children.
+
+    Another folder may be put in its place while a command runs, by a link that is set anew.
+    """
+    os.environ["HARNESS_MLRUNS"] = str(mlruns())
+
+
 def is_read_only() -> bool:
     """Whether nothing can be written to `mlruns/`, as on a mount of somebody else's results."""
     return mlruns().exists() and not os.access(mlruns(), os.W_OK)
@@ -42,7 +50,8 @@ def cache() -> Path:
 
     It is `$HARNESS_CACHE`, or the user's cache folder: `~/.cache/cnn-harness` on Linux.
     """
-    return Path(os.environ.get("HARNESS_CACHE") or platformdirs.user_cache_dir("cnn-harness"))
+    chosen = os.environ.get("HARNESS_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("cnn-harness"))
 
 
 def ensure_home() -> None:

@@ -40,12 +40,15 @@ def _is_file(scheme: str) -> bool:
     return scheme.startswith(("sqlite", "file"))
 
 
-def redacted(text: str) -> str:
-    """Return a text without the secrets of the URLs in it, and without the secrets of this process's environment."""
+def redacted(text: str, *urls: str) -> str:
+    """Return a text without the secrets of the URLs in it, and without the secrets of this process's environment.
+
+    urls: others whose secrets are not to be in it, in whatever form.
+    """
     secrets = [os.environ.get(name, "") for name in SECRETS]
-    for name in URLS:
+    for given in (*urls, *(os.environ.get(name, "") for name in URLS)):
         # First as a whole: a password with a space in it would end the URL too early below.
-        if url := os.environ.get(name, "").strip():
+        if url := given.strip():
             text = text.replace(url, public_url(url)).replace(repr(url)[1:-1], public_url(url))
             secrets += _secrets_of(url)
     text = _URL.sub(lambda found: public_url(found[0]), text)

@@ -107,7 +107,7 @@ def record_ended(
     """
     result, history = folder.result(), folder.history()
     assert result
-    if spec.keeps_model and recorder.keeps_artifacts and not any(folder.artifacts.glob("*.png")):
+    if spec.keeps_model and recorder.keeps_artifacts and not any(folder.artifacts.glob("[!.]*.png")):
         draw(folder, spec.name, result, history)
         folder.seal((folder.path / RESULT).read_bytes())
     environment, times = folder.environment(), None

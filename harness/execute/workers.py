@@ -49,7 +49,8 @@ def start_workers(
     failed.
     """
     folder = paths.mlruns() / "workers"
-    command = [sys.executable, "-m", "harness", "worker", *names, *([] if probe else ["--no-probe"])]
+    # -P: a file of the user's, such as random.py where the command was given, is not Python's own.
+    command = [sys.executable, "-P", "-m", "harness", "worker", *names, *([] if probe else ["--no-probe"])]
     command += ["--parent", identity()["process"]]
     if slurm is not None:
         work_through(command, count, slurm, folder, watch)

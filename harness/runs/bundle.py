@@ -11,10 +11,12 @@ After a kill at any moment, the same command continues the bundle. A bundle with
 imported run folder keeps the seal: such a run is logged to MLflow from its files, and nothing is computed again.
 """
 
+import base64
 import contextlib
 import json
 import math
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -42,6 +44,16 @@ ALWAYS = ("config.json", "spec.json", ENVIRONMENT, "metrics.jsonl", RESULT, HIST
 
 #: The most files of a bundle, and the most characters of a tag: MLflow takes no more.
 MOST_FILES, LONGEST_TAG = 100, 8000
+
+#: What MLflow takes as a name, with some room for what is put before it.
+NAME = re.compile(r"[\w.: -]+(/[\w.: -]+)*", re.ASCII)
+LONGEST_NAME = 200
+
+#: The last millisecond of the year 9999, after which there is no date.
+LATEST = 253_402_300_799_999
+
+#: Tags that would change what becomes of the record: none of a run's environment is called so.
+OF_RECORDS = ("creation", "kind", "outcome", "reason", "superseded")
 
 
 @dataclass(frozen=True)
@@ -144,10 +156,9 @@ def read_bundle(path: Path) -> Sealed:
         if config != spec.config or config.key != path.name:
             raise BadInput(f"{path} holds the run {config.key} under another name: copy the bundle again.")
         environment: Environment = read_json(path / ENVIRONMENT, Environment)
-        if any(len(value) > LONGEST_TAG for value in environment.tags.values()):
-            raise ValueError(f"a tag of {ENVIRONMENT} has more than {LONGEST_TAG:,} characters")
         result, history = read_json(path / RESULT, Result), parse_history(read_bytes(path / HISTORY))
         _check_whole(config, result, history)
+        _check_recordable(spec, environment, result, history, seal.ended)
         return Sealed(
             path=path,
             spec=spec,
@@ -197,6 +208,25 @@ def _check_whole(config: RunConfig, result: Result, history: History) -> None:
     metrics = [result.metrics.get(name, math.nan) for name in ("accuracy", "cross_entropy", "training_seconds")]
     if not all(map(math.isfinite, metrics)) or not 0 <= metrics[0] <= 1:
         raise ValueError("its result lacks an accuracy, a cross-entropy or a time that can be")
+    if result.correct and len(base64.b64decode(result.correct, validate=True)) != -(-config.eval_images // 8):
+        raise ValueError("its result says of other images whether they were classified right")
     classes = len(result.error_per_class)
     if [len(row) for row in result.confusion] != [classes] * classes:
         raise ValueError("its confusion matrix is not one of its classes")
+
+
+def _check_recordable(spec: RunSpec, environment: Environment, result: Result, history: History, ended: int) -> None:
+    """Raise ValueError for what MLflow would refuse, or take for its own: the run would be half-way in by then."""
+    names = {*environment.tags, *result.error_per_class, *(name for row in history for name in row)}
+    for name in sorted(names):
+        if not NAME.fullmatch(name) or {".", ".."} & {*name.split("/")} or len(name) > LONGEST_NAME:
+            raise ValueError(f"{name[:40]!r} is no name of a tag, a class or a metric")
+    if taken := next((name for name in environment.tags if name in OF_RECORDS or name.startswith("mlflow.")), None):
+        raise ValueError(f"{ENVIRONMENT} has a tag {taken!r}, which only the record of a run has")
+    for text in (*environment.tags.values(), environment.source, spec.name, result.reason, result.weights_sha256):
+        if len(text) > LONGEST_TAG:
+            raise ValueError(f"a text of {ENVIRONMENT}, spec.json or {RESULT} has more than {LONGEST_TAG:,} characters")
+    if not all(0 <= time <= LATEST for time in (environment.begun, ended, *(row["timestamp"] for row in history))):
+        raise ValueError("it has a time before 1970 or after 9999")
+    if any(isinstance(value, int) and abs(value) > LATEST for row in history for value in row.values()):
+        raise ValueError("its history has a number that is too large")

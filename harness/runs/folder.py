@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ import numpy as np
 from harness.common import paths
 from harness.common.documents import parse, read_bytes
 from harness.common.errors import BadInput, HarnessError
-from harness.common.files import UNFINISHED, remove_unfinished, write_atomically
+from harness.common.files import remove_unfinished, write_atomically
 from harness.config import RunConfig, from_json
 from harness.runs.checkpoint import read_checkpoint, write_checkpoint
 from harness.runs.records import Environment, History, Result, decisive, parse_history
@@ -37,6 +38,9 @@ from harness.runs.seal import SEAL, Seal, read_seal, sha256, write_seal
 
 CONFIG, ENVIRONMENT, RESULT = "config.json", "environment.json", "result.json"
 HISTORY, CHECKPOINT = "artifacts/history.json", "checkpoint.npz"
+
+#: The names of the files that this program writes to `artifacts`.
+OWN_NAME = re.compile(r"[a-z_]+\.(json|npz|png)")
 
 log = logging.getLogger("harness")
 
@@ -59,8 +63,12 @@ class RunFolder:
         return self.path / "artifacts"
 
     def artifact_files(self) -> list[Path]:
-        """Return the files of `artifacts`, without those that a kill left unfinished."""
-        return [file for file in self.artifacts.rglob("*") if file.is_file() and file.suffix != UNFINISHED]
+        """Return the files of `artifacts`.
+
+        Without those that a kill left unfinished, and without those of others: file managers and programs that keep
+        folders alike add some (`.DS_Store`, `Thumbs.db`, conflicted copies), change them and remove them again.
+        """
+        return [file for file in self.artifacts.rglob("*") if OWN_NAME.fullmatch(file.name) and file.is_file()]
 
     @contextlib.contextmanager
     def locked(self, *, wait: bool = False) -> Iterator[None]:
@@ -313,8 +321,12 @@ def all_runs() -> list[RunFolder]:
     for file in sorted((paths.mlruns() / "runs").glob("*/config.json")):
         try:
             content = read_bytes(file)
-            if hashlib.sha256(content).hexdigest()[:16] != file.parent.name:
-                raise BadInput(f"{file} is damaged: the command of that run writes it anew.")
+            if (key := hashlib.sha256(content).hexdigest()[:16]) != file.parent.name:
+                if re.fullmatch("[0-9a-f]{16}", file.parent.name):
+                    raise BadInput(f"{file} is damaged: the command of that run writes it anew.")
+                raise BadInput(
+                    f"{file.parent} is a copy of the run {key}, or was renamed: rename it to that, or delete it."
+                )
             # Other versions of this code have other settings.
             with contextlib.suppress(TypeError, ValueError, KeyError):
                 folder = RunFolder(from_json(content.decode()))

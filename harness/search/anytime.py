@@ -1,6 +1,5 @@
 """Anytime performance of search methods: the best accuracy so far against the PFLOP spent, compared at equal PFLOP."""
 
-import json
 import math
 import warnings
 from collections.abc import Sequence
@@ -10,10 +9,14 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
+from harness.common.documents import read_json
 from harness.common.errors import BadInput
 
 #: The settings that searches must share to be comparable.
 COMMON = ("data", "data_fingerprint", "budget", "recipe", "precision", "engine", "source", "baseline", "space")
+
+#: What a search has for itself.
+OWN = ("study", "sampler", "pruner", "trials")
 
 
 def anytime(files: Sequence[Path]) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -61,11 +64,16 @@ def anytime(files: Sequence[Path]) -> tuple[dict[str, Any], pd.DataFrame]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        search = json.loads(file.read_text())
-        missing = [name for name in (*COMMON, "study", "sampler", "pruner", "trials") if name not in search]
-    except (OSError, ValueError, TypeError) as error:
+        search: dict[str, Any] = read_json(file, dict[str, Any])
+        missing = [name for name in (*COMMON, "baseline_accuracy", *OWN) if name not in search]
+        trials = [] if missing else search["trials"]
+        # The others may be of any kind; these are computed with.
+        for name, kind in {"trial": int, "accuracy": float | int | None, "pflop": float | int}.items():
+            if wrong := next((trial for trial in trials if not isinstance(trial[name], kind)), None):
+                raise ValueError(f"a trial has {name} {wrong[name]!r}")
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadInput(f"{file} is no search ({error}); `harness search --to DIR` writes DIR/*/search.json.") from error
-    if missing or not any(trial["accuracy"] for trial in search["trials"]):
+    if missing or not any(trial["accuracy"] for trial in trials):
         raise BadInput(f"{file} is no search with a finished trial (it lacks {', '.join(missing) or 'one'}).")
     return search
 

@@ -76,7 +76,8 @@ def _settings(config: RunConfig) -> str:
 
 def champion() -> str:
     """Return the MLflow run id of the registered champion, "" if there is none."""
-    with contextlib.suppress(exceptions.MlflowException):
+    # What is no server of MLflow's raises other errors, too.
+    with contextlib.suppress(Exception):
         return open_mlflow().MlflowClient().get_model_version_by_alias(NAME, ALIAS).run_id or ""
     return ""
 

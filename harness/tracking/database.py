@@ -53,8 +53,9 @@ def create() -> None:
             new = path.with_suffix(".new")
             new.unlink(missing_ok=True)
             sqlalchemy_store.SqlAlchemyStore(paths.sqlite_url(new), location(path.parent / "artifacts"))
-            # The journal of a lost database would be taken for one of the new database.
-            path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
+            # Those of a lost database would be taken for ones of the new database, and written into it.
+            for part in ("-journal", "-wal", "-shm"):
+                path.with_name(f"{path.name}{part}").unlink(missing_ok=True)
             os.replace(new, path)
 
 

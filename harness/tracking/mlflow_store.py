@@ -87,6 +87,8 @@ def import_mlflow() -> Any:
     # Fail soon if a server does not answer: MLflow's default timeouts add up to many minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    # Else a request that fails is not heard of, and a run counts as logged that is not.
+    os.environ["MLFLOW_ENABLE_ASYNC_LOGGING"] = "false"
     # Ten lines of it for one small model.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow = importlib.import_module("mlflow")

@@ -6,13 +6,10 @@ from dataclasses import asdict, dataclass
 from harness.common import paths
 from harness.common.documents import read_json
 from harness.common.files import write_atomically
-from harness.common.lazy import lazy_import
 from harness.common.redact import public_url
 from harness.runs.folder import RunFolder
 from harness.tracking import database
 from harness.tracking.mlflow_store import explained, is_own_database, is_server, open_mlflow, tracking_uri
-
-exceptions = lazy_import("mlflow.exceptions")
 
 #: The name of the database in `mlruns/`, wherever that folder is.
 OWN = "mlruns/mlflow.db"
@@ -112,8 +109,9 @@ def _has(run_id: str) -> bool:
             if client.get_run(run_id).info.status == "RUNNING":
                 return False
             _seen.add(asked)
-        except exceptions.MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+        # What is no server of MLflow's raises anything: that of its protocol's library, too.
+        except Exception as error:
+            if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
                 return False
             _seen.add((tracking_uri(), ""))
     return True

@@ -27,7 +27,7 @@ class Child:
         # A file and not a pipe: a full pipe that nobody reads would block the child. Closed in __exit__.
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-P", "-m", module, *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment,
         )  # fmt: skip
         self._to = cast(IO[str], self._process.stdin)
