@@ -18,6 +18,7 @@ from harness.commands import evidence as commands
 from harness.commands.compare import is_asked_for
 from harness.commands.run import RunOptions
 from harness.common.errors import BadInput
+from harness.common.paths import PROJECT
 from harness.config import Network, Recipe
 from harness.experiment import BASELINE
 from harness.reporting.evidence_figures import answers, size_curve
@@ -91,6 +92,8 @@ def test_a_study_takes_the_runs_of_its_settings_whoever_trained_them() -> None:
     assert {each.spec.config.precision for each in found} == {"bfloat16"}
     assert not runs_of(dataclasses.replace(study, precision="float32"), known)
     report = report_of(study, found)
+    # It is committed, and has to be the same in any clone.
+    assert str(PROJECT) not in json.dumps(report.to_json())
     assert not has_been_looked_at(study, found)
     assert has_been_looked_at(dataclasses.replace(study, looks=(7, 10)), found)
     assert report.missing == len(variants_of(study)) * 10 - len(found) > 0

@@ -339,5 +339,5 @@ def _run(each: RunResult, fair: bool, trained: Set[str], link: RunLink) -> RunRo
         pflop=history[-1]["pflop"] if history else 0.0,
         distance_to_published=published.distance([row["test_accuracy"] for row in history]) if on_test_images else None,
         weights_sha256=result.weights_sha256,
-        artifacts=str(each.folder.artifacts),
+        artifacts=str(each.folder.artifacts) if each.folder.artifacts.is_dir() else "",
     )

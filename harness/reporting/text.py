@@ -122,7 +122,7 @@ def _print_run(run: RunRow, *, held_against_published: bool) -> None:
             when = f"first in epoch {here}" if here else "in no epoch"
             print_line(f"    {accuracy} on the test images {when} (published: {there})")
     # A run that is trained offline has none until it is imported.
-    if any(Path(run.artifacts).glob("[!.]*.png")):
+    if run.artifacts and any(Path(run.artifacts).glob("[!.]*.png")):
         print_line(f"    figures {run.artifacts}")
     if run.url:
         print_line(f"    {'`make ui`, then ' if '//127.0.0.1:' in run.url else ''}{run.url}")

@@ -53,8 +53,8 @@ class EvidenceRun:
 
     @property
     def artifacts(self) -> Path:
-        """Where it is kept."""
-        return FOLDER
+        """A folder that is not there: the tables keep no figures and no probabilities."""
+        return FOLDER / self.config.key
 
     def environments(self) -> list[dict[str, str]]:
         """Return the `decisive` tags of the environment it was trained in, as `RunFolder.environments` does."""
