@@ -132,8 +132,8 @@ class SelectionBias:
 class RunRow:
     """One run. `pflop` is 1e15 counted operations; times are in seconds; `trained`: by the command that reports it.
 
-    What is not known is None, and an empty text for MLflow's id and page, and for the folder of its artifacts. `distance_to_published` is None for runs that
-    cannot be held against the published curve.
+    What is not known is None, and an empty text for MLflow's id and page, and for the folder of its artifacts.
+    `distance_to_published` is None for runs that cannot be held against the published curve.
     """
 
     name: str
