@@ -262,7 +262,7 @@ def _shard() -> bytes:
         return file.read_bytes()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(content=damaged([_shard()]))
 def test_a_damaged_shard_is_bad_input_or_still_pictures(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -276,7 +276,7 @@ def test_a_damaged_shard_is_bad_input_or_still_pictures(content: bytes) -> None:
         assert str(file) in said if said is not None else images.shape == (len(labels), *IMAGE_SHAPE)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(content=damaged([png(image, suffix) for image in small(2, 1).train_images for suffix in ("png", "jpg")]))
 def test_a_damaged_picture_is_bad_input_or_still_a_picture(content: bytes) -> None:
     said = None
@@ -292,7 +292,7 @@ def _pickle() -> bytes:
     return python2_pickle({b"data": planar(images), b"labels": labels.tolist()})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(content=damaged([_pickle()]))
 def test_a_damaged_pickle_is_bad_input_or_still_a_batch(content: bytes) -> None:
     said = None
