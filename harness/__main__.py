@@ -23,6 +23,8 @@ def main() -> None:
         app.main()
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        signals.end_at_once()
 
 
 if __name__ == "__main__":

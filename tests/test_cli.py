@@ -247,3 +247,22 @@ def test_a_signal_while_the_command_is_imported_ends_it_without_a_traceback(
     # Where Ctrl-C meets code that is compiled from text, Python ends as if the signal had killed it: 130 in a shell.
     assert child.returncode in (130, -signal.SIGINT)
     assert "Traceback" not in rest
+
+
+def test_a_signal_while_the_interpreter_ends_loses_nothing_that_was_printed() -> None:
+    code = (
+        "import atexit, sys, time\n"
+        "from harness import __main__ as program\n"
+        "class App:\n"
+        "    main = staticmethod(lambda: print('done'))\n"
+        "program.app = App\n"
+        "atexit.register(lambda: (print('ending', file=sys.stderr, flush=True), time.sleep(60)))\n"
+        "program.main()\n"
+    )
+    ended = [sys.executable, "-c", code]
+    with subprocess.Popen(ended, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert child.stderr.readline() == "ending\n"
+        child.send_signal(signal.SIGINT)
+        assert (child.stdout.read(), child.stderr.read(), child.wait()) == ("done\n", "", 130)

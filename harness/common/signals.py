@@ -5,7 +5,9 @@ thread that needs it would wait for ever. This has happened with MLflow's system
 """
 
 import contextlib
+import os
 import signal
+import sys
 from collections.abc import Iterator
 
 _deferring = 0
@@ -18,6 +20,18 @@ def install() -> None:
         # Keep SIGHUP ignored if it is: `nohup` sets that.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
+
+
+def end_at_once() -> None:
+    """Make these signals end the process at once, for when its work is done and only the interpreter is left to end.
+
+    That takes a while, and an exception in it would look as if the work had been cut off.
+    """
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        sys.stdout.flush()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is _interrupt:
+            signal.signal(number, lambda number, frame: os._exit(130))
 
 
 @contextlib.contextmanager
