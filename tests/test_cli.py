@@ -254,9 +254,10 @@ def test_a_signal_while_the_interpreter_ends_loses_nothing_that_was_printed() ->
         "import atexit, sys, time\n"
         "from harness import __main__ as program\n"
         "class App:\n"
-        "    main = staticmethod(lambda: print('done'))\n"
+        "    def main():\n"
+        "        atexit.register(lambda: (print('ending', file=sys.stderr, flush=True), time.sleep(60)))\n"
+        "        print('done')\n"
         "program.app = App\n"
-        "atexit.register(lambda: (print('ending', file=sys.stderr, flush=True), time.sleep(60)))\n"
         "program.main()\n"
     )
     ended = [sys.executable, "-c", code]

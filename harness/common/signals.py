@@ -4,6 +4,7 @@ If a signal raised an exception while a connection pool holds its lock, the lock
 thread that needs it would wait for ever. This has happened with MLflow's system metrics thread.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -20,6 +21,14 @@ def install() -> None:
         # Keep SIGHUP ignored if it is: `nohup` sets that.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
+    # The first that is registered is called last. What follows is Python's own end, which would give the signals back
+    # to the system: a command whose work is done would end as one that was killed.
+    atexit.register(_ignore)
+
+
+def _ignore() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def end_at_once() -> None:
