@@ -76,16 +76,22 @@ ANSWERS = {
 
 #: The factorial experiment, one factor at a time where the others stand as they are said: what is switched, where, and
 #: the two variants.
-CROSSED = (
-    ("batch norm instead of none", "ReLU", "baseline", "no norm"),
-    ("", "sigmoid", "no relu", "no norm + no relu"),
-    ("ReLU instead of sigmoid", "batch norm", "baseline", "no relu"),
-    ("", "no normalization", "no norm", "no norm + no relu"),
-    ("pixels 0–255 instead of standardised", "batch norm, ReLU", "no scaling", "baseline"),
-    ("", "batch norm, sigmoid", "no scaling + no relu", "no relu"),
-    ("", "no normalization, ReLU", "no scaling + no norm", "no norm"),
-    ("", "no normalization, sigmoid", "no scaling + no norm + no relu", "no norm + no relu"),
-)
+CROSSED = {
+    "batch norm instead of none": (
+        ("ReLU", BASELINE, "no norm"),
+        ("sigmoid", "no relu", "no norm + no relu"),
+    ),
+    "ReLU instead of sigmoid": (
+        ("batch norm", BASELINE, "no relu"),
+        ("no normalization", "no norm", "no norm + no relu"),
+    ),
+    "pixels 0–255 instead of standardised": (
+        ("batch norm, ReLU", "no scaling", BASELINE),
+        ("batch norm, sigmoid", "no scaling + no relu", "no relu"),
+        ("no normalization, ReLU", "no scaling + no norm", "no norm"),
+        ("no normalization, sigmoid", "no scaling + no norm + no relu", "no norm + no relu"),
+    ),
+}
 
 
 def table(header: str, rows: Sequence[str]) -> str:
@@ -98,13 +104,19 @@ def found(question: str, evidence: Sequence[EvidenceRun]) -> list[tuple[str, Dif
     return [(name, difference(full[experiment], variant, evidence)) for name, experiment, variant in ANSWERS[question]]
 
 
+def switched(evidence: Sequence[EvidenceRun]) -> list[tuple[str, str, Difference]]:
+    """Return the rows of CROSSED, with what was measured at full size."""
+    return [
+        (what, where, difference(full["factorial"], variant, evidence, against=other))
+        for what, places in CROSSED.items()
+        for where, variant, other in places
+    ]
+
+
 def claims(evidence: Sequence[EvidenceRun]) -> str:
     """The four claims of the notebook, and what was measured of each, in a line."""
     measured = {name: each for question in ANSWERS for name, each in found(question, evidence)}
-    switched = ""
-    for what, where, variant, other in CROSSED:
-        switched = what or switched
-        measured[f"{switched}, {where}"] = difference(full["factorial"], variant, evidence, against=other)
+    measured |= {f"{what}, {where}": each for what, where, each in switched(evidence)}
     rows = [f"| {CLAIMS[question]} | {text.format_map(measured)} |" for question, text in MEASURED.items()]
     return table("| the notebook says | measured |", rows)
 
@@ -117,16 +129,16 @@ def answer(question: str, evidence: Sequence[EvidenceRun]) -> str:
 
 def crossed(evidence: Sequence[EvidenceRun]) -> str:
     """What each of three choices does where the other two stand this way or that."""
-    rows = []
-    for switched, where, variant, other in CROSSED:
-        each = difference(full["factorial"], variant, evidence, against=other)
-        rows.append(f"| {switched} | {where} | {each} | {each.n} |")
+    rows, before = [], ""
+    for what, where, each in switched(evidence):
+        rows.append(f"| {what if what != before else ''} | {where} | {each} | {each.n} |")
+        before = what
     return table("| what is switched | where | points | n |", rows)
 
 
 def inside(evidence: Sequence[EvidenceRun]) -> str:
     """Gradients and saturation of the cells with standardised inputs: medians over the seeds."""
-    rows = []
+    rows, runs = [], runs_of(full["factorial"], evidence)
     for name, variant in {
         "ReLU, batch norm": BASELINE,
         "ReLU, no normalization": "no norm",
@@ -134,10 +146,7 @@ def inside(evidence: Sequence[EvidenceRun]) -> str:
         "sigmoid, no normalization": "no norm + no relu",
     }.items():
         first, last = (
-            pd.DataFrame(
-                [run.history[i] for run in runs_of(full["factorial"], evidence) if run.spec.variant == variant]
-            ).median()
-            for i in (0, -1)
+            pd.DataFrame([run.history[i] for run in runs if run.spec.variant == variant]).median() for i in (0, -1)
         )
         shares = last.filter(like="saturated/")
         of_layers = (shares.get("saturated/dense"), shares.drop("saturated/dense", errors="ignore").max())

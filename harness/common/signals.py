@@ -11,13 +11,16 @@ import signal
 import sys
 from collections.abc import Iterator
 
+#: Ctrl-C, kill, and a terminal that is closed.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 _deferring = 0
 _pending = False
 
 
 def install() -> None:
     """Make SIGTERM (kill) and SIGHUP (a closed terminal) raise KeyboardInterrupt, as Ctrl-C does."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         # Keep SIGHUP ignored if it is: `nohup` sets that.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -27,7 +30,7 @@ def install() -> None:
 
 
 def _ignore() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -38,7 +41,7 @@ def end_at_once() -> None:
     """
     with contextlib.suppress(AttributeError, OSError, ValueError):
         sys.stdout.flush()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         if signal.getsignal(number) is _interrupt:
             signal.signal(number, lambda number, frame: os._exit(130))
 
