@@ -240,6 +240,9 @@ def test_a_figure_of_other_numbers_is_named_and_drawn_anew(tmp_path: Path, monke
     rows[0] = ("near", Difference(-0.02, (-0.03, 0.0), 7, 0, 0.8))
     ((_, other, _),) = commands._figures([])
     assert other != numbers
+    rows[0] = ("near", Difference(-0.01 + 1e-15, (-0.02, 0.0), 7, 0, 0.8))
+    ((_, last_digits, _),) = commands._figures([])
+    assert last_digits == numbers
 
 
 def test_the_size_curve_has_every_size_and_variant() -> None:

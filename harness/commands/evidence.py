@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +112,15 @@ def _figures(known: Sequence[EvidenceRun]) -> Iterator[tuple[Path, str, Callable
                 sizes.setdefault(variant, []).append((images_of(study), difference(study, variant, known)))
     if any(len(each) > 1 for each in sizes.values()):
         file = evidence.FOLDER.parent / "quick" / "size-curve.png"
-        yield file, str(sizes), lambda: evidence_figures.size_curve(sizes, studies.STUDIES[0].data)
+        yield file, _as_shown(sizes), lambda: evidence_figures.size_curve(sizes, studies.STUDIES[0].data)
     answers = {claim: quoted.found(question, known) for question, claim in quoted.CLAIMS.items()}
     file = evidence.FOLDER.parent / "answers.png"
-    yield file, str(answers), lambda: evidence_figures.answers(answers, quoted.AT_FULL_SIZE)
+    yield file, _as_shown(answers), lambda: evidence_figures.answers(answers, quoted.AT_FULL_SIZE)
+
+
+def _as_shown(rows: Mapping[str, Sequence[tuple[str | int, Difference]]]) -> str:
+    """Return differences as text, rounded: another library version may change their last digits."""
+    return "\n".join(f"{of}, {name}: {each}, n = {each.n}" for of, found in rows.items() for name, each in found)
 
 
 def _numbers_in(file: Path) -> str:
