@@ -17,11 +17,14 @@ from harness import experiment, plan
 from harness.commands import predict
 from harness.commands.execution import in_the_terminal
 from harness.data import Dataset
+from harness.engine.backend import import_keras
 from harness.execute import ended, run_one
 from harness.plan import Settings
 from harness.runs.folder import RunFolder
 from harness.runs.spec import RunSpec
 from harness.tracking.recorder import MlflowRecorder
+
+import_keras("tensorflow")
 
 
 class Exporting(Idle):

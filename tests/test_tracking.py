@@ -1,5 +1,6 @@
 """MLflow is a view of the run on disk: complete, without doubles, with no run left running."""
 
+import contextlib
 import importlib
 import json
 import multiprocessing
@@ -11,7 +12,6 @@ import subprocess
 import sys
 import threading
 import types
-from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
@@ -122,62 +122,43 @@ def test_a_signal_while_the_run_is_opened_ends_it_as_killed(mlruns: Path, monkey
     before = signal.signal(signal.SIGTERM, interrupts._interrupt)
     try:
         with pytest.raises(KeyboardInterrupt), tracker() as run:
-            run.epoch(ROWS[0])
+            run.started([])
     finally:
         signal.signal(signal.SIGTERM, before)
     (run,) = mlflow_runs(mlruns)
     assert run.info.status == "KILLED"
 
 
-def test_mlflow_is_opened_beside_the_first_steps(mlruns: Path) -> None:
-    with tracker() as run:
-        run.started(ROWS[:2])
-        run.step(1, 9)
-        assert run.mlflow is None
-        run._importing.join()
-        run.step(2, 9)
-        (found,) = mlflow_runs(mlruns)
-        assert found.info.status == "RUNNING"
-        assert [epoch for epoch, _ in metric_history(mlruns, run.run_id, "train_loss")] == [1, 2]
-
-
-def first_step_without_mlflow(seen: Queue) -> None:
-    with tracker() as run:
-        run.started([])
-        seen.put("mlflow" in sys.modules)
-
-
-def test_the_first_step_does_not_wait_for_the_import_of_mlflow(mlruns: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    seen = context.Queue()
-    process = context.Process(target=first_step_without_mlflow, args=(seen,))
-    process.start()
-    assert not seen.get(timeout=300)
-    process.join(300)
-
-
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (ValueError, "FAILED")])
-def test_a_run_that_ends_before_mlflow_is_open_is_seen_there(
+def test_a_run_that_ends_at_its_first_step_is_seen_in_mlflow(
     mlruns: Path, error: type[BaseException], status: str
 ) -> None:
     with pytest.raises(error, match="the first step"), tracker() as run:
         run.started([])
-        run.step(1, 9)
         raise error("the first step")
     (found,) = mlflow_runs(mlruns)
     assert found.info.status == status
 
 
-def test_a_database_that_does_not_open_ends_the_training_within_its_first_epoch(
-    mlruns: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("uri", ["nonsense://here", "http://127.0.0.1:9"])
+def test_an_mlflow_that_does_not_answer_is_refused_before_the_first_step(
+    mlruns: Path, monkeypatch: pytest.MonkeyPatch, uri: str
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://here")
-    with pytest.raises(HarnessError, match="nonsense://here did not answer"), tracker() as run:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(HarnessError, match=f"{uri} did not answer as it should"), tracker() as run:
         run.started([])
-        run.step(1, 9)
-        run._importing.join()
-        run.step(2, 9)
-        pytest.fail("the second step is not to be over")
+        pytest.fail("the training is not to begin")
+
+
+def test_a_database_of_another_version_of_mlflow_is_refused_before_the_first_step(mlruns: Path) -> None:
+    database.create()
+    with contextlib.closing(sqlite3.connect(mlruns / "mlflow.db")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0584bdc529eb'")
+        connection.commit()
+    with pytest.raises(HarnessError, match=r"another version of MLflow.*mlflow db upgrade 'sqlite"), tracker() as run:
+        run.started([])
+        pytest.fail("the training is not to begin")
 
 
 def test_artifacts_lie_in_mlruns_wherever_the_command_is_given(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,6 +275,7 @@ def test_two_machines_have_a_run_each_of_one_key(mlruns: Path, tmp_path: Path, m
         monkeypatch.setattr("socket.gethostname", lambda machine=machine: machine)
         shutil.rmtree(mlruns / "runs", ignore_errors=True)  # also mlflow.json, as if a kill had come before it
         with tracker() as run:
+            run.started([])
             run.epoch(ROWS[0])
         ids.append(run.run_id)
     assert ids[0] == ids[2] != ids[1]
@@ -301,6 +283,7 @@ def test_two_machines_have_a_run_each_of_one_key(mlruns: Path, tmp_path: Path, m
     (mlruns / "id").unlink()
     shutil.rmtree(mlruns / "runs")
     with tracker() as run:
+        run.started([])
         run.epoch(ROWS[0])
     assert run.run_id not in ids
 
@@ -316,6 +299,7 @@ def test_a_creation_whose_answer_is_lost_leaves_one_run(mlruns: Path) -> None:
     with pytest.MonkeyPatch.context() as lossy:
         lossy.setattr(type(client._tracking_client.store), "create_run", lambda self, *a, **s: ask_twice(*a, **s))
         with tracker() as run:
+            run.started([])
             run.epoch(ROWS[0])
     (found,) = mlflow_runs(mlruns)
     assert found.info.run_id == run.run_id
@@ -345,6 +329,7 @@ def test_a_moved_folder_takes_its_records_along(mlruns: Path, tmp_path: Path, mo
     open_mlflow()
     assert mlflow.get_experiment_by_name("own").artifact_location == str(tmp_path / "artifacts" / "own")
     with tracker() as again:
+        again.started([])
         again.epoch(ROWS[0])
     assert again.run_id == run.info.run_id
     assert not mlruns.exists()
@@ -460,13 +445,6 @@ def test_a_locked_database_is_explained(
             released.cancel()
             lock.close()
     assert "Traceback" not in "".join(capfd.readouterr())
-
-
-def test_a_server_that_is_not_there_is_explained(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(HarnessError, match=r"http://127\.0\.0\.1:9"), tracker():
-        pass
 
 
 def test_four_processes_may_open_a_missing_database_together(tmp_path: Path) -> None:

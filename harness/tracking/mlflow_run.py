@@ -8,7 +8,6 @@ import contextlib
 import getpass
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -27,7 +26,6 @@ from harness.tracking.mlflow_store import (
     choose_experiment,
     create_run,
     explained,
-    import_mlflow,
     is_ours,
     open_mlflow,
     owner,
@@ -62,9 +60,6 @@ class Tracker:
         self._status = "FAILED"
         self._complete = False
         self.mlflow: Any = None
-        self._importing: threading.Thread | None = None
-        self._opened = False
-        self._history: History = []
 
     def __enter__(self) -> "Tracker":
         return self
@@ -76,8 +71,6 @@ class Tracker:
             self._status = "KILLED"
         # If the block raised, show its error and not one that MLflow may raise here.
         with deferred(), contextlib.suppress(Exception) if kind else explained():
-            # A run that ends at its first step must appear in MLflow too.
-            self._open()
             if self.mlflow is None:
                 return
             self.mlflow.end_run(self._status)
@@ -87,26 +80,28 @@ class Tracker:
                 remember(self.folder, self.run_id, self.experiment_id, complete=True, seconds=self.seconds)
 
     def started(self, history: History) -> None:
-        """Keep the history until MLflow is open: a killed process may not have logged all of it."""
-        self._history = history
+        """Open MLflow before the first step, so that one that cannot be used is refused before time is spent.
+
+        The finished epochs are logged again: a killed process may not have logged all of them.
+        """
+        with explained(), self.timed():
+            self.mlflow = open_mlflow()
+            self.experiment_id = choose_experiment(self.mlflow, self.folder.config.data)
+            mark_dead_runs(self.mlflow)
+            self._start_run()
+            for row in history:
+                self._log(row)
 
     def step(self, done: int, steps_per_epoch: int) -> None:
-        """Import MLflow in a thread from the first step on, as the import is slow; open it after that."""
-        if self._importing is None:
-            self._importing = threading.Thread(target=self._import, daemon=True)
-            self._importing.start()
-        elif not self._importing.is_alive():
-            self._open()
+        """Do nothing: epochs are logged, not steps."""
 
     def epoch(self, row: dict[str, float]) -> None:
         """Log all metrics of an epoch in one request."""
-        self._open()
         with self.timed(), explained():
             self._log(row)
 
     def finish(self, result: Result, history: History, model: Any, images: np.ndarray) -> None:
         """Log the result: final metrics and the model of a finished run, and the artifacts folder of any run."""
-        self._open()
         with self.timed(), explained():
             if result.status == "finished":
                 errors = {f"error_{name}": value for name, value in result.error_per_class.items()}
@@ -136,27 +131,6 @@ class Tracker:
         begin = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - begin
-
-    def _import(self) -> None:
-        # An error here occurs again when MLflow is opened, and is reported there.
-        with self.timed(), contextlib.suppress(Exception):
-            import_mlflow()
-
-    def _open(self) -> None:
-        """Start the MLflow run and log the finished epochs. Tried only once, even if it fails."""
-        if self._opened:
-            return
-        self._opened = True
-        with explained():
-            if self._importing:
-                self._importing.join()
-            with self.timed():
-                self.mlflow = open_mlflow()
-                self.experiment_id = choose_experiment(self.mlflow, self.folder.config.data)
-                mark_dead_runs(self.mlflow)
-                self._start_run()
-                for row in self._history:
-                    self._log(row)
 
     def _log(self, row: dict[str, float]) -> None:
         metrics = {name: value for name, value in row.items() if name.partition("/")[0] in PER_EPOCH | INSIDE}

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import logging
 import os
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -40,7 +41,7 @@ HOW_TO = """\
 def tracking_uri() -> str:
     """Return `$MLFLOW_TRACKING_URI`, or the URI of the database in `mlruns/`.
 
-    Raises BadInput for a misleading URL, and for a folder: MLflow would refuse that after the first steps of a run.
+    Raises BadInput for a misleading URL, and for a folder: MLflow would refuse that when a run begins.
     """
     chosen = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if is_ambiguous(chosen):
@@ -121,6 +122,12 @@ def explained() -> Iterator[None]:
     except HarnessError:
         raise
     except Exception as error:
+        if "out-of-date database schema" in str(error):
+            raise HarnessError(
+                f"The MLflow database {public_url(tracking_uri())} is of another version of MLflow than is installed "
+                f"here. Keep a copy of it and bring it up to date: {sys.executable} -m mlflow db upgrade "
+                f"'{public_url(tracking_uri())}'. Or install the version that made it."
+            ) from error
         raise HarnessError(
             f"MLflow at {public_url(tracking_uri())} did not answer as it should ({first_line(error)}). Every finished "
             f"epoch is safe in {paths.mlruns() / 'runs'}; see that nothing else holds the database, that its disk has "

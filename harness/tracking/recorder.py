@@ -99,7 +99,7 @@ class MlflowRecorder:
     keeps_artifacts = True
 
     def __init__(self) -> None:
-        # Before a run, and not when MLflow is opened after its first steps.
+        # Before data and engine are loaded, and not when the run begins.
         tracking_uri()
 
     def record(
