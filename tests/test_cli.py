@@ -267,3 +267,10 @@ def test_a_signal_while_the_interpreter_ends_loses_nothing_that_was_printed() ->
         assert child.stderr.readline() == "ending\n"
         child.send_signal(signal.SIGINT)
         assert (child.stdout.read(), child.stderr.read(), child.wait()) == ("done\n", "", 130)
+
+
+def test_output_that_cannot_be_written_is_named(mlruns: Path) -> None:
+    with open("/dev/full", "w") as full:
+        completed = subprocess.run([*command("runs")], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert completed.returncode == 1
+    assert "No space left on device (the output of this command)" in completed.stderr

@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
+from unittest.mock import Mock
 
 import pytest
 from conftest import Command, document, small_config
 
 from experiments import quoted, studies
 from harness.analysis.studies import Study, has_been_looked_at, images_of, progress, report_of, runs_of, variants_of
-from harness.commands import campaign
+from harness.commands import campaign, compare
 from harness.commands import evidence as commands
 from harness.commands.compare import is_asked_for
 from harness.commands.run import RunOptions
@@ -108,6 +109,13 @@ def test_where_nothing_was_trained_the_evidence_answers_and_says_whose_runs_they
                      " ".join(completed.stderr.split()))  # fmt: skip
     assert said
     assert (int(said[1]), said[2]) == (len(shown["runs"]), "NVIDIA H200")
+
+
+def test_the_evidence_answers_too_where_only_other_experiments_were_trained(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(compare, "all_runs", lambda: [Mock()])
+    monkeypatch.setattr(compare, "Job", lambda *arguments: Mock(published=lambda to: []))
+    (report,) = compare.compare(RunOptions(experiments=["ablate_bn"]), Mock(), tmp_path)
+    assert report.experiment == "ablate_bn"
 
 
 @pytest.mark.parametrize("others", [

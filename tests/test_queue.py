@@ -1,8 +1,10 @@
 """No spec is lost and none is counted twice, whoever dies."""
 
 import dataclasses
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -162,6 +164,16 @@ def test_an_unreachable_database_is_named_without_its_password(mlruns: Path, mon
         queue.open_study("s")
     assert "secret" not in str(raised.value)
     assert str(mlruns / "runs") in str(raised.value)
+
+
+def test_a_database_server_that_says_nothing_is_not_waited_for(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "SILENCE", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("OPTUNA_STORAGE", f"postgresql://127.0.0.1:{silent.getsockname()[1]}/optuna")
+        begin = time.monotonic()
+        with pytest.raises(HarnessError, match="timeout expired"):
+            queue.known_studies()
+    assert time.monotonic() - begin < 30
 
 
 def test_a_damaged_queue_is_explained(mlruns: Path) -> None:

@@ -77,10 +77,21 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         # A full disk does not say which file it had no room for.
-        what = f"{redacted(str(error.strerror or error))} ({error.filename or paths.mlruns()})"
+        place = error.filename or ("the output of this command" if _is_unwritten() else paths.mlruns())
+        what = f"{redacted(str(error.strerror or error))} ({place})"
         way_out = "What is finished is kept: mend that and give the same command again, which goes on from there."
         _print_error("Failed", f"{what}. {way_out}")
         sys.exit(1)
+
+
+def _is_unwritten() -> bool:
+    """Whether nothing can be written where stdout goes. An empty line tells."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _show_redacted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

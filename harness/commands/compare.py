@@ -41,9 +41,10 @@ def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[Repor
     to: the folder for tables and figures; None is mlruns/reports. Raises BadInput if nothing is stored.
     """
     if all(experiment.has_file(name) for name in what.experiments):
-        if not all_runs() and (reports := _committed(what, to)):
-            return reports
-        return [report for report, _ in _stored(Job(what, recorder), to)]
+        # Without runs there need be no images either, which a job would look for.
+        reports = [report for report, _ in Job(what, recorder).published(to)] if all_runs() else []
+        reports = reports or _committed(what, to)
+        return reports or [report for report, _ in _stored(Job(what, recorder), to)]
     compared, results = _of_runs([_run(name) for name in what.experiments])
     # Whoever names runs has seen them.
     design = fixed(sorted({each.spec.config.seed for each in results}), exploratory=True)

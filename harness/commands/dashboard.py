@@ -41,7 +41,7 @@ class Searches(optuna.storages.RDBStorage):
 
 def application() -> Application:
     """Return the dashboard over the searches in the storage."""
-    storage = Searches(work_queue.storage_url())
+    storage = Searches(work_queue.storage_url(), engine_kwargs=work_queue.engine_options())
     dashboard = optuna_dashboard.wsgi(storage)
 
     def routed(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -33,6 +33,9 @@ from harness.runs.spec import RunSpec, run_spec_from_json
 HEARTBEAT = 10
 GRACE = 60
 
+#: Seconds to wait for a PostgreSQL server that takes the connection and says nothing.
+SILENCE = 10
+
 #: After this many failed search trials in a row, the worker is assumed to be at fault, not the trials.
 MOST_FAILURES = 3
 
@@ -108,11 +111,7 @@ def _opening() -> Iterator[optuna.storages.RDBStorage]:
             _see_that_it_is_optunas()
             storage = optuna.storages.RDBStorage(
                 storage_url(),
-                # Many workers wait for each other on one sqlite file, for longer than its default timeout allows.
-                # A connection to a server may have been closed since its last use.
-                engine_kwargs={"connect_args": {"timeout": 60}}
-                if storage_url().startswith("sqlite")
-                else {"pool_pre_ping": True},
+                engine_kwargs=engine_options(),
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
                 heartbeat_stale_trial_callback=again,
@@ -130,9 +129,21 @@ def _opening() -> Iterator[optuna.storages.RDBStorage]:
         ) from error
 
 
+def engine_options() -> dict[str, Any]:
+    """Return SQLAlchemy's options for the queue's database."""
+    url = make_url(storage_url())
+    if url.get_backend_name() == "sqlite":
+        # Many workers wait for each other on one file, for longer than its default timeout allows.
+        return {"connect_args": {"timeout": 60}}
+    # psycopg would wait more than two minutes for a server that does not answer.
+    postgresql = url.get_backend_name() == "postgresql" and "connect_timeout" not in url.query
+    # A connection may have been closed since its last use.
+    return {"pool_pre_ping": True} | ({"connect_args": {"connect_timeout": SILENCE}} if postgresql else {})
+
+
 def _see_that_it_is_optunas() -> None:
     """Raise BadInput if the database is another application's. Optuna would write its tables between those."""
-    engine = create_engine(storage_url())
+    engine = create_engine(storage_url(), **engine_options())
     try:
         tables = inspect(engine).get_table_names()
     finally:
