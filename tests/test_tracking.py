@@ -197,6 +197,30 @@ def test_what_mlflow_has_lost_it_is_told_again(mlruns: Path, lost: str) -> None:
     assert (run.info.status, run.data.metrics["train_loss"]) == ("FINISHED", ROWS[-1]["train_loss"])
 
 
+HALF_WRITTEN = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")  # so that it writes before the transaction ends
+connection.execute("BEGIN")
+connection.execute("UPDATE experiments SET name = 'half written'")
+connection.executemany("INSERT INTO experiment_tags VALUES (?, 'x', 0)", [(f"tag {n}",) for n in range(9999)])
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_what_a_killed_process_had_half_written_is_taken_back(
+    mlruns: Path, monkeypatch: pytest.MonkeyPatch, read_only: bool
+) -> None:
+    database.create()
+    subprocess.run([sys.executable, "-c", HALF_WRITTEN, str(mlruns / "mlflow.db")])
+    assert (mlruns / "mlflow.db-journal").stat().st_size
+    monkeypatch.setattr(paths, "is_read_only", lambda: read_only)
+    assert database.status_of("none") is None
+    assert [each.name for each in open_mlflow().search_experiments()] == ["Default"]
+    assert (mlruns / "mlflow.db-journal").exists() == read_only
+
+
 def test_a_write_ahead_log_of_a_lost_database_is_not_written_into_the_new_one(mlruns: Path) -> None:
     lost = sqlite3.connect(mlruns / "mlflow.db")
     lost.execute("PRAGMA journal_mode = wal")

@@ -54,8 +54,8 @@ def create() -> None:
             new.unlink(missing_ok=True)
             sqlalchemy_store.SqlAlchemyStore(paths.sqlite_url(new), location(path.parent / "artifacts"))
             # Those of a lost database would be taken for ones of the new database, and written into it.
-            for part in ("-journal", "-wal", "-shm"):
-                path.with_name(f"{path.name}{part}").unlink(missing_ok=True)
+            for part in _parts(path):
+                part.unlink(missing_ok=True)
             os.replace(new, path)
 
 
@@ -66,7 +66,7 @@ def status_of(run_id: str) -> str | None:
     """
     if is_missing():
         return None
-    with _connected("ro") as connection:
+    with _connected() as connection:
         found = connection.execute("SELECT status, lifecycle_stage FROM runs WHERE run_uuid = ?", [run_id]).fetchone()
     return found and ("deleted" if found[1] == "deleted" else found[0])
 
@@ -77,15 +77,12 @@ def follow_the_folder() -> None:
     Only those of the experiments of this harness: others may have chosen a place outside. One transaction. Where
     `mlruns/` is read-only, this process uses a copy of the database.
     """
-    with _connected("ro") as connection:
+    with _connected() as connection:
         if not _moved(connection):
             return
     if paths.is_read_only():
-        folder = Path(tempfile.mkdtemp(prefix="harness-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        shutil.copyfile(database(), folder / "mlflow.db")
-        _copies[paths.mlruns()] = folder
-    with _connected("rw") as connection:
+        _work_on_a_copy()
+    with _connected() as connection:
         connection.execute("BEGIN IMMEDIATE")
         for experiment, old, new in _moved(connection):
             connection.execute(
@@ -123,7 +120,30 @@ def _moved(connection: sqlite3.Connection) -> list[tuple[int, str, str]]:
 
 
 @contextlib.contextmanager
-def _connected(mode: str) -> Iterator[sqlite3.Connection]:
-    address = f"file:{pathname2url(str(database()))}?mode={mode}"
+def _connected() -> Iterator[sqlite3.Connection]:
+    """Connect for writing even to read: sqlite then takes back what a process that was killed had half written."""
+    if paths.is_read_only() and _is_half_written():
+        _work_on_a_copy()
+    address = f"file:{pathname2url(str(database()))}?mode=rw"
     with contextlib.closing(sqlite3.connect(address, uri=True, timeout=PATIENCE, isolation_level=None)) as connection:
         yield connection
+
+
+def _is_half_written() -> bool:
+    return any(part.exists() and part.stat().st_size for part in _parts(database()))
+
+
+def _parts(path: Path) -> list[Path]:
+    """Return where sqlite keeps a transaction that has not ended."""
+    return [path.with_name(f"{path.name}{part}") for part in ("-journal", "-wal", "-shm")]
+
+
+def _work_on_a_copy() -> None:
+    """Let this process work on a copy of the database, where `mlruns/` is read-only."""
+    if paths.mlruns() in _copies:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="harness-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for file in (database(), *filter(Path.exists, _parts(database()))):
+        shutil.copyfile(file, folder / file.name)
+    _copies[paths.mlruns()] = folder
