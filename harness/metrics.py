@@ -47,6 +47,16 @@ INSIDE = {
     "probe_seconds": Metric("s", "what looking inside took, beside the epoch's seconds"),
 }
 
+#: What the measures of earlier code meant, by the hash of that code, where it is not what they mean now.
+EARLIER = {
+    "b2d2155ea0bc": {
+        "gradient_change": "how far the gradient moved when the layers below took the epoch's mean update, over its "
+        "norm, for three layers",
+        "input_drift": "how far the mean of a layer's inputs moved in the epoch, in sd, averaged over the channels. "
+        "Batch norm fixes these means, so this says nothing about covariate shift",
+    }
+}
+
 FINAL = {
     "accuracy": Metric("", "share of the evaluation images classified right by the final model"),
     "cross_entropy": Metric("nats", "mean cross-entropy of the final model"),

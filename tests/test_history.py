@@ -116,3 +116,8 @@ def test_what_was_measured_by_other_code_than_todays_is_said() -> None:
         (table,) = [table for table in tables(report) if table.title.startswith("inside")]
         assert table.notes[0].startswith(note)
         assert report.to_json().get("measured_by", "") == ("old" if code == "old" else "")
+    history = [row | {"input_drift/a": 0.2} for row in history]
+    report = make_report(Experiment(mechanism=("input_drift", "dead")), [run(history, "b2d2155ea0bc", seed=0)])
+    (table,) = [table for table in tables(report) if table.title.startswith("inside")]
+    assert "so this says nothing about covariate shift" in table.notes[1]
+    assert table.notes[2].startswith("dead: share of")

@@ -122,7 +122,7 @@ def test_tables_say_how_p_is_made_and_which_images_judge(report: Report) -> None
     said = " ".join(comparison.notes)
     for words in ("paired by seed", "pooled", "over the comparisons of one table", "A paired t test", "here 4."):
         assert words in said
-    assert "whatever their seeds" in said
+    assert "of the seeds that both have" in said
     assert "also where it ends within 0.5 points" in said
     assert last.title == "validation images, same recipe"
     assert last.rows == [["group norm", "0.016*", "-10.00\n[-20.00, -5.00]", "dog: -10.00 [-20.00, -5.00]"]]

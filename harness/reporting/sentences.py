@@ -28,10 +28,10 @@ SETTINGS = {
 
 def findings(report: Report) -> list[tuple[str, str]]:
     """What was found, a verdict and its reason each: first against the notebook's target, then of the predictions."""
-    return _against_the_target(report) + _scored(report)
+    return _against_the_target(report) + scored(report)
 
 
-def _scored(report: Report) -> list[tuple[str, str]]:
+def scored(report: Report) -> list[tuple[str, str]]:
     """Of every prediction: supported, refuted or undecided; and of which variant, because of which numbers."""
     found: list[tuple[str, str]] = []
     for each in report.predictions:

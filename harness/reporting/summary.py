@@ -35,8 +35,10 @@ def answer(report: Report) -> str:
     if not compared:
         return _reached(report)
     if all(each.verdict == FEW for _, each in compared):
-        needed = _needed(report)
-        return f"With {_seeds(compared)} nothing can be said yet: a verdict takes {needed} of every variant."
+        return (
+            f"With {_seeds(compared)} there is no verdict yet: it takes {_needed(report)} of every variant. So far: "
+            f"{_told(compared)}"
+        )
     groups: dict[str, list[str]] = {word: [] for word in SAID}
     for row, each in compared:
         groups.setdefault(each.verdict, []).append(f"{row.variant} ({', '.join([point(each.mean), *failed(row)])})")
@@ -74,7 +76,13 @@ def caveats(report: Report) -> list[str]:
 
 def differences(report: Report) -> str:
     """The largest differences with what they may be, in one sentence; empty where nothing is compared."""
-    compared = _largest_first(primary(report))
+    compared = primary(report)
+    # An answer without verdicts holds them.
+    return "" if all(each.verdict == FEW for _, each in compared) else _told(compared)
+
+
+def _told(compared: Sequence[tuple[VariantRow, Compared]]) -> str:
+    compared = _largest_first(compared)
     told = [f"{row.variant}: {_points(each)}" for row, each in compared[:NAMED]]
     more = len(compared) - NAMED
     return "; ".join(told) + (f"; and {more} more" if more > 0 else "") + "." if told else ""
@@ -99,10 +107,13 @@ def change_of_mind(report: Report) -> list[str]:
     """What would change the answer: what new runs would have to show, and what was held fixed."""
     said = []
     for row, each in primary(report):
-        if each.verdict == FEW or not each.interval:
+        if not each.interval:
             continue
         low, high = each.interval
-        if each.verdict in ("worse", "better"):
+        if each.verdict == FEW:
+            other = "leaves out 0" if low <= 0 <= high else "reaches 0"
+            said.append(f"{row.variant}: an interval that {other} with all seeds. So far it is {span(each.interval)}.")
+        elif each.verdict in ("worse", "better"):
             end = high if each.verdict == "worse" else low
             said.append(f"{row.variant}: an interval that reaches 0. Its nearer end is now {point(end)} points.")
         elif each.verdict == "equivalent":

@@ -19,7 +19,7 @@ from harness.analysis.report import (
 from harness.analysis.stats import CHANCE, STUCK
 from harness.common.lazy import lazy_import
 from harness.common.rounded import accuracy, points
-from harness.metrics import INSIDE
+from harness.metrics import EARLIER, INSIDE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +141,12 @@ def _comparison(report: Report, phase: str, members: list[VariantRow]) -> Table:
             row.accuracy.verdict if row.accuracy else NOTHING for row in members
         ]
         notes.append(
-            f"The notebook's own curve is at {published.final()['test_accuracy']:.3f} over its last 20 epochs."
+            f"The notebook's own curve is at {published.final()['test_accuracy']:.3f} over the last 20 of its "
+            f"{len(published.curve())} epochs."
+        )
+    if any(row.against_baseline and row.against_baseline.n < members[0].n for row in members):
+        notes.append(
+            "A difference is over the seeds that both have. The means are over all runs, so they may differ by another."
         )
     if needed := seeds_needed(report, phase):
         notes.append(f"Too few seeds for a verdict: {needed} needed.")
@@ -158,7 +163,12 @@ def _comparison(report: Report, phase: str, members: list[VariantRow]) -> Table:
         columns[f"epochs to\n{' / '.join(reached)}"] = [
             " / ".join(_first_epoch(row.reached[level]) for level in reached) for row in members
         ]
-        notes.append("Epochs: the median over the runs that reached the accuracy; *: not all of them did.")
+        some = (
+            "; *: not all of them did"
+            if any("*" in cell for cell in columns[f"epochs to\n{' / '.join(reached)}"])
+            else ""
+        )
+        notes.append(f"Epochs: the median over the runs that reached the accuracy{some}.")
     if phase == "retuned":
         columns["learning\nrate"] = [f"{row.learning_rate:.3g}" for row in members]
     return _table(phase, columns, notes)
@@ -204,7 +214,10 @@ def _method(report: Report) -> list[str]:
             f"Equivalent: all of it is within {margin()}. Undecided: neither, so no difference is shown yet.",
         ]
     if any(each.probability_of_improvement is not None for each in compared):
-        said.append("P(variant > baseline): the share of all pairs of a run of each, whatever their seeds; ties half.")
+        said.append(
+            "P(variant > baseline): of the seeds that both have, the share of all pairs of a run of each, also of two "
+            "seeds, in which the variant is better; ties half."
+        )
     return said
 
 
@@ -249,9 +262,12 @@ def _mechanism(phase: str, members: list[VariantRow], measured_by: str) -> Table
     """What was measured inside the network. measured_by: the code that measured it, if that is not today's."""
     names = _measured(members)
     cells = [[row.variant, *(_inside(row.mechanism[name]) for name in names)] for row in members]
-    notes = [f"{name}: {INSIDE[name].meaning}." for name in names if name in INSIDE and not measured_by]
+    meanings = {name: metric.meaning for name, metric in INSIDE.items()} | EARLIER.get(measured_by, {})
+    notes = []
     if measured_by:
-        notes.append(f"Measured by earlier code ({measured_by}), to which these names may have meant something else.")
+        notes.append(f"Measured by earlier code ({measured_by}), on other images than today, or by other formulas.")
+    if not measured_by or measured_by in EARLIER:
+        notes += [f"{name}: {meanings[name]}." for name in names if name in meanings]
     notes.append(NO_CAUSE)
     if left_out := sum(row.measured_by_older_code for row in members):
         notes.append(f"Measured by older code and left out: {left_out} run{'s' * (left_out != 1)}.")

@@ -55,6 +55,7 @@ WORDS = (
         "Holm", r"\bHolm\b",
         "Holm's correction (1979): with it the chance of any false alarm among all comparisons is 5 % at most.",
     ),
+    ("–", r"(^|\n)\s*–\s*($|\n)", "not measured, or nothing to compare."),
     ("PFLOP", r"\bPFLOP\b", "1e15 operations of arithmetic, counted."),
 )  # fmt: skip
 

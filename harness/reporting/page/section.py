@@ -78,9 +78,7 @@ def section(report: Report, results: Sequence[RunResult], dataset: Dataset | Non
         prediction=prediction,
         answer=summary.answer(report),
         caveats=" ".join([*summary.caveats(report), *([NO_CAUSE] if inside else [])]),
-        outcomes=[
-            (summary.SCORES[each.score], f"{each.variant}, {each.phase}: {each.because}") for each in report.predictions
-        ],
+        outcomes=[(summary.SCORES[score], because) for score, because in sentences.scored(report)],
         next_step=summary.next_step(report),
         forests=_forests(
             report,
