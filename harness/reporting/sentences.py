@@ -36,8 +36,10 @@ def scored(report: Report) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for each in report.predictions:
         because = f"{each.variant}, {each.phase}: {each.because}"
-        if (few := because.removesuffix("verdict too few seeds")) != because:
-            because = f"{few}too few seeds for a verdict, {seeds_needed(report, each.phase)} needed"
+        if needed := seeds_needed(report, each.phase):
+            because = (
+                because.removesuffix(", verdict too few seeds") + f"; too few seeds for a verdict, {needed} needed"
+            )
         found.append((each.score, because))
     return found
 
