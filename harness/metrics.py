@@ -41,7 +41,7 @@ INSIDE = {
         "how far the distribution of a layer's inputs, standardised for each channel, moved in the epoch (Wasserstein)",
     ),
     "activation_mean": Metric("", "mean of a layer's activations"),
-    "activation_std": Metric("", "their standard deviation"),
+    "activation_std": Metric("", "standard deviation of a layer's activations"),
     "dead": Metric("", "share of a layer's ReLU units or channels that are positive nowhere"),
     "saturated": Metric("", "share of sigmoid or tanh activations within 5 % of the range of an asymptote"),
     "probe_seconds": Metric("s", "what looking inside took, beside the epoch's seconds"),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from harness import experiment
-from harness.analysis import Compared
+from harness.analysis import MARGIN, Compared
 from harness.analysis.report import Report, VariantRow
 from harness.common.rounded import accuracy, point, span
 from harness.reporting.sentences import command
@@ -111,7 +111,8 @@ def change_of_mind(report: Report) -> list[str]:
             continue
         low, high = each.interval
         if each.verdict == FEW:
-            other = "leaves out 0" if low <= 0 <= high else "reaches 0"
+            equivalent = -MARGIN < low and high < MARGIN
+            other = f"leaves ±{margin()}" if equivalent else "leaves out 0" if low <= 0 <= high else "reaches 0"
             said.append(f"{row.variant}: an interval that {other} with all seeds. So far it is {span(each.interval)}.")
         elif each.verdict in ("worse", "better"):
             end = high if each.verdict == "worse" else low
