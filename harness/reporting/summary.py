@@ -111,7 +111,7 @@ def change_of_mind(report: Report) -> list[str]:
             continue
         low, high = each.interval
         if each.verdict == FEW:
-            equivalent = -MARGIN < low and high < MARGIN
+            equivalent = low > -MARGIN and high < MARGIN
             other = f"leaves ±{margin()}" if equivalent else "leaves out 0" if low <= 0 <= high else "reaches 0"
             said.append(f"{row.variant}: an interval that {other} with all seeds. So far it is {span(each.interval)}.")
         elif each.verdict in ("worse", "better"):
