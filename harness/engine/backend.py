@@ -37,14 +37,27 @@ NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
 
 
 #: Variables of the environment that would change the numbers of a run, or compute it in another precision than the one
-#: in its key. Some people export them for other programs, TF_ENABLE_ONEDNN_OPTS to silence a message of TensorFlow. The
-#: commands remove them.
+#: in its key. Some people export them for other programs, TF_ENABLE_ONEDNN_OPTS to silence a message of TensorFlow.
 CHANGE_NUMBERS = (
-    "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA", "JAX_DEFAULT_DTYPE_BITS", "JAX_DEFAULT_MATMUL_PRECISION",
-    "JAX_DEFAULT_PRNG_IMPL", "JAX_DISABLE_JIT", "JAX_ENABLE_X64", "JAX_NUMPY_DTYPE_PROMOTION",
-    "JAX_THREEFRY_PARTITIONABLE", "NVIDIA_TF32_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA",
-    "TF_ENABLE_ONEDNN_OPTS", "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS",
+    "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA", "KERAS_NNX_ENABLED", "NVIDIA_TF32_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS", "TF_ENABLE_ONEDNN_SPMM", "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS",
+    "TF_SET_ONEDNN_FPMATH_MODE", "TF_XLA_FLAGS",
 )  # fmt: skip
+
+#: Of JAX's own variables, the beginnings of those that name devices, keep compiled programs, or only say more. Any
+#: setting of JAX can be given as a variable; of the others many change numbers, and some make right programs fail.
+HARMLESS = (
+    "JAX_COMPILATION_CACHE", "JAX_CUDA_VISIBLE", "JAX_ENABLE_COMPILATION_CACHE", "JAX_LOG", "JAX_PERSISTENT_CACHE",
+    "JAX_PLATFORM", "JAX_TRACEBACK",
+)  # fmt: skip
+
+
+def changes_numbers(variable: str) -> bool:
+    """Return whether a variable of the environment may change the numbers of a run. The commands remove these.
+
+    XLA_FLAGS may too, but names the folder of CUDA on some machines: it is kept, and recorded with each run.
+    """
+    return variable in CHANGE_NUMBERS or (variable.startswith("JAX_") and not variable.startswith(HARMLESS))
 
 
 def automatic_engine() -> str:
