@@ -39,9 +39,9 @@ NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
 #: Variables of the environment that would change the numbers of a run, or compute it in another precision than the one
 #: in its key. Some people export them for other programs, TF_ENABLE_ONEDNN_OPTS to silence a message of TensorFlow.
 CHANGE_NUMBERS = (
-    "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA", "KERAS_NNX_ENABLED", "NVIDIA_TF32_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE",
-    "ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS", "TF_ENABLE_ONEDNN_SPMM", "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS",
-    "TF_SET_ONEDNN_FPMATH_MODE", "TF_XLA_FLAGS",
+    "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA", "KERAS_NNX_ENABLED", "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS", "TF_ENABLE_ONEDNN_SPMM",
+    "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "TF_SET_ONEDNN_FPMATH_MODE", "TF_XLA_FLAGS",
 )  # fmt: skip
 
 #: Of JAX's own variables, the beginnings of those that name devices, keep compiled programs, or only say more. Any
