@@ -7,10 +7,11 @@ from functools import partial
 
 import pandas as pd
 
-from experiments.studies import FAST, FULL, SIX_EPOCHS, WITHDRAWN
+from experiments.studies import FAST, FULL, SIX_EPOCHS, STUDIES, WITHDRAWN
 from harness.analysis.design import fixed
-from harness.analysis.studies import Study, declared, runs_of, variants_of
+from harness.analysis.studies import Study, declared, report_of, runs_of, variants_of
 from harness.analysis.target import against_target, score_of, wanted
+from harness.common import rounded
 from harness.experiment import BASELINE
 from harness.published import ACCURACY_TARGET, final
 from harness.reporting.quoted import Block, Difference, difference, mean_interval
@@ -19,6 +20,7 @@ from harness.runs.evidence import FOLDER, EvidenceRun
 
 RESULTS = FOLDER.parent
 full = {study.experiment: study for study in FULL}
+named = {study.name: study for study in STUDIES}
 
 AT_FULL_SIZE = (
     "50,000 images x 8 epochs of fast, one NVIDIA H200, JAX, bfloat16, 2026-11-27; nothing is tuned for a variant"
@@ -39,7 +41,8 @@ MEASURED = {
     "linear": "Something must be: a linear network gives {no activation, average pooling}. Three max-poolings alone "
     "make that {no activation}.",
     "activation": "With batch norm ReLU is better: {ReLU instead of sigmoid, batch norm}. Without, it is worse: "
-    "{ReLU instead of sigmoid, no normalization}.",
+    "{ReLU instead of sigmoid, no normalization}; but with plain SGD sigmoid is then {sigmoid, plain SGD}, its "
+    "gradient at the first convolution {vanished} of that at the last.",
     "norm": "With ReLU it gives {batch norm instead of none, ReLU}, with sigmoid "
     "{batch norm instead of none, sigmoid}. Group norm, which needs no batch, in its place: {group norm}. Covariate "
     "shift: open.",
@@ -94,6 +97,32 @@ CROSSED = {
 }
 
 
+#: The cells of the factorial experiment, by what they are.
+CELLS = {
+    "ReLU, batch norm": BASELINE,
+    "ReLU, no normalization": "no norm",
+    "sigmoid, batch norm": "no relu",
+    "sigmoid, no normalization": "no norm + no relu",
+}
+RAW_CELLS = {
+    "pixels 0–255, ReLU, batch norm": "no scaling",
+    "pixels 0–255, ReLU, no normalization": "no scaling + no norm",
+    "pixels 0–255, sigmoid, batch norm": "no scaling + no relu",
+    "pixels 0–255, sigmoid, no normalization": "no scaling + no norm + no relu",
+}
+
+#: What was compared with plain SGD, by study: what a row is called, and the variant.
+PLAIN_SGD = {
+    "classic-factorial": CELLS | RAW_CELLS,
+    "classic-tanh": {"tanh, batch norm": "tanh"},
+    "classic-linear": {
+        "no activation, batch norm": "linear",
+        "ReLU, batch norm, average pooling": "average pooling",
+        "no activation, batch norm, average pooling": "linear, average pooling",
+    },
+}
+
+
 def table(header: str, rows: Sequence[str]) -> str:
     """A Markdown table of lines."""
     return "\n".join([header, "|" + "---|" * (header.count("|") - 1), *rows])
@@ -117,7 +146,10 @@ def claims(evidence: Sequence[EvidenceRun]) -> str:
     """The four claims of the notebook, and what was measured of each, in a line."""
     measured = {name: each for question in ANSWERS for name, each in found(question, evidence)}
     measured |= {f"{what}, {where}": each for what, where, each in switched(evidence)}
-    rows = [f"| {CLAIMS[question]} | {text.format_map(measured)} |" for question, text in MEASURED.items()]
+    sgd, vanishing = named["classic-factorial"], "no norm + no relu"
+    measured["sigmoid, plain SGD"] = difference(sgd, vanishing, evidence)
+    words: dict[str, object] = {**measured, "vanished": f"{_gradient_ratio(sgd, vanishing, evidence)[0]:.4f}"}
+    rows = [f"| {CLAIMS[question]} | {text.format_map(words)} |" for question, text in MEASURED.items()]
     return table("| the notebook says | measured |", rows)
 
 
@@ -139,12 +171,7 @@ def crossed(evidence: Sequence[EvidenceRun]) -> str:
 def inside(evidence: Sequence[EvidenceRun]) -> str:
     """Gradients and saturation of the cells with standardised inputs: medians over the seeds."""
     rows, runs = [], runs_of(full["factorial"], evidence)
-    for name, variant in {
-        "ReLU, batch norm": BASELINE,
-        "ReLU, no normalization": "no norm",
-        "sigmoid, batch norm": "no relu",
-        "sigmoid, no normalization": "no norm + no relu",
-    }.items():
+    for name, variant in CELLS.items():
         first, last = (
             pd.DataFrame([run.history[i] for run in runs if run.spec.variant == variant]).median() for i in (0, -1)
         )
@@ -156,6 +183,34 @@ def inside(evidence: Sequence[EvidenceRun]) -> str:
         rows.append(f"| {' | '.join(cells)} |")
     return table(
         "| | `gradient_ratio`, first epoch | last | `saturated`, dense layer | the convolution with most |", rows
+    )
+
+
+def _gradient_ratio(study: Study, variant: str, evidence: Sequence[EvidenceRun]) -> tuple[float, float]:
+    """Return the median over the seeds after the first epoch and after the last; nan where no run went so far."""
+    found = [run.history for run in runs_of(study, evidence) if run.spec.variant == variant and run.history]
+    first, last = (pd.Series([history[i].get("gradient_ratio") for history in found], dtype=float) for i in (0, -1))
+    return float(first.median()), float(last.median())
+
+
+def plain_sgd(evidence: Sequence[EvidenceRun]) -> str:
+    """What was compared with plain SGD: the accuracy of every seed, the verdict at the last look, and the gradient."""
+    rows = []
+    for name, cells in PLAIN_SGD.items():
+        study = named[name]
+        runs = runs_of(study, evidence)
+        verdicts = {row.variant: row.against_baseline for row in report_of(study, runs).rows("same recipe")}
+        for called, variant in cells.items():
+            reached = [run.result.metrics.get("accuracy") for run in runs if run.spec.variant == variant]
+            each = ", ".join("diverged" if value is None else f"{value:.3f}" for value in reached)
+            compared = verdicts[variant]
+            verdict = str(compared.verdict) if compared else ""
+            if compared and verdict in ("better", "worse", "equivalent"):
+                verdict += f", {rounded.points(compared.mean, compared.interval)}"
+            ratios = (f"{ratio:.2g}" if ratio == ratio else "" for ratio in _gradient_ratio(study, variant, evidence))
+            rows.append(f"| {called} | {each} | {verdict} | {' | '.join(ratios)} |")
+    return table(
+        "| network | test accuracy, each seed | verdict, points | `gradient_ratio`, first epoch | last |", rows
     )
 
 
@@ -260,6 +315,7 @@ BLOCKS: dict[str, Block] = {
     "crossed": crossed,
     "inside": inside,
     "blown-up": blown_up,
+    "plain-sgd": plain_sgd,
     "predictions": predictions,
     "targets": targets,
     "full-table": full_table,

@@ -57,6 +57,21 @@ def interval(values: pd.Series) -> tuple[float, float]:
     return values.mean() - half, values.mean() + half
 
 
+def test_what_plain_sgd_does_to_sigmoid_without_batch_norm() -> None:
+    folder = PROJECT / "experiments" / "results" / "evidence"
+    runs, epochs = pd.read_parquet(folder / "runs.parquet"), pd.read_parquet(folder / "epochs.parquet")
+    setting = {"named_recipe": "classic", "train_images": 5_000, "split": "final", "learning_rate": 0.05,
+               "normalization": "none", "activation": "sigmoid", "input_scaling": "standardised"}  # fmt: skip
+    for name, value in setting.items():
+        runs = runs[runs[name] == value]
+    runs = runs[runs.seed.isin(range(3, 13))]
+    first = epochs[(epochs.epoch == 1) & epochs.run_key.isin(runs.run_key)]
+    words = re.search(r"stuck in (\d) of (\d), its gradient at the first convolution ([.\d]+) of that", README)
+    assert words
+    assert (int(words[1]), int(words[2])) == ((runs.accuracy < 0.15).sum(), len(runs))
+    assert float(words[3]) == pytest.approx(first.gradient_ratio.median(), abs=5e-5)
+
+
 @pytest.mark.parametrize("words", CLAIMS)
 def test_what_a_change_does(runs: pd.DataFrame, words: str) -> None:
     (said,) = re.findall(rf"{re.escape(words)}([^|]*?\]|stuck in . of .)", README)
