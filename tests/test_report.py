@@ -334,3 +334,15 @@ def test_a_note_too_long_for_mlflow_loses_whole_links_of_the_tuning_first() -> N
     assert text.endswith(")")
     linked = [run for run in runs if run.run_key * 2 in text]
     assert {run.phase for run in linked if run.seed not in TUNING_SEEDS} == {"same recipe", "retuned"}
+
+
+def test_no_interval_goes_beyond_what_accuracies_can_be() -> None:
+    lab = Lab(NORMS, {"baseline": 0.7, "no norm": 0.6, "group norm": 0.65})
+    results = lab.under_one_recipe(2)
+    for number, each in enumerate(each for each in results if each.spec.variant == "no norm"):
+        each.result.metrics["accuracy"] = (0.2, 0.95)[number]
+    row = next(row for row in make_report(NORMS, results).variants if row.variant == "no norm")
+    assert row.accuracy
+    assert row.accuracy.interval == (0.0, 1.0)
+    assert row.against_baseline
+    assert row.against_baseline.interval == (-1.0, 1.0)

@@ -22,7 +22,7 @@ from harness.analysis.report import (
     TunedVariant,
     VariantRow,
 )
-from harness.analysis.stats import CHANCE, STUCK, Compared, compare_family
+from harness.analysis.stats import CHANCE, STUCK, Compared, Interval, compare_family
 from harness.analysis.target import AgainstTarget, against_target, claims, score
 from harness.analysis.tuning import is_clear, maxima, ranked, tried_by_variant, unclear
 from harness.experiment import BASELINE, Experiment, factorial_name
@@ -165,7 +165,15 @@ def compare(
     for prediction in experiment.predictions:
         predicted.setdefault(prediction.variant, []).extend(claims(prediction))
     variants = {variant: accuracies(groups.get((phase, variant), [])) for variant in family}
-    return compare_family(accuracies(groups.get((phase, BASELINE), [])), variants, design, predicted)
+    found = compare_family(accuracies(groups.get((phase, BASELINE), [])), variants, design, predicted)
+    return {
+        name: dataclasses.replace(each, interval=_possible(each.interval, -1.0, 1.0)) for name, each in found.items()
+    }
+
+
+def _possible(interval: Interval | None, low: float, high: float) -> Interval | None:
+    """An interval, cut where accuracies or their differences end: that of a few runs that lie apart may go beyond."""
+    return interval and (max(low, interval[0]), min(high, interval[1]))
 
 
 def going_on(
@@ -221,7 +229,9 @@ def _variant(
     accuracy = cross_entropy = None
     if finished:
         losses = [each.result.metrics["cross_entropy"] for each in finished]
-        accuracy = against_target(list(accuracies(finished).values()), published.ACCURACY_TARGET, design)
+        of_each = list(accuracies(finished).values())
+        accuracy = against_target(of_each, published.ACCURACY_TARGET, design)
+        accuracy = dataclasses.replace(accuracy, interval=_possible(accuracy.interval, 0.0, 1.0))
         cross_entropy = against_target(losses, published.CROSS_ENTROPY_TARGET, design)
     means, left_out = mechanism(finished, experiment.mechanism, newest)
     return VariantRow(
