@@ -36,7 +36,7 @@ class RunDisplay:
         self._epochs_done = len(history)
         going_on = f", going on after epoch {len(history)} of {self.config.recipe.epochs}" if history else ""
         log.print(f"{self.name}: loss / accuracy of each epoch{going_on}")
-        self._status.show(f"{self.name}: compiling")
+        self._status.show(f"{self.name}: opening its record, compiling")
         self._begin = time.perf_counter()
 
     def step(self, done: int, steps_per_epoch: int) -> None:
