@@ -104,7 +104,7 @@ def test_the_live_line_has_words_while_there_is_no_number_yet(monkeypatch: pytes
     with watching:
         assert "baseline fast seed 2 (3 of 3): loading TensorFlow 0 s" in live()
         watching.started([])
-        assert "baseline fast seed 2 (3 of 3): compiling 0 s" in live()
+        assert "baseline fast seed 2 (3 of 3): opening its record, compiling 0 s" in live()
         watching.step(1, 4)
         watching.step(4, 4)
         assert "epoch 1/8  ETA " in live()
