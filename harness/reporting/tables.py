@@ -160,14 +160,9 @@ def _comparison(report: Report, phase: str, members: list[VariantRow]) -> Table:
     if report.no_effects:
         notes.append("No effects and interactions: they are means over cells, and a failed one would be most of each.")
     if reached:
-        columns[f"epochs to\n{' / '.join(reached)}"] = [
-            " / ".join(_first_epoch(row.reached[level]) for level in reached) for row in members
-        ]
-        some = (
-            "; *: not all of them did"
-            if any("*" in cell for cell in columns[f"epochs to\n{' / '.join(reached)}"])
-            else ""
-        )
+        cells = [" / ".join(_first_epoch(row.reached[level]) for level in reached) for row in members]
+        columns[f"epochs to\n{' / '.join(reached)}"] = cells
+        some = "; *: not all of them did" if any("*" in cell for cell in cells) else ""
         notes.append(f"Epochs: the median over the runs that reached the accuracy{some}.")
     if phase == "retuned":
         columns["learning\nrate"] = [f"{row.learning_rate:.3g}" for row in members]
