@@ -15,7 +15,10 @@ from conftest import Command, command, document, shown
 
 from harness import experiment
 from harness.cli.app import app
+from harness.common import paths
+from harness.common.errors import BadInput
 from harness.common.paths import PROJECT
+from harness.data import load
 from harness.engine.backend import default_engine
 from harness.experiment import Experiment
 from harness.reporting.console import log, out
@@ -274,3 +277,10 @@ def test_output_that_cannot_be_written_is_named(mlruns: Path) -> None:
         completed = subprocess.run([*command("runs")], stdout=full, stderr=subprocess.PIPE, text=True)
     assert completed.returncode == 1
     assert "No space left on device (the output of this command)" in completed.stderr
+
+
+@pytest.mark.parametrize("name", ["CIFAR10_DIR", "HARNESS_CACHE"])
+def test_the_home_of_nobody_is_no_place(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "~nobody-of-that-name/data")
+    with pytest.raises(BadInput, match=rf"\${name}=~nobody-of-that-name/data names no folder"):
+        load() if name == "CIFAR10_DIR" else paths.cache()

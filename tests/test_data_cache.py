@@ -118,9 +118,13 @@ def damage_other_json(content: bytes) -> bytes:
     return b"{}".ljust(cache.HEADER_BYTES) + content[cache.HEADER_BYTES :]
 
 
+def damage_name(content: bytes) -> bytes:
+    return content.replace(b"cat", b"bat", 1)
+
+
 @pytest.mark.parametrize(
     "damage",
-    [damage_truncate, damage_empty, damage_longer, damage_pixel, damage_header, damage_other_json],
+    [damage_truncate, damage_empty, damage_longer, damage_pixel, damage_header, damage_other_json, damage_name],
 )
 def test_a_damaged_entry_is_rebuilt_silently(folder, decodings, damage, caplog) -> None:
     first = data.load()

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 from typing import Any, Literal
 from unittest.mock import Mock
 
+import pyarrow as pa
 import pytest
 from conftest import Command, document, small_config
+from pyarrow import parquet
 
 from experiments import quoted, studies
 from harness.analysis.studies import Study, has_been_looked_at, images_of, progress, report_of, runs_of, variants_of
@@ -83,6 +85,41 @@ def test_damaged_tables_are_named(tmp_path: Path) -> None:
     (tmp_path / "runs.parquet").write_bytes(b"no table")
     with pytest.raises(BadInput, match="take it from git again"):
         evidence.read(tmp_path)
+
+
+@pytest.mark.parametrize(("column", "value"), [("accuracy", 0.99), ("run_key", "0" * 16), ("activation", "tanh")])
+def test_tables_that_somebody_changed_are_refused(tmp_path: Path, column: str, value: Any) -> None:
+    evidence.add([a_run(), a_run(1)], tmp_path)
+    rows = parquet.read_table(tmp_path / "runs.parquet").to_pylist()
+    rows[0][column] = value
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "runs.parquet")
+    with pytest.raises(BadInput, match=column):
+        evidence.read(tmp_path)
+
+
+def test_a_run_that_is_in_the_tables_twice_or_without_its_epochs_is_refused(tmp_path: Path) -> None:
+    evidence.write([a_run(), a_run()], tmp_path)
+    with pytest.raises(BadInput, match="there twice"):
+        evidence.read(tmp_path)
+    evidence.write([a_run(), dataclasses.replace(a_run(1), history=[])], tmp_path)
+    with pytest.raises(BadInput, match="epochs of the run"):
+        evidence.read(tmp_path)
+
+
+def test_a_run_that_two_devices_trained_is_one_seed_of_a_study() -> None:
+    study = next(study for study in studies.STUDIES if study.name == "classic-factorial")
+    known = evidence.read()
+    elsewhere = [
+        dataclasses.replace(run, tags=run.tags | {"device": "another"}) for run in known if run.config.seed in (3, 4)
+    ]
+    assert runs_of(study, [*elsewhere, *known]) == runs_of(study, known)
+
+
+def test_a_bundle_that_does_not_say_its_device_is_refused() -> None:
+    run = a_run()
+    tags = {name: tag for name, tag in run.tags.items() if name != "device"}
+    with pytest.raises(BadInput, match="on which device"):
+        evidence.evidence_of(sealed(dataclasses.replace(run, tags=tags)))
 
 
 def test_a_study_takes_the_runs_of_its_settings_whoever_trained_them() -> None:

@@ -21,6 +21,7 @@ from harness.common.errors import BadInput
 from harness.config import change, read_changes
 from harness.recipes import RECIPES
 from harness.reporting.ledger_page import ledger_page
+from harness.runs.folder import Result, RunFolder
 
 TRIED = {"epochs": 5, "sgd_ratio": 16.0}
 
@@ -52,14 +53,14 @@ def train(runs: Path) -> Train:
                 small_config(recipe, network, seed),
                 split=split, data="cifar10-jpeg75", train_images={"tune": 45_000, "final": 50_000}[split],
             )  # fmt: skip
-            folder = to / config.key
-            folder.mkdir(parents=True)
-            (folder / "config.json").write_text(config.to_json())
-            metrics = {} if accuracy is None else {"accuracy": accuracy}
-            status = "diverged" if accuracy is None else "finished"
-            (folder / "result.json").write_text(json.dumps({"status": status, "metrics": metrics}))
+            folder = RunFolder(config, to / config.key)
+            folder.artifacts.mkdir(parents=True)
+            (folder.path / "config.json").write_text(config.to_json())
             tags = {"git_commit": "0123456789abcdef", "git_dirty": "false", "device": "A Processor, 2 cores"}
-            (folder / "environment.json").write_text(json.dumps({"begun": 1795761583265, "tags": tags}))
+            where = {"begun": 1795761583265, "source": "there", "tags": tags}
+            (folder.path / "environment.json").write_text(json.dumps(where))
+            metrics = {} if accuracy is None else {"accuracy": accuracy}
+            folder.finish(Result("finished" if metrics else "diverged", "", metrics, "", {}, []), [])
 
     return write
 
@@ -255,13 +256,15 @@ def test_what_cannot_be_entered_is_said(train: Train, runs: Path, words: Sequenc
     assert says in str(ended.exception)
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"status": "finished", "metrics": []}'])
-def test_a_result_that_is_none_names_its_folder(train: Train, runs: Path, content: str) -> None:
+@pytest.mark.parametrize("name", ["result.json", "config.json", "environment.json"])
+@pytest.mark.parametrize("change", [("0", "1"), ("{", "["), ("5", "7")])
+def test_a_run_whose_file_was_changed_is_named(train: Train, runs: Path, name: str, change: tuple[str, str]) -> None:
     train({0: 0.85})
-    next(runs.rglob("result.json")).write_text(content)
+    file = next(runs.rglob(name))
+    file.write_text(file.read_text().replace(*change))
     ended = CliRunner().invoke(app, ["record", "sgd-ratio", str(runs), "--idea", "x", "--set", "epochs=5"])
     assert isinstance(ended.exception, BadInput)
-    assert f"{runs} holds no finished runs" in str(ended.exception)
+    assert str(file) in str(ended.exception)
 
 
 def test_the_command_line(train: Train, runs: Path) -> None:

@@ -15,12 +15,13 @@ from harness import experiment
 from harness.analysis import Design
 from harness.analysis.make_report import make_report
 from harness.analysis.report import Report, RunLink
+from harness.common.errors import BadInput
 from harness.experiment import Experiment, Prediction, factorial
 from harness.plan import TUNING_SEEDS
 from harness.reporting import sentences, summary
 from harness.reporting import text as report_text
 from harness.reporting.console import Terminal
-from harness.reporting.publish import draw_report, note, publish, write_report
+from harness.reporting.publish import draw_report, folder_for, note, publish, write_report
 from harness.reporting.tables import NOTHING, flat, tables
 from harness.runs.spec import RunResult
 from harness.tracking.mlflow_report import LONGEST_NOTE
@@ -346,3 +347,15 @@ def test_no_interval_goes_beyond_what_accuracies_can_be() -> None:
     assert row.accuracy.interval == (0.0, 1.0)
     assert row.against_baseline
     assert row.against_baseline.interval == (-1.0, 1.0)
+
+
+def test_a_seed_counts_once(tmp_path: Path) -> None:
+    results = Lab(NORMS, LEVELS).under_one_recipe(4)
+    with pytest.raises(BadInput, match=r"baseline, same recipe: seed 0 is there 2 times: .*\. Name one"):
+        make_report(NORMS, [*results, results[0]])
+
+
+def test_a_report_with_many_settings_has_a_folder_all_the_same(tmp_path: Path) -> None:
+    names = [folder_for(tmp_path, f"ablate_bn-fast-{'é' * 300}{end}").name for end in "ab"]
+    assert len(set(names)) == 2
+    assert all(len(name.encode()) < 250 and name.startswith("ablate_bn-fast-") for name in names)

@@ -15,6 +15,7 @@ from conftest import small_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
 from harness.common.files import write_atomically
 from harness.runs.folder import Result, RunFolder, all_runs
@@ -270,3 +271,35 @@ def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HarnessError, match="could not be written"):
         write_atomically(tmp_path / "file" / "below", b"")
+
+
+@pytest.mark.parametrize(
+    "source", [r"/home/me/my\files\backup", r"C:\beer\fish", os.fsdecode(b"/home/caf\xe9/cifar10")]
+)
+def test_any_path_of_the_data_can_be_recorded(mlruns: Path, source: str) -> None:
+    folder = RunFolder(small_config())
+    with folder.locked():
+        folder.begin({"device": "cpu"}, paths.printable(Path(source)))
+    known = folder.environment()
+    assert known
+    assert known.source == source.replace("\udce9", r"\xe9")
+
+
+@pytest.mark.parametrize("damage", ["another run's", "cut"])
+def test_probabilities_that_are_not_those_of_the_run_are_never_read(mlruns: Path, damage: str) -> None:
+    folders = [RunFolder(small_config(seed=seed)) for seed in (0, 1)]
+    for number, folder in enumerate(folders):
+        folder.artifacts.mkdir(parents=True)
+        folder.keep_probabilities(np.full((4, 10), 0.1 * (number + 1)))
+        folder.finish(Result("finished", "", {}, "", {}, []), [])
+    first, second = (folder.artifacts / "probabilities.npz" for folder in folders)
+    kept = folders[0].probabilities()
+    assert kept is not None
+    assert kept.dtype == np.float16
+    first.write_bytes(second.read_bytes() if damage == "another run's" else first.read_bytes()[:100])
+    with pytest.raises(BadInput, match=r"probabilities\.npz cannot be read"):
+        folders[0].probabilities()
+    (folders[0].path / "seal.json").unlink()  # as of a run of an earlier version
+    if damage == "cut":
+        with pytest.raises(BadInput, match=r"probabilities\.npz cannot be read"):
+            folders[0].probabilities()

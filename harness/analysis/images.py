@@ -58,7 +58,8 @@ def image_rows(
 
     compared: how many seeds a variant's comparison has. labels: of the images that judged the runs.
     """
-    kept = {group: {each.spec.config.seed: _probabilities(each) for each in runs} for group, runs in groups.items()}
+    kept = {group: {each.spec.config.seed: each.folder.probabilities() for each in runs}
+            for group, runs in groups.items()}  # fmt: skip
     correct = {
         group: {seed: each.argmax(axis=1) == labels for seed, each in runs.items() if each is not None}
         for group, runs in kept.items()
@@ -82,12 +83,6 @@ def image_rows(
                 difference=over_seeds_and_images(np.subtract(*pair, dtype=np.float64)) if pair else None,
                 classes=tuple(by_class(*pair, labels)) if pair else (),
             )
-
-
-def _probabilities(result: RunResult) -> np.ndarray | None:
-    """[image, class], as float16; None of a run that diverged, or came without them."""
-    file = result.folder.artifacts / "probabilities.npz"
-    return np.load(file)["probabilities"] if file.exists() else None
 
 
 def over_seeds_and_images(table: np.ndarray) -> OverImages:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 
 import numpy as np
@@ -25,6 +26,7 @@ from harness.analysis.report import (
 from harness.analysis.stats import CHANCE, STUCK, Compared, Interval, compare_family
 from harness.analysis.target import AgainstTarget, against_target, claims, score
 from harness.analysis.tuning import is_clear, maxima, ranked, tried_by_variant, unclear
+from harness.common.errors import BadInput
 from harness.experiment import BASELINE, Experiment, factorial_name
 from harness.plan import Phase
 from harness.runs.spec import RunResult
@@ -60,6 +62,7 @@ def make_report(
     design = design or _as_declared(results)
     groups = grouped(results)
     judged = _judged_groups(groups, design)
+    _see_that_each_seed_is_there_once(judged)
     phases = list(dict.fromkeys(phase for phase, _ in judged))
     without_rate = unclear(tried_by_variant(results))
     measured_by = code_that_measured_last(results, experiment.mechanism)
@@ -113,6 +116,17 @@ def grouped(results: Iterable[RunResult]) -> Groups:
     for each in results:
         groups.setdefault((each.spec.phase, each.spec.variant), []).append(each)
     return groups
+
+
+def _see_that_each_seed_is_there_once(groups: Groups) -> None:
+    """Raise BadInput for two runs of one seed: they would count as two, and are not independent."""
+    for (phase, variant), members in groups.items():
+        for seed, count in Counter(each.spec.config.seed for each in members).items():
+            if count > 1:
+                keys = [each.spec.config.key for each in members if each.spec.config.seed == seed]
+                raise BadInput(
+                    f"{variant}, {phase}: seed {seed} is there {count} times, as {', '.join(keys)}: name one."
+                )
 
 
 def _as_declared(results: Iterable[RunResult]) -> Design:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,9 +87,13 @@ def variants_of(study: Study) -> dict[tuple[Network, Recipe], str]:
 
 
 def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:
-    """Return the runs of a study: those with its settings, whichever experiment they were trained for."""
+    """Return the runs of a study: those with its settings, whichever experiment they were trained for.
+
+    They are of one code, that of most runs. Of a run that was trained on several devices the one counts that is of the
+    device with most runs: it is one seed.
+    """
     about, images = (study.engine, study.precision, study.data), images_of(study)
-    known = [each for each in evidence if (each.config.engine, each.config.precision, each.config.data) == about]
+    known = _once([each for each in evidence if (each.config.engine, each.config.precision, each.config.data) == about])
     variant_of = variants_of(study)
     judged = [
         run
@@ -104,6 +109,15 @@ def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:
         found += _retuned(study, judged, [run for run in known if run.config.split == "tune"])
     order = list(variant_of.values())
     return sorted(found, key=lambda each: (order.index(each.spec.variant), each.spec.config.seed))
+
+
+def _once(runs: Sequence[EvidenceRun]) -> list[EvidenceRun]:
+    """The runs of the code that most of them are of, each once."""
+    sources = Counter(each.config.source for each in runs)
+    devices = Counter(each.tags["device"] for each in runs)
+    code = max(sources, key=lambda source: (sources[source], source), default="")
+    rarest_first = sorted(runs, key=lambda each: (devices[each.tags["device"]], each.tags["device"]))
+    return list({each.config.key: each for each in rarest_first if each.config.source == code}.values())
 
 
 def _retuned(study: Study, judged: Iterable[EvidenceRun], on_validation: Iterable[EvidenceRun]) -> Iterator[RunResult]:

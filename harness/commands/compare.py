@@ -45,7 +45,9 @@ def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[Repor
         reports = [report for report, _ in Job(what, recorder).published(to)] if all_runs() else []
         reports = reports or _committed(what, to)
         return reports or [report for report, _ in _stored(Job(what, recorder), to)]
-    compared, results = _of_runs([_run(name) for name in what.experiments])
+    # A run that is named twice is one run.
+    named = {run.config.key: run for run in map(_run, what.experiments)}
+    compared, results = _of_runs(list(named.values()))
     # Whoever names runs has seen them.
     design = fixed(sorted({each.spec.config.seed for each in results}), exploratory=True)
     return [publish.publish(make_report(compared, results, design, links=links(results, recorder)), results, to)]

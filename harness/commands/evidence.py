@@ -46,13 +46,17 @@ TOLERANCE = 1e-6
 def add(folders: Sequence[Path], commit: str | None) -> dict[str, Any]:
     """Add the runs of bundles to the evidence. Return how many are new, and why others were refused."""
     found, refused = [], []
+    known = {evidence.identity(run): run.result.weights_sha256 for run in evidence.read()}
     for folder in folders:
         bundles = sorted(file.parent for file in folder.glob("**/bundle.json"))
         if not bundles:
             raise BadInput(f"{folder} has no bundles: give the folder that was given to `harness run --offline`.")
         for bundle in bundles:
             try:
-                found.append(evidence_of(read_bundle(bundle), commit))
+                run = evidence_of(read_bundle(bundle), commit)
+                if known.setdefault(evidence.identity(run), run.result.weights_sha256) != run.result.weights_sha256:
+                    raise BadInput(f"{bundle} has another result than the evidence for the same run and device.")
+                found.append(run)
             except BadInput as error:
                 refused.append(str(error))
     return {"new": evidence.add(found), "read": len(found), "refused": refused}

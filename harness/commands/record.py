@@ -6,7 +6,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from harness.analysis import ledger
 from harness.analysis.ledger import Decision, Idea, TriedRun, Try
 from harness.analysis.stats import CHANCE
 from harness.common import paths
-from harness.common.documents import parse, read_bytes, read_json
+from harness.common.documents import parse, read_bytes
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.config import RunConfig, change, from_json, parse_changes
 from harness.recipes import recipe_called
 from harness.reporting.console import print_line, print_rows
 from harness.reporting.ledger_page import ledger_page
+from harness.runs.folder import run_at
 
 #: Training images of each split: the ledger is about all of CIFAR-10.
 ALL_IMAGES = {"final": 50_000, "tune": 45_000}
@@ -124,9 +125,12 @@ def _finished(source: Path, commit: str | None) -> Iterator[tuple[RunConfig, Tri
     try:
         if source.is_dir():
             for file in sorted(source.rglob("result.json")):
-                config = from_json(read_bytes(file.with_name("config.json")).decode())
-                environment = read_json(file.with_name("environment.json"), Any)
-                yield config, _tried(config, read_json(file, Any), environment, commit)
+                # Through its seal: what is damaged is refused by name.
+                folder = run_at(file.parent)
+                result, begun = folder.result(), folder.environment()
+                if result is None or begun is None:
+                    raise BadInput(f"{folder.path} lacks its result or its environment.json: copy it again.")
+                yield folder.config, _tried(folder.config, asdict(result), asdict(begun), commit)
             return
         content = read_bytes(source)
         for line in (gzip.decompress(content) if source.suffix == ".gz" else content).decode().splitlines():
@@ -134,6 +138,8 @@ def _finished(source: Path, commit: str | None) -> Iterator[tuple[RunConfig, Tri
             environment = {"tags": row["environment"], "begun": row["begun"]}
             config = from_json(json.dumps(row["spec"]["config"]))
             yield config, _tried(config, row["result"], environment, commit)
+    except BadInput:
+        raise
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(
             f"{source} holds no finished runs ({error}): name a folder of runs, as mlruns/runs, or a file that "

@@ -24,7 +24,8 @@ T = TypeVar("T")
 LARGEST = 16 * 1024**2
 
 #: Control characters but tabs and newlines, as JSON escapes them or as UTF-8.
-CONTROL = re.compile(rb"\\u00(?:0[0-8bce-f]|1.|7f|[89].)|\\[bf]|\x7f|\xc2[\x80-\x9f]", re.IGNORECASE)
+#: An escape begins with a backslash that is not itself escaped: `\\\\file` is a path.
+CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\(?:u00(?:0[0-8bce-f]|1.|7f|[89].)|[bf])|\x7f|\xc2[\x80-\x9f]", re.IGNORECASE)
 
 
 def parse(content: bytes | str, kind: Any) -> Any:

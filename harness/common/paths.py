@@ -40,6 +40,11 @@ def fix_mlruns() -> None:
     os.environ["HARNESS_MLRUNS"] = str(mlruns())
 
 
+def printable(path: Path) -> str:
+    """Return a path as text that any file and any database takes: bytes that are no UTF-8 become escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def is_read_only() -> bool:
     """Whether nothing can be written to `mlruns/`, as on a mount of somebody else's results."""
     return mlruns().exists() and not os.access(mlruns(), os.W_OK)
@@ -50,8 +55,16 @@ def cache() -> Path:
 
     It is `$HARNESS_CACHE`, or the user's cache folder: `~/.cache/cnn-harness` on Linux.
     """
-    chosen = os.environ.get("HARNESS_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("cnn-harness"))
+    return given("HARNESS_CACHE") or Path(platformdirs.user_cache_dir("cnn-harness"))
+
+
+def given(variable: str) -> Path | None:
+    """Return the path that a variable of the environment names, None if it is not set. Raises BadInput for no path."""
+    chosen = os.environ.get(variable)
+    try:
+        return Path(chosen).expanduser() if chosen else None
+    except RuntimeError as error:  # ~somebody, who is no user here
+        raise BadInput(f"${variable}={chosen} names no folder ({first_line(error)}): correct it.") from error
 
 
 def ensure_home() -> None:

@@ -1,10 +1,11 @@
 """The cache of decoded data sets: the arrays of a data set in one file, memory-mapped at the next start.
 
-An entry is a header of 64 KiB, one line of JSON padded with blanks, followed by the four arrays as uint8 bytes: train
-images, train labels, test images, test labels. Its content is checked against the fingerprint in the header at every
-start, so a damaged entry is rebuilt and never used for training.
+An entry is a header of 64 KiB (the sha256 of one line of JSON and that line, padded with blanks), followed by the four
+arrays as uint8 bytes: train images, train labels, test images, test labels. At every start the header is checked
+against its sha256, and the arrays against the fingerprint in it: a damaged entry is rebuilt, never used for training.
 """
 
+import hashlib
 import json
 import logging
 import math
@@ -17,7 +18,7 @@ from harness.common import paths
 from harness.common.files import locked, remove_unfinished, replacing
 from harness.data.dataset import Dataset, fingerprint
 
-FORMAT = 1  # part of every entry's name: increase it when decoding or naming changes, and old entries are not used
+FORMAT = 2  # part of every entry's name: increase it when decoding or naming changes, and old entries are not used
 HEADER_BYTES = 1 << 16  # a multiple of the memory page size, with room for any ten class names
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -59,7 +60,10 @@ def _read(entry: Path, source: Path) -> Dataset | None:
     """Return the data set of an entry, or None if the entry is missing or damaged."""
     try:
         with entry.open("rb") as stream:
-            header = json.loads(stream.read(HEADER_BYTES))
+            digest, _, line = stream.read(HEADER_BYTES).rstrip(b" ").partition(b"\n")
+        if digest != _digest(line):
+            return None
+        header = json.loads(line)
         shapes = [tuple(header["shapes"][name]) for name in ARRAYS]
         sizes = [math.prod(shape) for shape in shapes]
         if entry.stat().st_size != HEADER_BYTES + sum(sizes):
@@ -74,7 +78,7 @@ def _read(entry: Path, source: Path) -> Dataset | None:
         return Dataset(
             name=header["name"],
             fingerprint=header["fingerprint"],
-            source=str(source),
+            source=paths.printable(source),
             layout=header["layout"],
             class_names=tuple(header["class_names"]),
             train_images=train_images,
@@ -98,6 +102,11 @@ def _write(entry: Path, dataset: Dataset) -> None:
         "shapes": {name: array.shape for name, array in arrays.items()},
     }
     with replacing(entry) as stream:
-        stream.write(json.dumps(header).encode().ljust(HEADER_BYTES))
+        line = json.dumps(header).encode()
+        stream.write((_digest(line) + b"\n" + line).ljust(HEADER_BYTES))
         for array in arrays.values():
             stream.write(np.ascontiguousarray(array, np.uint8).data)
+
+
+def _digest(line: bytes) -> bytes:
+    return hashlib.sha256(line).hexdigest().encode()

@@ -1,7 +1,6 @@
 """Load a `Dataset`: find it, decode it or take it from the cache, check it and name it."""
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,7 +83,7 @@ def _decode(source: Source) -> Dataset:
     return Dataset(
         name=name_of(decoded, content),
         fingerprint=content,
-        source=str(source.path),
+        source=paths.printable(source.path),
         layout=source.layout,
         class_names=decoded.class_names,
         train_images=decoded.train_images,
@@ -145,9 +144,8 @@ def find() -> Source | None:
 
     Raises BadInput if `$CIFAR10_DIR` is set but no data set is recognised there, because the user asked for that one.
     """
-    chosen = os.environ.get("CIFAR10_DIR")
-    if chosen:
-        return _insist(Path(chosen).expanduser().absolute())
+    if chosen := paths.given("CIFAR10_DIR"):
+        return _insist(chosen.absolute())
     for place in places():
         with reading(place):
             there = place.is_dir()

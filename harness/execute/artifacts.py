@@ -2,9 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
-
-from harness.common.files import atomic
 from harness.engine.loop import TrainedRun
 from harness.runs.folder import History, Result, RunFolder
 from harness.runs.spec import RunSpec
@@ -19,6 +16,4 @@ def make_artifacts(folder: RunFolder, spec: RunSpec, ended: TrainedRun, draw: Dr
     if spec.keeps_model:
         draw(folder, spec.name, ended.result, ended.history)
     if ended.result.status == "finished":
-        probabilities = ended.probabilities.astype(np.float16)
-        with atomic(folder.artifacts / "probabilities.npz") as file:
-            np.savez_compressed(file, probabilities=probabilities)
+        folder.keep_probabilities(ended.probabilities)

@@ -1,6 +1,7 @@
 """Reports made public: tables and figures in a folder, and a run of its own in MLflow."""
 
 import dataclasses
+import hashlib
 import io
 import json
 import re
@@ -38,6 +39,9 @@ else:
 #: The page to send around, in the folder of a report.
 PAGE = "report.html"
 
+#: Bytes. A file system takes 255, and a hash is added.
+LONGEST_NAME = 200
+
 
 def publish(report: Report, results: Sequence[RunResult], to: Path | None, dataset: Dataset | None = None) -> Report:
     """Write a report to a folder in `to` (None: mlruns/reports) and log it; the same report, with where it is.
@@ -70,7 +74,11 @@ def colours(report: Report) -> dict[str, str]:
 
 def folder_for(to: Path | None, name: str) -> Path:
     """Where a report of that name goes. to: None is mlruns/reports."""
-    return (to or paths.mlruns() / "reports") / re.sub(r"[^\w.=-]+", "_", name)
+    safe = re.sub(r"[^\w.=-]+", "_", name)
+    if len(safe.encode()) > LONGEST_NAME:
+        # Many settings: what the name does not hold of them is told apart by a hash.
+        safe = f"{safe.encode()[:LONGEST_NAME].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return (to or paths.mlruns() / "reports") / safe
 
 
 def write_report(report: Report, results: Sequence[RunResult], folder: Path, dataset: Dataset | None = None) -> Path:

@@ -9,10 +9,13 @@ need not train. `correct` has one bit per evaluation image, eight to a byte, in 
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import filelock
+
+from harness.common import paths
 from harness.common.errors import BadInput
 from harness.common.files import atomic
 from harness.common.lazy import lazy_import
@@ -56,6 +59,9 @@ class EvidenceRun:
         """A folder that is not there: the tables keep no figures and no probabilities."""
         return FOLDER / self.config.key
 
+    def probabilities(self) -> None:
+        """The tables keep none."""
+
     def environments(self) -> list[dict[str, str]]:
         """Return the `decisive` tags of the environment it was trained in, as `RunFolder.environments` does."""
         return [decisive(self.tags)]
@@ -75,27 +81,32 @@ def evidence_of(sealed: Sealed, commit: str | None = None) -> EvidenceRun:
             f"{sealed.path.name} ({sealed.spec.name}) was trained by code that is in no commit, so it is no evidence. "
             f"Commit, and train it again."
         )
+    if "device" not in tags:
+        raise BadInput(f"{sealed.path.name} ({sealed.spec.name}) does not say on which device it was trained.")
     return EvidenceRun(sealed.spec, sealed.result, sealed.history, tags, sealed.begun, sealed.ended)
 
 
 def add(runs: Iterable[EvidenceRun], folder: Path = FOLDER) -> int:
     """Add runs to the tables, and return how many were not in them. The order of the rows does not depend on it."""
-    known = {_identity(run): run for run in read(folder)}
-    before = len(known)
-    for run in runs:
-        known.setdefault(_identity(run), run)
-    if len(known) > before:
-        write(list(known.values()), folder)
-    return len(known) - before
+    paths.mlruns().mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(paths.mlruns() / "evidence.lock"):
+        known = {identity(run): run for run in read(folder)}
+        before = len(known)
+        for run in runs:
+            known.setdefault(identity(run), run)
+        if len(known) > before:
+            write(list(known.values()), folder)
+        return len(known) - before
 
 
-def _identity(run: EvidenceRun) -> tuple[str, str]:
+def identity(run: EvidenceRun) -> tuple[str, str]:
+    """Return what a run is in the tables once for: its key and its device."""
     return run.config.key, run.tags["device"]
 
 
 def write(runs: list[EvidenceRun], folder: Path = FOLDER) -> None:
     """Write the tables. The same runs give the same tables."""
-    runs = sorted(runs, key=_identity)
+    runs = sorted(runs, key=identity)
     epochs = [_identity_columns(run) | row for run in runs for row in run.history]
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in {"epochs": epochs, "runs": [_row(run) for run in runs]}.items():
@@ -107,7 +118,7 @@ def write(runs: list[EvidenceRun], folder: Path = FOLDER) -> None:
 
 
 def _identity_columns(run: EvidenceRun) -> dict[str, str]:
-    return dict(zip(IDENTITY, _identity(run), strict=True))
+    return dict(zip(IDENTITY, identity(run), strict=True))
 
 
 def _row(run: EvidenceRun) -> dict[str, Any]:
@@ -135,7 +146,10 @@ def _row(run: EvidenceRun) -> dict[str, Any]:
 
 
 def read(folder: Path = FOLDER) -> list[EvidenceRun]:
-    """Return all runs of the tables, none if there are no tables. Raises BadInput if they cannot be read."""
+    """Return all runs of the tables, none if there are no tables.
+
+    Raises BadInput if they cannot be read, or hold what was not written here: somebody has changed them.
+    """
     if not (folder / "runs.parquet").exists():
         return []
     try:
@@ -145,7 +159,7 @@ def read(folder: Path = FOLDER) -> list[EvidenceRun]:
             key, device = (row.pop(name) for name in IDENTITY)
             metrics = {name: value for name, value in row.items() if value is not None}
             histories.setdefault((key, device), []).append(metrics)
-        return [
+        found = [
             EvidenceRun(
                 spec=run_spec_from_json(row["spec"]),
                 result=Result(**json.loads(row["result"]), correct=row["correct"]),
@@ -156,5 +170,20 @@ def read(folder: Path = FOLDER) -> list[EvidenceRun]:
             )
             for row in runs
         ]
+        for row, run in zip(runs, found, strict=True):
+            _see_that_it_is_whole(row, run)
+        if len({identity(run) for run in found}) < len(found):
+            raise ValueError("a run is there twice")
+        return found
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise BadInput(f"The evidence in {folder} cannot be read ({error}): take it from git again.") from error
+
+
+def _see_that_it_is_whole(row: Mapping[str, Any], run: EvidenceRun) -> None:
+    """Raise ValueError unless a row's columns are those of its run, and its epochs are there."""
+    for name, value in _row(run).items():
+        # A setting that is newer than the tables has no column yet.
+        if name in row and row[name] != value:
+            raise ValueError(f"{name} of the run {run.config.key} is {row[name]!r}, and in its own record {value!r}")
+    if run.result.status == "finished" and not run.history:
+        raise ValueError(f"the epochs of the run {run.config.key} are missing")

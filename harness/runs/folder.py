@@ -13,12 +13,15 @@ The run folder is authoritative. MLflow holds a copy that can be brought up to d
 import contextlib
 import functools
 import hashlib
+import io
 import json
 import logging
 import os
 import re
 import shutil
 import time
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -29,8 +32,8 @@ import numpy as np
 
 from harness.common import paths
 from harness.common.documents import parse, read_bytes
-from harness.common.errors import BadInput, HarnessError
-from harness.common.files import remove_unfinished, write_atomically
+from harness.common.errors import BadInput, HarnessError, first_line
+from harness.common.files import atomic, remove_unfinished, write_atomically
 from harness.config import RunConfig, from_json
 from harness.runs.checkpoint import read_checkpoint, write_checkpoint
 from harness.runs.records import Environment, History, Result, decisive, parse_history
@@ -38,6 +41,7 @@ from harness.runs.seal import SEAL, Seal, read_seal, sha256, write_seal
 
 CONFIG, ENVIRONMENT, RESULT = "config.json", "environment.json", "result.json"
 HISTORY, CHECKPOINT = "artifacts/history.json", "checkpoint.npz"
+PROBABILITIES = "artifacts/probabilities.npz"
 
 #: The names of the files that this program writes to `artifacts`.
 OWN_NAME = re.compile(r"[a-z_]+\.(json|npz|png)")
@@ -52,9 +56,10 @@ class Damaged(BadInput):
 class RunFolder:
     """The files of one run."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, path: Path | None = None) -> None:
+        """path: where it is, if it is not in `mlruns/`."""
         self.config = config
-        self.path = paths.mlruns() / "runs" / config.key
+        self.path = path or paths.mlruns() / "runs" / config.key
         self.checkpoint = self.path / CHECKPOINT
 
     @property
@@ -222,6 +227,16 @@ class RunFolder:
             return []
         return self._parsed(HISTORY, content, parse_history)
 
+    def probabilities(self) -> np.ndarray | None:
+        """Return what the final model gave the evaluation images, float16 [image, class], or None. Raises Damaged."""
+        content = self._read(PROBABILITIES)
+        return None if content is None else self._parsed(PROBABILITIES, content, _array)
+
+    def keep_probabilities(self, probabilities: np.ndarray) -> None:
+        """Write what the final model gave the evaluation images [image, class], as float16."""
+        with atomic(self.path / PROBABILITIES) as file:
+            np.savez_compressed(file, probabilities=probabilities.astype(np.float16))
+
     def finish(self, result: Result, history: History) -> None:
         """Write the history, the seal and the result of a run that has ended."""
         write_atomically(self.path / HISTORY, json.dumps(history, indent=1).encode())
@@ -315,18 +330,34 @@ class RunFolder:
         )
 
 
+def _array(content: bytes) -> np.ndarray:
+    try:
+        return np.load(io.BytesIO(content))["probabilities"]
+    # What a cut or damaged zip file leads to.
+    except (KeyError, TypeError, EOFError, RuntimeError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(first_line(error)) from error
+
+
+def run_at(path: Path) -> RunFolder:
+    """Return the run whose folder is at `path`. Raises BadInput, OSError or ValueError if its config is damaged."""
+    return RunFolder(from_json(_config_at(path).decode()), path)
+
+
+def _config_at(path: Path) -> bytes:
+    content = read_bytes(path / CONFIG)
+    if (key := hashlib.sha256(content).hexdigest()[:16]) != path.name:
+        if re.fullmatch("[0-9a-f]{16}", path.name):
+            raise BadInput(f"{path / CONFIG} is damaged: the command of that run writes it anew.")
+        raise BadInput(f"{path} is a copy of the run {key}, or was renamed: rename it to that, or delete it.")
+    return content
+
+
 def all_runs() -> list[RunFolder]:
     """Return every run in `mlruns/` whose config and result this code can read; a damaged one is named."""
     folders = []
     for file in sorted((paths.mlruns() / "runs").glob("*/config.json")):
         try:
-            content = read_bytes(file)
-            if (key := hashlib.sha256(content).hexdigest()[:16]) != file.parent.name:
-                if re.fullmatch("[0-9a-f]{16}", file.parent.name):
-                    raise BadInput(f"{file} is damaged: the command of that run writes it anew.")
-                raise BadInput(
-                    f"{file.parent} is a copy of the run {key}, or was renamed: rename it to that, or delete it."
-                )
+            content = _config_at(file.parent)
             # Other versions of this code have other settings.
             with contextlib.suppress(TypeError, ValueError, KeyError):
                 folder = RunFolder(from_json(content.decode()))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
+
 from harness.common.documents import parse
 from harness.config import RunConfig, read_changes
 from harness.experiment import BASELINE
@@ -115,6 +117,9 @@ class Stored(Protocol):
 
     def environments(self) -> list[dict[str, str]]:
         """Return the tags of each environment that may have changed the last bits of its numbers."""
+
+    def probabilities(self) -> np.ndarray | None:
+        """Return what the final model gave the evaluation images, float16 [image, class]; None if it was not kept."""
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,10 @@ def mistakes(result: RunResult, dataset: Dataset) -> list[Mistake]:
 
     Empty if the run did not keep its probabilities, or had other images than this data set's.
     """
-    config, file = result.spec.config, result.folder.artifacts / "probabilities.npz"
-    if config.data_fingerprint != dataset.fingerprint or not file.exists():
+    config, kept = result.spec.config, result.folder.probabilities()
+    if config.data_fingerprint != dataset.fingerprint or kept is None:
         return []
-    with np.load(file) as arrays:
-        probabilities = arrays["probabilities"].astype(np.float32)
+    probabilities = kept.astype(np.float32)
     images = images_of(config, dataset)
     if len(probabilities) != len(images.eval_labels):
         return []
