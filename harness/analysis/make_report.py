@@ -124,9 +124,7 @@ def _see_that_each_seed_is_there_once(groups: Groups) -> None:
         for seed, count in Counter(each.spec.config.seed for each in members).items():
             if count > 1:
                 keys = [each.spec.config.key for each in members if each.spec.config.seed == seed]
-                raise BadInput(
-                    f"{variant}, {phase}: seed {seed} is there {count} times, as {', '.join(keys)}: name one."
-                )
+                raise BadInput(f"{variant}, {phase}: seed {seed} is there {count} times: {', '.join(keys)}. Name one.")
 
 
 def _as_declared(results: Iterable[RunResult]) -> Design:
