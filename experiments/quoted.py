@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import pandas as pd
@@ -40,8 +40,8 @@ MEASURED = {
     "rate tried: {pixels 0–255, no batch norm}.",
     "linear": "Something must be: a linear network gives {no activation, average pooling}. Three max-poolings alone "
     "make that {no activation}.",
-    "activation": "With batch norm ReLU is better: {ReLU instead of sigmoid, batch norm}. Without, it is worse: "
-    "{ReLU instead of sigmoid, no normalization}; but with plain SGD sigmoid is then {sigmoid, plain SGD}, its "
+    "activation": "With batch norm ReLU is better: {ReLU instead of sigmoid, batch norm}. Without, it is worse at this "
+    "size: {ReLU instead of sigmoid, no normalization}; with plain SGD sigmoid is then {sigmoid, plain SGD}, its "
     "gradient at the first convolution {vanished} of that at the last.",
     "norm": "With ReLU it gives {batch norm instead of none, ReLU}, with sigmoid "
     "{batch norm instead of none, sigmoid}. Group norm, which needs no batch, in its place: {group norm}. Covariate "
@@ -111,8 +111,9 @@ RAW_CELLS = {
     "pixels 0–255, sigmoid, no normalization": "no scaling + no norm + no relu",
 }
 
-#: What was compared with plain SGD, by study: what a row is called, and the variant.
-PLAIN_SGD = {
+#: What was compared at `quick`, by study: what a row is called, and the variant.
+WITH_MUON = {"fast-factorial": CELLS | RAW_CELLS}
+WITH_PLAIN_SGD = {
     "classic-factorial": CELLS | RAW_CELLS,
     "classic-tanh": {"tanh, batch norm": "tanh"},
     "classic-linear": {
@@ -193,10 +194,13 @@ def _gradient_ratio(study: Study, variant: str, evidence: Sequence[EvidenceRun])
     return float(first.median()), float(last.median())
 
 
-def plain_sgd(evidence: Sequence[EvidenceRun]) -> str:
-    """What was compared with plain SGD: the accuracy of every seed, the verdict at the last look, and the gradient."""
+def at_quick(what: Mapping[str, Mapping[str, str]], evidence: Sequence[EvidenceRun]) -> str:
+    """Some variants of some studies: the accuracy of every seed, the verdict at the last look, and the gradient.
+
+    what: by study, what a row is called, and the variant.
+    """
     rows = []
-    for name, cells in PLAIN_SGD.items():
+    for name, cells in what.items():
         study = named[name]
         runs = runs_of(study, evidence)
         verdicts = {row.variant: row.against_baseline for row in report_of(study, runs).rows("same recipe")}
@@ -315,7 +319,8 @@ BLOCKS: dict[str, Block] = {
     "crossed": crossed,
     "inside": inside,
     "blown-up": blown_up,
-    "plain-sgd": plain_sgd,
+    "plain-sgd": partial(at_quick, WITH_PLAIN_SGD),
+    "muon-at-quick": partial(at_quick, WITH_MUON),
     "predictions": predictions,
     "targets": targets,
     "full-table": full_table,

@@ -31,7 +31,7 @@ CLAIMS = {
     "a linear network gives ": ({"activation": "linear", "pooling": "average"}, {}),
     "max-poolings alone make that ": ({"activation": "linear"}, {}),
     "With batch norm ReLU is better: ": ({}, SIGMOID),
-    "Without, it is worse: ": (NONE, NONE | SIGMOID),
+    "Without, it is worse at this size: ": (NONE, NONE | SIGMOID),
     "With ReLU it gives ": ({}, NONE),
     "with sigmoid ": (SIGMOID, NONE | SIGMOID),
     "needs no batch, in its place: ": ({"normalization": "group"}, {}),
