@@ -25,9 +25,9 @@ def spec() -> RunSpec:
 
 @pytest.fixture
 def make(mlruns: Path, tmp_path: Path, spec: RunSpec) -> Make:
-    """Make the bundle of a run of three epochs that nobody trained, 0.5 accurate; returns its folder."""
+    """Make the bundle of a run of three epochs that nobody trained; returns its folder."""
 
-    def make(spec: RunSpec = spec, *, seal: bool = True, figure: bool = False) -> Path:
+    def make(spec: RunSpec = spec, *, seal: bool = True, figure: bool = False, accuracy: float = 0.5) -> Path:
         with pytest.MonkeyPatch.context() as there:
             there.setenv("HARNESS_MLRUNS", str(tmp_path / "bundles"))
             folder = RunFolder(spec.config)
@@ -46,13 +46,14 @@ def make(mlruns: Path, tmp_path: Path, spec: RunSpec) -> Make:
                     folder.save(STATE, history)
                     bundle.epoch(row)
                 errors = dict.fromkeys("abcdefghij", 0.5)
-                metrics = {"accuracy": 0.5, "cross_entropy": 1.0, "training_seconds": 1.5}
+                metrics = {"accuracy": accuracy, "cross_entropy": 1.0, "training_seconds": 1.5}
                 weights, confusion = weights_sha256(STATE), [[1] * 10] * 10
                 measured_by = measures_hash("tensorflow")
                 result = Result("finished", "", metrics, weights, errors, confusion, measured_by)
-                folder.finish(result, history)
                 if figure:
+                    folder.artifacts.mkdir()
                     (folder.artifacts / "loss.png").write_bytes(b"theirs")
+                folder.finish(result, history)
                 if seal:
                     bundle.finish(result, history, None, np.zeros(0))
             return folder.path

@@ -1,5 +1,6 @@
 """`harness sync`: import bundles from other machines, with their times. The imported runs count as done here."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ from harness.data import Dataset
 from harness.execute.ended import copy_file, record_ended, take_in, trained_model
 from harness.execute.run_one import check, is_done
 from harness.reporting.console import log, out, print_rows
-from harness.runs.bundle import Sealed, is_sealed, read_bundle
-from harness.runs.folder import CHECKPOINT, RunFolder
+from harness.runs.bundle import Sealed, is_sealed, is_whole, read_bundle
+from harness.runs.folder import CHECKPOINT, Damaged, RunFolder
 from harness.runs.records import decisive_differences
 from harness.tracking.champion import crown
 from harness.tracking.recorder import MlflowRecorder
@@ -89,10 +90,10 @@ def _import(sealed: Sealed, dataset: Dataset) -> str:
         return "known"
     model = trained_model(sealed.path, sealed.spec, sealed.result, dataset)
     with folder.locked(wait=True):
-        if folder.damage() or folder.result() is None:
+        if _is_kept(folder, sealed):
+            return "known"
+        if folder.damage() or folder.result() is None or not is_whole(folder):
             take_in(sealed, folder, draw)
-        elif not is_sealed(folder):
-            return "known"  # the run was trained on this machine
         elif brings_model:
             copy_file(sealed, folder, CHECKPOINT)
         if is_done(sealed.spec, recorder):
@@ -101,12 +102,30 @@ def _import(sealed: Sealed, dataset: Dataset) -> str:
     return "imported"
 
 
+def _is_kept(folder: RunFolder, sealed: Sealed) -> bool:
+    """Whether a run here stays as it is, damaged or not, because it has or may have other bits than a bundle.
+
+    One that was trained here is mended by its command, as long as its result or its checkpoint is whole; one that was
+    imported is mended by the bundle that it came in.
+    """
+    try:
+        ours = folder.result()
+    except Damaged:
+        # A checkpoint that can be read gives the result again.
+        with contextlib.suppress(BadInput):
+            return not is_sealed(folder) and folder.load() is not None
+        return False
+    return ours is not None and not (is_sealed(folder) and ours == sealed.result)
+
+
 def _other_result(sealed: Sealed) -> str:
-    """Return how the run's result here differs from a bundle's, as text; empty if they are the same bits.
+    """Return what is damaged in the run here, or how its result differs from a bundle's, as text; empty if nothing is.
 
     Threads, processor and versions are not in the run key, and may change the last bits.
     """
     folder = RunFolder(sealed.spec.config)
+    if damage := folder.damage():
+        return next(iter(damage.values()))
     ours, theirs = folder.result(), sealed.result
     if ours is None or ours.weights_sha256 == theirs.weights_sha256 or ours.measured_by != theirs.measured_by:
         return ""

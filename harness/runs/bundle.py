@@ -135,6 +135,14 @@ def is_sealed(folder: RunFolder) -> bool:
     return (folder.path / "bundle.json").exists()
 
 
+def is_whole(folder: RunFolder) -> bool:
+    """Whether the run folder is a complete bundle, and its files are what was sealed: all of them are read."""
+    try:
+        return bool(read_bundle(folder.path))
+    except BadInput:
+        return False
+
+
 def read_bundle(path: Path) -> Sealed:
     """Read and check the bundle in a folder. Raises BadInput that names what is missing, damaged or malicious."""
     try:
