@@ -287,11 +287,14 @@ def test_a_list_goes_seed_by_seed_and_on_after_runs_that_fail_or_diverge(
         if len(trained) == 2:
             raise RuntimeError("no memory")
         result = Result("diverged", "the loss was nan", {}, "", {}, [])
-        RunFolder(spec.config).finish(result, [])
+        folder = RunFolder(spec.config)
+        with folder.locked():
+            folder.finish(result, [])
         return result
 
     monkeypatch.setattr(pool, "run_one", run)
-    with pytest.raises(HarnessError, match=r"1 of 8 runs have no result:\n.*no memory") as failed:
+    monkeypatch.setattr(BundleRecorder, "is_complete", lambda self, folder: True)
+    with pytest.raises(HarnessError, match=r"1 of 8 runs are not done:\n.*no memory") as failed:
         pool.train_all(norms, data.load("digits"), in_the_terminal(BundleRecorder()))
     assert trained[1].name in str(failed.value)
     assert "no memory" in (RunFolder(trained[1].config).path / "error.txt").read_text()

@@ -16,11 +16,13 @@ from test_run_one import Idle
 from harness import experiment, plan
 from harness.commands import predict
 from harness.commands.execution import in_the_terminal
+from harness.commands.run import Job, RunOptions
+from harness.common.errors import HarnessError
 from harness.data import Dataset
 from harness.engine.backend import import_keras
-from harness.execute import ended, run_one
+from harness.execute import ended, pool, run_one
 from harness.plan import Settings
-from harness.runs.folder import RunFolder
+from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunSpec
 from harness.tracking.recorder import MlflowRecorder
 
@@ -141,6 +143,38 @@ def test_a_fresh_start_that_is_killed_leaves_one_record_that_is_not_superseded(
         train(spec, digits)
         assert is_done(spec)
         assert sum("superseded" not in run.data.tags for run in mlflow_runs(mlruns)) == 1
+
+
+@pytest.mark.parametrize("seeds", ["1", "2"])
+@pytest.mark.parametrize(
+    ("lacks", "says"), [("end", "no artifacts, please"), ("model", "its record lacks its end or its model")]
+)
+def test_a_record_that_cannot_be_completed_ends_the_command_with_the_reason(
+    mlruns: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch, seeds: str, lacks: str, says: str
+) -> None:
+    """Such as on a server that takes metrics and no artifacts. The results are kept."""
+    calls: list[RunSpec] = []
+
+    def run(spec: RunSpec, *arguments: object, **options: object) -> Result:
+        calls.append(spec)
+        result, folder = Result("finished", "", {"accuracy": 0.5}, "", {}, []), RunFolder(spec.config)
+        with folder.locked():
+            folder.save({}, [])
+            folder.finish(result, [])
+        if lacks == "end":
+            raise HarnessError(says)
+        return result
+
+    monkeypatch.setattr(pool, "run_one", run)
+    monkeypatch.setattr(MlflowRecorder, "is_complete", lambda self, folder: lacks != "end")
+    monkeypatch.setattr(MlflowRecorder, "has_model", lambda self, folder: False)
+    job = Job(
+        RunOptions(experiments=["baseline"], budget="smoke", seeds=seeds, data="digits", workers=1), MlflowRecorder()
+    )
+    with pytest.raises(HarnessError, match=says):
+        job.train()
+    assert len(calls) == int(seeds)
+    assert all(RunFolder(spec.config).result() for spec in calls)
 
 
 def interrupt(*arguments: object) -> None:

@@ -77,9 +77,11 @@ def test_a_cell_that_fails_stops_no_other_and_its_reason_is_kept(mlruns: Path) -
     queue.work([study], train)
     assert states(study)[TrialState.FAIL] == [specs[1].config.key]
     assert len(states(study)[TrialState.COMPLETE]) == 2
-    assert queue.failures([study], specs) == {specs[1].config.key: "no room for it"}
+    assert queue.failures([study]) == {specs[1].config.key: "no room for it"}
     queue.enqueue(study, [specs[1]])
     assert states(study)[TrialState.WAITING] == [specs[1].config.key]
+    queue.work([study], lambda c: 0.5)
+    assert queue.failures([study]) == {}
 
 
 def test_the_cell_of_a_dead_worker_waits_again(mlruns: Path) -> None:

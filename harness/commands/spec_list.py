@@ -52,7 +52,7 @@ def read(file: Path) -> list[RunSpec]:
 def train(file: Path, execution: Execution) -> dict[str, Any]:
     """Train the runs of a file to their end; return a document with their results.
 
-    Raises BadInput for an invalid file, and HarnessError if a run still has no result at the end.
+    Raises BadInput for an invalid file, and HarnessError if a run still is not done at the end.
     """
     check_workers(execution.workers)
     specs = read(file)

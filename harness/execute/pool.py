@@ -1,4 +1,4 @@
-"""Train every run that has no result yet: a single run in this process, several through the queue.
+"""Train every run that is not done yet: a single run in this process, several through the queue.
 
 Offline there is no queue: this process trains the runs one after the other.
 """
@@ -33,20 +33,29 @@ class Diverged(Exception):
 def train_all(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) -> set[str]:
     """Train the runs that are not done, and return their run keys.
 
-    Raises BadInput if workers are asked for offline, and HarnessError if a run still has no result at the end.
+    Raises BadInput if workers are asked for offline, and HarnessError if a run is not done at the end: it has no
+    result, or its record is not complete.
     """
     if execution.recorder.offline and (execution.workers or execution.slurm is not None):
         raise BadInput("--offline does not go with --workers or --slurm: workers meet in Optuna's database.")
     # If several experiments share a run, the first one trains it. A dict keeps the last value, hence `reversed`.
     distinct = {spec.config.key: spec for spec in reversed(specs)}
     todo = [spec for spec in specs if distinct[spec.config.key] is spec and not is_done(spec, execution.recorder)]
+    failed: Mapping[str, str] = {}
     if len(todo) == 1 and execution.slurm is None:
         with execution.displays.run(todo[0].name, todo[0].config) as display:
             run_one(todo[0], dataset, execution, [display])
     elif todo and execution.recorder.offline:
-        _in_turn(todo, dataset, execution)
+        failed = _in_turn(todo, dataset, execution)
     elif todo:
-        _through_the_queue(todo, dataset, execution)
+        failed = _through_the_queue(todo, dataset, execution)
+    # Callers go on until all is done: without this, a record that cannot be completed would be tried for ever.
+    if left := [spec for spec in todo if not is_done(spec, execution.recorder)]:
+        reasons = "\n".join(f"  {spec.name}: {failed.get(spec.config.key) or _lack(spec)}" for spec in left[:10])
+        raise HarnessError(
+            f"{len(left)} of {len(todo)} runs are not done:\n{reasons}\nWhat is done is kept. When the reason is "
+            f"mended, the same command (without --fresh) does what is missing."
+        )
     return {spec.config.key for spec in todo}
 
 
@@ -57,11 +66,11 @@ def accuracy_of(result: Result) -> float:
     return result.metrics["accuracy"]
 
 
-def _in_turn(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) -> None:
-    """Train runs one after the other.
+def _in_turn(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) -> dict[str, str]:
+    """Train runs one after the other; return why some of them failed, as run key -> reason.
 
-    A run that fails does not stop the others; the HarnessError at the end names it. A run that diverges has a result
-    and has not failed. The runs go seed by seed: if time runs out, every variant has about as many runs as the others.
+    A run that fails does not stop the others. A run that diverges has a result and has not failed. The runs go seed by
+    seed: if time runs out, every variant has about as many runs as the others.
     """
     failed: dict[str, str] = {}
     with execution.displays.runs(specs, 0) as display:
@@ -69,13 +78,12 @@ def _in_turn(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) -
             try:
                 run_one(spec, dataset, execution)
             except Exception as error:
-                failed[spec.name] = first_line(error)
+                failed[spec.config.key] = first_line(error)
                 # Nobody may be watching an offline machine, and the first line of the error is not enough to debug it.
                 file = RunFolder(spec.config).path / "error.txt"
                 write_atomically(file, "".join(traceback.format_exception(error)).encode())
             display.update()
-    if failed:
-        raise _incomplete(failed, len(specs))
+    return failed
 
 
 def _place(spec: RunSpec) -> tuple[int, str]:
@@ -83,8 +91,11 @@ def _place(spec: RunSpec) -> tuple[int, str]:
     return spec.config.seed, repr((spec.config.network, spec.config.recipe.optimizer))
 
 
-def _through_the_queue(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) -> None:
-    """Train runs through the queue. One that fails does not stop the others; the HarnessError at the end names it."""
+def _through_the_queue(specs: Sequence[RunSpec], dataset: Dataset, execution: Execution) -> dict[str, str]:
+    """Train runs through the queue; return why some of them failed, as run key -> reason.
+
+    A run that fails does not stop the others.
+    """
     names = list(dict.fromkeys(study_name(spec) for spec in specs))
     with work_queue.explained():
         studies = {name: work_queue.open_study(name) for name in names}
@@ -98,10 +109,7 @@ def _through_the_queue(specs: Sequence[RunSpec], dataset: Dataset, execution: Ex
         else:
             with execution.displays.runs(specs, count) as display:
                 workers.start_workers(names, count, display.update, probe=execution.probe, slurm=execution.slurm)
-        missing = [spec for spec in specs if RunFolder(spec.config).result() is None]
-        failed = work_queue.failures(list(studies.values()), missing) if missing else {}
-    if missing:
-        raise _incomplete({spec.name: failed.get(spec.config.key, "its worker died") for spec in missing}, len(specs))
+        return work_queue.failures(list(studies.values()))
 
 
 def study_name(spec: RunSpec) -> str:
@@ -137,10 +145,8 @@ def run_shown(spec: RunSpec, dataset: Dataset, execution: Execution, suffix: str
         return run_one(spec, dataset, execution, [display], wait=True)
 
 
-def _incomplete(failed: Mapping[str, str], count: int) -> HarnessError:
-    """Return the error for `count` runs of which some have no result. failed: name -> reason."""
-    reasons = "\n".join(f"  {name}: {reason}" for name, reason in list(failed.items())[:10])
-    return HarnessError(
-        f"{len(failed)} of {count} runs have no result:\n{reasons}\nThe others are kept. When the reason is mended, "
-        f"the same command (without --fresh) trains what is missing."
-    )
+def _lack(spec: RunSpec) -> str:
+    """Return what a run lacks whose training ended without an error."""
+    if damage := RunFolder(spec.config).damage():
+        return next(iter(damage.values()))
+    return "its worker died" if RunFolder(spec.config).result() is None else "its record lacks its end or its model"

@@ -306,16 +306,13 @@ def _trials(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=states)
 
 
-def failures(studies: Sequence[optuna.Study], specs: Sequence[RunSpec]) -> dict[str, str]:
-    """Return why runs have no result, as run key -> reason, for the runs whose trials recorded a reason."""
-    missing = {spec.config.key for spec in specs}
+def failures(studies: Sequence[optuna.Study]) -> dict[str, str]:
+    """Return why runs failed when they were last tried, as run key -> reason, for those that recorded a reason."""
     reasons = {}
     for study in studies:
-        for trial in study.get_trials(deepcopy=False):
-            key = trial.user_attrs.get("run_key")
-            if key in missing and "reason" in trial.user_attrs:
-                reasons[key] = trial.user_attrs["reason"]
-    return reasons
+        for trial in _trials(study, TrialState.COMPLETE, TrialState.FAIL):
+            reasons[trial.user_attrs.get("run_key", "")] = trial.user_attrs.get("reason", "")
+    return {key: reason for key, reason in reasons.items() if reason}
 
 
 @contextlib.contextmanager
