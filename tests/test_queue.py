@@ -146,6 +146,25 @@ def test_what_a_stopped_command_left_waiting_is_not_trained(mlruns: Path) -> Non
     assert trained == [spec(1)]
 
 
+def test_a_run_that_the_worker_of_a_dead_command_is_at_is_trained_if_that_worker_dies_too(mlruns: Path) -> None:
+    cell = spec(0).to_json()
+    code = f"study = queue.open_study('s'); queue.enqueue(study, [run_spec_from_json({cell!r})])"
+    assert elsewhere(code) == 0
+    study = queue.open_study("s")
+    # Its worker is this process.
+    with pytest.warns(UserWarning, match="Heartbeat"):
+        orphan = study.ask()
+    for name, sign in identity().items():
+        orphan.set_user_attr(f"worker_{name}", sign)
+    queue.enqueue(study, [spec(0)])
+    # It dies.
+    orphan.set_user_attr("worker_process", f"999999@1@{identity()['process'].split('@')[2]}")
+    trained = []
+    queue.work([study], lambda c: trained.append(c) or 0.5)
+    assert trained == [spec(0)]
+    assert queue.is_empty(study)
+
+
 def test_an_interrupted_cell_can_be_queued_again(mlruns: Path) -> None:
     study = queue.open_study("s")
     queue.enqueue(study, [spec(0)])

@@ -174,12 +174,16 @@ def _one_at_a_time(storage: optuna.storages.RDBStorage) -> None:
 
 
 def enqueue(study: optuna.Study, specs: Sequence[RunSpec]) -> None:
-    """Queue the runs that are neither waiting nor running already."""
+    """Queue the runs that are neither waiting nor running already for a command that is alive.
+
+    If a worker whose command is dead is at a run, whoever takes it from the queue waits for that worker, and trains the
+    run if the worker dies too.
+    """
     # The lock keeps two commands for the same experiment from queueing a run twice.
     with filelock.FileLock(paths.mlruns() / "optuna.lock"):
         _revive(study)
-        trials = _trials(study, TrialState.RUNNING) + [t for t in _trials(study, TrialState.WAITING) if _is_wanted(t)]
-        queued = {trial.user_attrs.get("run_key") for trial in trials}
+        trials = _trials(study, TrialState.RUNNING, TrialState.WAITING)
+        queued = {trial.user_attrs.get("run_key") for trial in trials if _is_wanted(trial)}
         owner = {f"owner_{name}": sign for name, sign in identity().items()}
         for spec in specs:
             if spec.config.key not in queued:
