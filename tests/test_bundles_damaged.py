@@ -7,13 +7,49 @@ from pathlib import Path
 
 import pytest
 from bundle_builders import STATE, Make, states
+from test_run_one import Idle
 
+from harness.commands.execution import in_the_terminal
 from harness.commands.sync import sync
+from harness.data import Dataset
+from harness.execute import run_one
 from harness.runs.bundle import read_bundle
 from harness.runs.folder import RunFolder
 from harness.runs.spec import RunSpec
+from harness.tracking.recorder import BundleRecorder
 
 pytest_plugins = "bundle_fixtures"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["bundle.json", "spec.json", "metrics.jsonl", "environment.json", "config.json", "result.json", "checkpoint.npz"],
+)
+@pytest.mark.parametrize("damage", ["halved", "lost"])
+def test_a_damaged_bundle_is_sealed_anew_by_its_command(
+    spec: RunSpec, digits: Dataset, mlruns: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: str
+) -> None:
+    """It would be refused on its arrival, when the machine that made it may be gone."""
+    engine = Idle()
+    monkeypatch.setattr(run_one, "open_engine", lambda config, split: engine)
+    execution = in_the_terminal(BundleRecorder())
+    result, folder = run_one.run_one(spec, digits, execution), RunFolder(spec.config)
+    ended = read_bundle(folder.path).ended
+    assert run_one.is_done(spec, execution.recorder)
+    if damage == "lost":
+        (folder.path / name).unlink()
+    else:
+        halve(folder.path / name)
+    if (damage, name) != ("lost", "checkpoint.npz"):  # which may be left out of a bundle
+        assert not run_one.is_done(spec, execution.recorder)
+    engine.trained = []
+    assert run_one.run_one(spec, digits, execution) == result
+    assert not engine.trained
+    assert run_one.is_done(spec, execution.recorder)
+    sealed = read_bundle(folder.path)
+    assert sealed.result == result
+    # When the run ended, not when the bundle was sealed again.
+    assert sealed.ended == ended or name == "result.json"
 
 
 def halve(file: Path) -> None:

@@ -16,6 +16,7 @@ from harness.execute.artifacts import Draw, make_artifacts
 from harness.execute.ended import record_ended, trained_model
 from harness.execute.mend import mend, set_aside_a_damaged_checkpoint
 from harness.plan import images_of
+from harness.runs.bundle import is_sealed
 from harness.runs.folder import Result, RunFolder
 from harness.runs.records import decisive_differences
 from harness.runs.spec import RunResult, RunSpec
@@ -146,6 +147,8 @@ def run_one(
             return result
         set_aside_a_damaged_checkpoint(folder, spec, execution.displays.say)
         if result:
+            if recorder.offline and is_sealed(folder):
+                execution.displays.say(f"{spec.name}: its bundle is damaged, and is sealed anew from what is whole.")
             model = trained_model(folder.path, spec, result, dataset) if recorder.keeps_artifacts else None
             record_ended(folder, spec, recorder, dataset, execution.draw, model)
             return result

@@ -18,7 +18,6 @@ import math
 import os
 import re
 import stat
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -109,7 +108,8 @@ class Bundle:
         files |= set(self.folder.artifact_files())
         seal = {
             "format": FORMAT,
-            "ended": int(time.time() * 1000),
+            # A bundle may be sealed anew, long after its run has ended.
+            "ended": (path / RESULT).stat().st_mtime_ns // 1_000_000,
             "files": {file.relative_to(path).as_posix(): sha256(file) for file in sorted(files)},
         }
         write_atomically(path / "bundle.json", json.dumps(seal, indent=1).encode())

@@ -7,7 +7,7 @@ import numpy as np
 
 from harness.analysis.report import RunLink
 from harness.engine.loop import Callback
-from harness.runs.bundle import Bundle, is_sealed
+from harness.runs.bundle import Bundle, is_whole
 from harness.runs.folder import History, Result, RunFolder
 from harness.runs.spec import RunSpec
 from harness.tracking.mlflow_run import Tracker, supersede
@@ -80,7 +80,7 @@ class BundleRecorder:
         return Bundle(folder, spec, tags, data_source)
 
     def is_complete(self, folder: RunFolder) -> bool:
-        return is_sealed(folder)
+        return is_whole(folder)
 
     def has_model(self, folder: RunFolder) -> bool:
         return True
