@@ -1,9 +1,12 @@
 """A search that was made without MLflow comes home: trial by trial, once, and never over another one."""
 
+import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import optuna
@@ -13,9 +16,11 @@ from optuna.distributions import FloatDistribution as Float
 from optuna.trial import TrialState
 
 from harness import plan
+from harness.common.errors import BadInput
 from harness.data import Dataset
 from harness.execute import work_queue as queue
-from harness.search import Search
+from harness.runs.folder import Result
+from harness.search import Search, import_search
 from harness.search.import_search import take_in_searches
 from harness.search.study import (
     StudyConfig,
@@ -155,6 +160,93 @@ def test_a_database_that_is_none_is_refused_by_name(mlruns: Path, tmp_path: Path
     assert "cut.db" in row["search"]
     shutil.copy(database, cut)
     assert statuses(cut) == ["imported"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE trial_user_attributes SET value_json = '[1]' WHERE key = 'slot' AND trial_id = 1",
+        "UPDATE trial_user_attributes SET value_json = '[1]' WHERE key = 'run_key' AND trial_id = 1",
+        "UPDATE trial_user_attributes SET value_json = '\"../../x\"' WHERE key = 'run_key' AND trial_id = 1",
+        "UPDATE trial_user_attributes SET value_json = '{bad' WHERE key = 'slot' AND trial_id = 1",
+        "UPDATE trial_user_attributes SET key = 'colour' WHERE key = 'is_baseline' AND trial_id = 1",
+        "UPDATE trials SET state = 'NONSENSE' WHERE trial_id = 1",
+        "UPDATE trials SET datetime_complete = 'yesterday' WHERE trial_id = 1",
+        "UPDATE trial_values SET value = NULL WHERE trial_id = 1",
+        "UPDATE trial_params SET distribution_json = '{}' WHERE trial_id = 1",
+        "DELETE FROM trial_values WHERE trial_id = 1",
+        "DELETE FROM trials WHERE trial_id = 1",
+        "UPDATE study_user_attributes SET value_json = '{bad' WHERE study_id = 1",
+    ],
+)
+def test_a_damaged_search_is_refused_by_name_and_the_others_go_in(
+    there: There, terms: StudyConfig, damage: str
+) -> None:
+    database = there(3)
+    url = f"sqlite:///{database}"
+    optuna.copy_study(from_study_name="a search", from_storage=url, to_storage=url, to_study_name="b search")
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        assert connection.execute(damage).rowcount
+        connection.commit()
+    refused, imported = rows(database)
+    assert (refused["search"], refused["status"]) == ("a search", "refused")
+    assert "'a search' is damaged" in refused["reason"]
+    assert (imported["search"], imported["status"]) == ("b search", "imported")
+    assert queue.known_studies() == ["b search"]
+
+
+@pytest.mark.parametrize("damage", ["a table", "a page"])
+def test_a_damaged_database_of_searches_is_refused_by_name(there: There, damage: str) -> None:
+    database = there(3)
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        if damage == "a table":
+            connection.execute("DROP TABLE trials")
+            connection.commit()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        select = "SELECT rootpage FROM sqlite_master WHERE name = 'trial_values'"
+        (page,) = connection.execute(select).fetchone()
+    if damage == "a page":
+        content = bytearray(database.read_bytes())
+        content[(page - 1) * size] ^= 0xFF
+        database.write_bytes(content)
+    (row,) = rows(database)
+    assert (row["search"], row["status"]) == (str(database), "refused")
+    assert queue.known_studies() == []
+
+
+@pytest.mark.parametrize("where", ["here", "in its bundle"])
+@pytest.mark.parametrize("trial", [1, 2], ids=["complete", "pruned"])
+def test_a_trial_whose_value_is_not_the_accuracy_of_its_run_is_refused(
+    there: There, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, trial: int
+) -> None:
+    """Wherever that is known, which it is where the bundle has been imported."""
+    database = there(3)
+    accuracy = optuna.load_study(study_name="a search", storage=f"sqlite:///{database}").trials[trial].value
+    measured = {f"{trial:016x}": accuracy}
+    ended = lambda key: Mock(result=Result("finished", "", {"accuracy": measured[key]}, "", {}, []))  # noqa: E731
+    if where == "here":
+        run = Mock(result=lambda: ended(f"{trial:016x}").result)
+        run.config.key = f"{trial:016x}"
+        monkeypatch.setattr(import_search, "all_runs", lambda: [run])
+        monkeypatch.setattr(import_search, "tag_trial", lambda *run: "id")
+    else:
+        monkeypatch.setattr(import_search, "read_bundle", lambda path: read(path, database.parent / "runs", ended))
+    measured[f"{trial:016x}"] = 0.99
+    (row,) = rows(database)
+    assert row["status"] == "refused"
+    assert f"trial {trial} has the value {accuracy}, its run {trial:016x} has 0.99" in row["reason"]
+    assert queue.known_studies() == []
+    measured[f"{trial:016x}"] = accuracy
+    assert statuses(database) == ["imported"]
+
+
+def read(path: Path, runs: Path, ended: Callable[[str], Mock]) -> Mock:
+    """A bundle as `read_bundle` returns it, if there is one of that run."""
+    assert path.parent == runs
+    try:
+        return ended(path.name)
+    except KeyError:
+        raise BadInput("no bundle") from None
 
 
 @pytest.mark.parametrize(
