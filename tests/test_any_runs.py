@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,11 @@ from sklearn.linear_model import LogisticRegression
 
 from harness.analysis.any_runs import AnyRun, compare_groups
 from harness.commands import compare_any
+from harness.commands.compare_any import AnyOptions
+from harness.common import paths
+from harness.common.errors import BadInput
 from harness.engine.backend import import_keras
+from harness.tracking.mlflow_store import open_mlflow
 
 import_keras("tensorflow")
 
@@ -117,8 +122,8 @@ def test_a_csv_file_is_compared_and_what_is_not_used_is_named(harness: Command, 
         (("--csv", "runs.csv", "--mlflow", "x", *QUESTION), "give one of them"),
         (("baseline", "--csv", "runs.csv", *QUESTION), "baseline does not go with --csv"),
         (("--mlflow", "sqlite:///none.db", *QUESTION), "--experiment is missing"),
-        (("--mlflow", "sqlite:///none.db", *QUESTION, "--experiment", "x"), "there is no file none.db"),
-        (("--mlflow", "sqlite:////dev/null", *QUESTION, "--experiment", "x"), "there is no file /dev/null"),
+        (("--mlflow", "sqlite:///none.db", *QUESTION, "--experiment", "x"), "none.db: there is no database of MLflow"),
+        (("--mlflow", "sqlite:////dev/null", *QUESTION, "--experiment", "x"), "/dev/null: there is no database of MLflow"),
         (("--mlflow", "http://me:S3/cret@host", *QUESTION), "--mlflow http://host is no URL that can be opened"),
         ((), "Say what to compare"),
     ],
@@ -137,6 +142,38 @@ def test_bad_input_is_said_in_a_sentence(
     assert ended.value.code == 2
     said = " ".join(capfd.readouterr().err.split())
     assert (says in said, "cret" in said) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("option", "content"),
+    [
+        ("MLFLOW_TRACKING_URI", "another application's"),
+        ("--mlflow", "another application's"),
+        ("--mlflow", "none"),
+        ("--mlflow", "no file"),
+    ],
+)
+def test_a_database_that_is_not_mlflows_is_left_as_it_is(
+    mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, content: str
+) -> None:
+    file = tmp_path / "100% theirs?.db"
+    if content != "no file":
+        file.touch()
+    if content == "another application's":
+        with sqlite3.connect(file) as theirs:
+            theirs.executescript("CREATE TABLE studies (id); CREATE TABLE alembic_version (version)")
+    before = file.exists() and file.read_bytes()
+    uri = paths.sqlite_url(file)
+    asked = AnyOptions(
+        csv=None, mlflow=uri, experiment="e", group_by="g", baseline="a", metric="m", block=None, lower_is_better=False
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(BadInput, match=f"^{option}[ =]sqlite.*(another application|no database of MLflow)"):
+        if option == "--mlflow":
+            compare_any.compare_any(asked, None)
+        else:
+            open_mlflow()
+    assert (file.exists() and file.read_bytes()) == before
 
 
 def test_the_runs_of_any_mlflow_experiment_are_compared_without_a_framework(mlruns: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from harness.common.redact import is_ambiguous, public_url
 from harness.recipes import named
 from harness.reporting import any_runs
 from harness.reporting.any_runs import Asked
-from harness.tracking.mlflow_store import import_mlflow
+from harness.tracking.mlflow_store import has_mlflows_tables, import_mlflow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,18 +205,18 @@ def _run(name: str, values: Mapping[str, str], options: AnyOptions, ended: str) 
 def _of_mlflow(options: AnyOptions) -> list[AnyRun]:
     """Return the runs of an MLflow experiment, the oldest first. A column is a parameter, else a tag."""
     uri = public_url(options.mlflow or "")
-    # MLflow would make an empty database there.
-    if options.mlflow and options.mlflow.startswith("sqlite:///"):
-        file = Path(options.mlflow.removeprefix("sqlite:///"))
-        if not file.is_file():
-            raise BadInput(f"--mlflow {uri}: there is no file {file}.")
     mlflow = import_mlflow()
     try:
+        # MLflow would make its tables there.
+        if not has_mlflows_tables(options.mlflow or "", "--mlflow "):
+            raise BadInput(f"--mlflow {uri}: there is no database of MLflow.")
         client = mlflow.MlflowClient(options.mlflow)
         experiment = client.get_experiment_by_name(options.experiment)
         every = _all_runs(client, experiment.experiment_id) if experiment else []
         found = [run for run in every if COMPARISON not in run.data.tags]
         there = [] if experiment else [each.name for each in client.search_experiments()]
+    except BadInput:
+        raise
     except Exception as error:  # whatever its store raises: each kind has errors of its own
         raise HarnessError(
             f"MLflow at {uri} did not answer as it should ({first_line(error, options.mlflow or '')})."

@@ -1,13 +1,15 @@
 """Where MLflow keeps its data: the database in `mlruns/`, or the server of `$MLFLOW_TRACKING_URI`."""
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import filelock
@@ -21,8 +23,16 @@ from harness.common.redact import is_ambiguous, public_url
 from harness.common.signals import deferred
 from harness.tracking import database
 
+if TYPE_CHECKING:
+    import sqlalchemy
+else:
+    sqlalchemy = lazy_import("sqlalchemy")
+
 entities = lazy_import("mlflow.entities")
 exceptions = lazy_import("mlflow.exceptions")
+
+#: The databases that MLflow can be told to use.
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 #: Another program that starts this one may name a run of its own for us to write into. No run of ours is to be that.
 OF_OTHERS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ACTIVE_MODEL_ID")
@@ -103,14 +113,48 @@ def import_mlflow() -> Any:
 
 
 def open_mlflow() -> Any:
-    """Return mlflow with the tracking URI set. The database in `mlruns/` is created first if it does not exist."""
+    """Return mlflow with the tracking URI set. The database in `mlruns/` is created first if it does not exist.
+
+    Raises BadInput for the database of another application.
+    """
     mlflow = import_mlflow()
     if is_own_database():
         if database.is_missing():
             database.create()
         database.follow_the_folder()
+    else:
+        has_mlflows_tables(tracking_uri(), "MLFLOW_TRACKING_URI=")
     mlflow.set_tracking_uri(tracking_uri())
     return mlflow
+
+
+@functools.cache
+def has_mlflows_tables(uri: str, option: str) -> bool:
+    """Whether MLflow's tables are in a database. False: it has none yet. What is no database is taken to have them.
+
+    Raises BadInput if the tables are another application's: MLflow would write its own between those. option: how the
+    URI was given.
+    """
+    try:
+        url = sqlalchemy.make_url(uri)
+    except sqlalchemy.exc.ArgumentError:
+        return True
+    if url.get_backend_name() not in DATABASES:
+        return True
+    # sqlite would make an empty file of one that is not there.
+    if url.get_backend_name() == "sqlite" and not Path((url.database or "").removeprefix("file:")).is_file():
+        return False
+    engine = sqlalchemy.create_engine(url)
+    try:
+        tables = sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+    if tables and not {"experiments", "runs"} <= set(tables):
+        raise BadInput(
+            f"{option}{public_url(uri)} is the database of another application (it has a table {tables[0]!r}), which "
+            f"is left as it is: name a database of MLflow's own."
+        )
+    return bool(tables)
 
 
 @contextlib.contextmanager
