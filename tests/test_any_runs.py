@@ -265,12 +265,18 @@ def test_runs_of_autologging_and_by_hand_are_compared(
         rows = json.loads(out)["rows"]
         assert [row["n"] for row in rows] == [3, 3], (name, rows)
         assert rows[1]["verdict"] == ("no spread" if name == "hand" else "worse"), name
-    # The answer is logged where the runs are, once, and is no run of the comparison when that is asked again.
+    # The answer is logged where the runs are, once, and is no run of the comparison when that is asked again. It takes
+    # the place of one with a group that is no longer there.
+    client = mlflow.MlflowClient(uri)
+    former = client.create_run(
+        client.get_experiment_by_name("hand").experiment_id,
+        tags={compare_any.COMPARISON: f"harness {what} --log"},
+    )
+    client.log_metric(former.info.run_id, "difference/gone", 0.1)
     for _ in range(2):
         code, out, errors = shown(capsys, monkeypatch, *what.split(), "--log", "--json")
         assert code == 0, errors
         assert [row["n"] for row in json.loads(out)["rows"]] == [3, 3]
-    client = mlflow.MlflowClient(uri)
     (answer,) = (
         run for run in client.search_runs([client.get_experiment_by_name("hand").experiment_id])
         if compare_any.COMPARISON in run.data.tags

@@ -24,6 +24,7 @@ from harness.common.redact import is_ambiguous, public_url
 from harness.recipes import named
 from harness.reporting import any_runs
 from harness.reporting.any_runs import Asked
+from harness.tracking.answer import Answer, log_answer
 from harness.tracking.mlflow_store import has_mlflows_tables, import_mlflow
 
 if TYPE_CHECKING:
@@ -123,21 +124,24 @@ def compare_any(options: AnyOptions, to: Path | None) -> tuple[Asked, GroupCompa
 
 def _log(options: AnyOptions, asked: Asked, compared: GroupComparison, files: Sequence[Path]) -> None:
     """Log the answer as a run of the experiment that it is about; the same question again updates that run."""
+    answer = Answer(
+        name=f"{asked.question} Against {asked.baseline}",
+        identity={COMPARISON: asked.command},
+        tags={"mlflow.note.content": f"{any_runs.answer(asked, compared)}\n\n    {asked.command}\n"},
+        metrics={
+            # MLflow takes few signs in a name.
+            re.sub(r"[^\w./ -]", "_", f"difference/{row.group}"): row.difference
+            for row in compared.rows
+            if row.difference is not None
+        },
+        folder=files[0].parent,
+        files=files,
+    )
     client = import_mlflow().MlflowClient(options.mlflow)
     try:
         experiment = client.get_experiment_by_name(options.experiment).experiment_id
-        known = {run.data.tags.get(COMPARISON): run.info.run_id for run in _all_runs(client, experiment)}
-        run_id = known.get(asked.command) or client.create_run(
-            experiment, run_name=f"{asked.question} Against {asked.baseline}", tags={COMPARISON: asked.command}
-        ).info.run_id  # fmt: skip
-        client.set_tag(run_id, "mlflow.note.content", f"{any_runs.answer(asked, compared)}\n\n    {asked.command}\n")
-        for row in compared.rows:
-            if row.difference is not None:
-                # MLflow takes few signs in a name.
-                client.log_metric(run_id, re.sub(r"[^\w./ -]", "_", f"difference/{row.group}"), row.difference)
-        for file in files:
-            client.log_artifact(run_id, str(file))
-        client.set_terminated(run_id)
+        earlier = [run for run in _all_runs(client, experiment) if run.data.tags.get(COMPARISON) == asked.command]
+        log_answer(client, experiment, answer, earlier)
     except Exception as error:  # whatever its store raises: each kind has errors of its own
         raise HarnessError(
             f"MLflow at {public_url(options.mlflow or '')} did not take the answer "
