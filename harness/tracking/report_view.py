@@ -7,7 +7,7 @@ from harness import published
 from harness.analysis.report import Report, VariantRow
 from harness.common.rounded import accuracy, in_points
 from harness.tracking import views
-from harness.tracking.mlflow_store import explained, open_mlflow
+from harness.tracking.mlflow_store import explained, is_ours, is_own_database, open_mlflow, owner
 
 #: What makes a report this one and no other: one with the same, but of more seeds, takes its place in MLflow.
 IDENTITY = ("experiment", "recipe", "budget", "changes", "data", "split", "precision", "engine")
@@ -22,7 +22,16 @@ VERDICTS = "\n\n**Verdicts**\n\n"
 
 
 def view_name(identity: Mapping[str, str]) -> str:
-    """Return the name of a report's view. identity: those of IDENTITY, as the tags of its run in MLflow have them."""
+    """Return the name of a report's view. identity: those of IDENTITY, as the tags of its run in MLflow have them.
+
+    On a server several `mlruns/` may have the same report, and each has a view of its own runs: the name ends with the
+    first digits of the tag `mlruns` there.
+    """
+    name = _short(identity)
+    return name if is_own_database() else f"{name}-{identity.get('mlruns', '')[:8]}"
+
+
+def _short(identity: Mapping[str, str]) -> str:
     return views.name_of(word for name in IDENTITY if (word := identity.get(name, "")) not in USUAL)
 
 
@@ -46,6 +55,8 @@ def pages(mlflow: Any) -> dict[str, str]:
             name = view_name(run.data.tags)
             if views.TAG + name in experiment.tags:
                 label = " ".join(filter(None, map(run.data.tags.get, ("experiment", "recipe", "budget", "changes"))))
+                if not is_ours(run.data.tags):
+                    label += f" ({run.data.tags.get('machine', '')})"
                 of_reports.append((run.info.end_time or 0, label, views.address(experiment.experiment_id, name)))
     return {label: place for _, label, place in sorted(of_reports, reverse=True)} | of_all
 
@@ -65,8 +76,10 @@ def show_report(report: Report, colours: Mapping[str, str]) -> None:
 
 def _show(mlflow: Any, experiment_id: str, report: Report, colours: Mapping[str, str]) -> None:
     client = mlflow.MlflowClient()
-    name = view_name({each: str(getattr(report, each)) for each in IDENTITY})
-    tag = f"report.{name}"
+    identity = {each: str(getattr(report, each)) for each in IDENTITY} | owner()
+    name = view_name(identity)
+    # Earlier versions gave the latter to all runs of a server.
+    tag, former = f"report.{name}", f"report.{_short(identity)}"
     verdicts = {(row.variant, row.phase): verdict(row) for row in report.variants}
     of_run = {
         run.mlflow_run_id: (verdicts[run.variant, run.phase], run.variant)
@@ -79,6 +92,8 @@ def _show(mlflow: Any, experiment_id: str, report: Report, colours: Mapping[str,
             found[run.info.run_id] = run
             of_run[run.info.run_id] = (f"the curve of the notebook, {published.final()['test_accuracy']:.3f}", "")
     for run_id, run in found.items():
+        if former != tag and run.data.tags.pop(former, ""):
+            client.delete_tag(run_id, former)
         if run_id in of_run:
             text, variant = of_run[run_id]
             _write(mlflow, client, run, {tag: text, "mlflow.runColor": colours.get(variant, GREY)})
@@ -102,7 +117,9 @@ def verdict(row: VariantRow) -> str:
 
 
 def _tagged(client: Any, experiment_id: str, tag: str) -> dict[str, Any]:
-    return {run.info.run_id: run for run in client.search_runs([experiment_id], f"tags.`{tag}` LIKE '%'")}
+    """Return the runs with a tag, but for those of others on the same server."""
+    found = client.search_runs([experiment_id], f"tags.`{tag}` LIKE '%'")
+    return {run.info.run_id: run for run in found if is_ours(run.data.tags) or "run_key" not in run.data.tags}
 
 
 def _runs(client: Any, experiment_id: str, run_ids: Iterable[str]) -> dict[str, Any]:
