@@ -13,11 +13,14 @@ from report_builders import Lab
 
 from harness.analysis.make_report import make_report
 from harness.analysis.report import RunLink
+from harness.commands.serve import serve
+from harness.common import paths
+from harness.common.process import identity
 from harness.experiment import Experiment
 from harness.reporting.publish import publish
 from harness.runs.spec import RunResult
 from harness.tracking import views
-from harness.tracking.mlflow_store import owner
+from harness.tracking.mlflow_store import open_mlflow, owner
 from harness.tracking.report_view import IDENTITY, pages, show_report, view_name
 
 NORMS = Experiment(variants={"no norm": {"normalization": "none"}, "a.b 'c'": {"normalization": "group"}}, question="?")
@@ -161,3 +164,27 @@ def test_the_same_report_of_another_machine_leaves_this_one_s_runs_and_view_alon
     second, _ = shown("second")
     assert first != second
     assert in_view(first) == its_runs
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_the_pages_of_a_read_only_mlruns_are_served_as_they_are(
+    mlruns: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], read_only: bool
+) -> None:
+    client = open_mlflow().MlflowClient()
+    experiment = client.create_experiment("synthetic", str(mlruns / "artifacts" / "synthetic"))
+    dead = identity() | {"process": "999999@1@" + identity()["process"].split("@")[2]}
+    run = client.create_run(experiment, tags=dead | {"run_key": "ab", "variant": "baseline"}).info.run_id
+    client.log_param(run, "epochs", 8)
+
+    def files() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for file in mlruns.rglob("*") if file.is_file()}
+
+    before = files()
+    monkeypatch.setattr(paths, "is_read_only", lambda: read_only)
+    monkeypatch.setattr("harness.commands.serve._see_that_it_is_free", lambda *port: None)
+    monkeypatch.setattr("os.execve", lambda program, words, environment: None)
+    serve(5999)
+    assert (files() == before) == read_only
+    assert client.get_run(run).info.status == ("RUNNING" if read_only else "KILLED")
+    page = views.address(experiment, "" if read_only else "all")
+    assert f"http://127.0.0.1:5999{page}" in capfd.readouterr().out

@@ -135,14 +135,11 @@ def has_mlflows_tables(uri: str, option: str) -> bool:
     Raises BadInput if the tables are another application's: MLflow would write its own between those. option: how the
     URI was given.
     """
-    try:
-        url = sqlalchemy.make_url(uri)
-    except sqlalchemy.exc.ArgumentError:
-        return True
-    if url.get_backend_name() not in DATABASES:
+    url = _database(uri)
+    if not url:
         return True
     # sqlite would make an empty file of one that is not there.
-    if url.get_backend_name() == "sqlite" and not Path((url.database or "").removeprefix("file:")).is_file():
+    if (file := _file(url)) and not file.is_file():
         return False
     engine = sqlalchemy.create_engine(url)
     try:
@@ -155,6 +152,29 @@ def has_mlflows_tables(uri: str, option: str) -> bool:
             f"is left as it is: name a database of MLflow's own."
         )
     return bool(tables)
+
+
+def _database(uri: str) -> "sqlalchemy.URL | None":
+    """Return the parts of a tracking URI that is a database, None for what is none."""
+    try:
+        url = sqlalchemy.make_url(uri)
+    except sqlalchemy.exc.ArgumentError:
+        return None
+    return url if url.get_backend_name() in DATABASES else None
+
+
+def _file(url: "sqlalchemy.URL") -> Path | None:
+    """Return the file of an sqlite database."""
+    return Path((url.database or "").removeprefix("file:")) if url.get_backend_name() == "sqlite" else None
+
+
+def is_read_only() -> bool:
+    """Whether nothing can be written to where MLflow keeps its data, as far as that can be seen: a file."""
+    if is_own_database():
+        return paths.is_read_only()
+    url = _database(tracking_uri())
+    file = url and _file(url)
+    return bool(file and file.exists() and not all(os.access(place, os.W_OK) for place in (file, file.parent)))
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from harness import published
 from harness.analysis.report import Report, VariantRow
 from harness.common.rounded import accuracy, in_points
 from harness.tracking import views
-from harness.tracking.mlflow_store import explained, is_ours, is_own_database, open_mlflow, owner
+from harness.tracking.mlflow_store import explained, is_ours, is_own_database, is_read_only, open_mlflow, owner
 
 #: What makes a report this one and no other: one with the same, but of more seeds, takes its place in MLflow.
 IDENTITY = ("experiment", "recipe", "budget", "changes", "data", "split", "precision", "engine")
@@ -38,10 +38,12 @@ def _short(identity: Mapping[str, str]) -> str:
 def pages(mlflow: Any) -> dict[str, str]:
     """Return the pages that are worth opening, the newest report's first: what each shows -> what follows the address.
 
-    The views of all runs of a data set are saved anew, as only they know how many epochs there are to show.
+    The views of all runs of a data set are saved anew, as only they know how many epochs there are to show. Where
+    nothing can be written, they are named as they are, or MLflow's own page is.
     """
     client = mlflow.MlflowClient()
     of_reports, of_all = [], {}
+    writable = not is_read_only()
     for experiment in client.search_experiments():
         found = client.search_runs([experiment.experiment_id], "tags.run_key LIKE '%' AND params.epochs LIKE '%'")
         if not found:
@@ -49,8 +51,10 @@ def pages(mlflow: Any) -> dict[str, str]:
         epochs = max(int(run.data.params["epochs"]) for run in found)
         metrics = ["test_accuracy", "test_loss", "train_accuracy", "validation_accuracy"]
         everything = views.view("tags.variant LIKE '%' AND metrics.accuracy >= 0", metrics, epochs)
-        views.save(client, experiment.experiment_id, ALL, everything)
-        of_all[f"all runs on {experiment.name}"] = views.address(experiment.experiment_id, ALL)
+        if writable:
+            views.save(client, experiment.experiment_id, ALL, everything)
+        name = ALL if writable or views.TAG + ALL in experiment.tags else ""
+        of_all[f"all runs on {experiment.name}"] = views.address(experiment.experiment_id, name)
         for run in client.search_runs([experiment.experiment_id], "tags.kind = 'report'"):
             name = view_name(run.data.tags)
             if views.TAG + name in experiment.tags:
