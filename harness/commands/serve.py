@@ -82,8 +82,9 @@ def serve_dashboard(port: int) -> None:
     """
 
     _see_that_it_is_free(port, "dashboard")
-    # This creates the tables if there are none: the dashboard fails with an empty database.
-    work_queue.known_studies()
+    if not (paths.is_read_only() and (paths.mlruns() / "optuna.db").exists()):
+        # This creates the tables if there are none: the dashboard fails with an empty database.
+        work_queue.known_studies()
     log.print(f"Optuna dashboard at http://127.0.0.1:{port} (Ctrl-C ends it)")
     serve_here(dashboard.application(), port)
 
