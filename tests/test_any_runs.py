@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from harness.analysis.any_runs import AnyRun, compare_groups
 from harness.commands import compare_any
 from harness.commands.compare_any import AnyOptions
 from harness.common import paths
-from harness.common.errors import BadInput
+from harness.common.errors import BadInput, HarnessError
 from harness.engine.backend import import_keras
 from harness.tracking.mlflow_store import open_mlflow
 
@@ -177,6 +178,26 @@ def test_a_database_that_is_not_mlflows_is_left_as_it_is(
         else:
             open_mlflow()
     assert (file.exists() and file.read_bytes()) == before
+
+
+def test_a_database_of_an_earlier_mlflow_is_left_as_it_is(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow would bring it up to date where it lacks a table, and the version that made it would no longer open it."""
+    file = mlruns / "theirs.db"
+    shutil.copy(mlruns / "mlflow.db", file)
+    with sqlite3.connect(file) as theirs:
+        theirs.execute("UPDATE alembic_version SET version_num = 'b7c8d9e0f1a2'")
+        theirs.execute("DROP TABLE webhook_events")
+    before = file.read_bytes()
+    asked = AnyOptions(
+        csv=None, mlflow=f"sqlite:///{file}", experiment="e", group_by="g", baseline="a", metric="m", block=None,
+        lower_is_better=False,
+    )  # fmt: skip
+    with pytest.raises(HarnessError, match="of another version of MLflow"):
+        compare_any.compare_any(asked, None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+    with pytest.raises(HarnessError, match="of another version of MLflow"):
+        open_mlflow()
+    assert file.read_bytes() == before
 
 
 def test_the_runs_of_any_mlflow_experiment_are_compared_without_a_framework(mlruns: Path, tmp_path: Path) -> None:

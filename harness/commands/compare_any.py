@@ -219,7 +219,7 @@ def _of_mlflow(options: AnyOptions) -> list[AnyRun]:
         every = _all_runs(client, experiment.experiment_id) if experiment else []
         found = [run for run in every if COMPARISON not in run.data.tags]
         there = [] if experiment else [each.name for each in client.search_experiments()]
-    except BadInput:
+    except HarnessError:
         raise
     except Exception as error:  # whatever its store raises: each kind has errors of its own
         raise HarnessError(

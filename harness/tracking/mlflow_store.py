@@ -30,6 +30,7 @@ else:
 
 entities = lazy_import("mlflow.entities")
 exceptions = lazy_import("mlflow.exceptions")
+db_utils = lazy_import("mlflow.store.db.utils")
 
 #: The databases that MLflow can be told to use.
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -132,8 +133,9 @@ def open_mlflow() -> Any:
 def has_mlflows_tables(uri: str, option: str) -> bool:
     """Whether MLflow's tables are in a database. False: it has none yet. What is no database is taken to have them.
 
-    Raises BadInput if the tables are another application's: MLflow would write its own between those. option: how the
-    URI was given.
+    Raises BadInput if the tables are another application's: MLflow would write its own between those. Raises
+    HarnessError if an earlier version made them: this one would change them, and the earlier one then refuses them.
+    option: how the URI was given.
     """
     url = _database(uri)
     if not url:
@@ -144,14 +146,27 @@ def has_mlflows_tables(uri: str, option: str) -> bool:
     engine = sqlalchemy.create_engine(url)
     try:
         tables = sqlalchemy.inspect(engine).get_table_names()
+        if tables and not {"experiments", "runs", "alembic_version"} <= set(tables):
+            raise BadInput(
+                f"{option}{public_url(uri)} is the database of another application (it has a table {tables[0]!r}), "
+                f"which is left as it is: name a database of MLflow's own."
+            )
+        if tables:
+            with engine.connect() as connection:
+                version = connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version"))
+            if version != db_utils._get_latest_schema_revision():
+                raise _of_another_version(uri)
     finally:
         engine.dispose()
-    if tables and not {"experiments", "runs"} <= set(tables):
-        raise BadInput(
-            f"{option}{public_url(uri)} is the database of another application (it has a table {tables[0]!r}), which "
-            f"is left as it is: name a database of MLflow's own."
-        )
     return bool(tables)
+
+
+def _of_another_version(uri: str) -> HarnessError:
+    return HarnessError(
+        f"The MLflow database {public_url(uri)} is of another version of MLflow than is installed here. Keep a copy of "
+        f"it and bring it up to date: {sys.executable} -m mlflow db upgrade '{public_url(uri)}'. Or install the "
+        f"version that made it."
+    )
 
 
 def _database(uri: str) -> "sqlalchemy.URL | None":
@@ -187,11 +202,7 @@ def explained() -> Iterator[None]:
         raise
     except Exception as error:
         if "out-of-date database schema" in str(error):
-            raise HarnessError(
-                f"The MLflow database {public_url(tracking_uri())} is of another version of MLflow than is installed "
-                f"here. Keep a copy of it and bring it up to date: {sys.executable} -m mlflow db upgrade "
-                f"'{public_url(tracking_uri())}'. Or install the version that made it."
-            ) from error
+            raise _of_another_version(tracking_uri()) from error
         raise HarnessError(
             f"MLflow at {public_url(tracking_uri())} did not answer as it should ({first_line(error)}). Every finished "
             f"epoch is safe in {paths.mlruns() / 'runs'}; see that nothing else holds the database, that its disk has "
