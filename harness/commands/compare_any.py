@@ -25,7 +25,8 @@ from harness.recipes import named
 from harness.reporting import any_runs
 from harness.reporting.any_runs import Asked
 from harness.tracking.answer import Answer, log_answer
-from harness.tracking.mlflow_store import has_mlflows_tables, import_mlflow
+from harness.tracking.mlflow_store import import_mlflow
+from harness.tracking.others_database import has_mlflows_tables
 
 if TYPE_CHECKING:
     import pandas as pd

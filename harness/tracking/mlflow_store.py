@@ -1,15 +1,12 @@
 """Where MLflow keeps its data: the database in `mlruns/`, or the server of `$MLFLOW_TRACKING_URI`."""
 
 import contextlib
-import functools
 import importlib
 import logging
 import os
-import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import filelock
@@ -22,18 +19,10 @@ from harness.common.process import identity, mlruns_id
 from harness.common.redact import is_ambiguous, public_url
 from harness.common.signals import deferred
 from harness.tracking import database
-
-if TYPE_CHECKING:
-    import sqlalchemy
-else:
-    sqlalchemy = lazy_import("sqlalchemy")
+from harness.tracking.others_database import has_mlflows_tables, of_another_version, sqlite_file
 
 entities = lazy_import("mlflow.entities")
 exceptions = lazy_import("mlflow.exceptions")
-db_utils = lazy_import("mlflow.store.db.utils")
-
-#: The databases that MLflow can be told to use.
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 #: Another program that starts this one may name a run of its own for us to write into. No run of ours is to be that.
 OF_OTHERS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ACTIVE_MODEL_ID")
@@ -129,66 +118,11 @@ def open_mlflow() -> Any:
     return mlflow
 
 
-@functools.cache
-def has_mlflows_tables(uri: str, option: str) -> bool:
-    """Whether MLflow's tables are in a database. False: it has none yet. What is no database is taken to have them.
-
-    Raises BadInput if the tables are another application's: MLflow would write its own between those. Raises
-    HarnessError if an earlier version made them: this one would change them, and the earlier one then refuses them.
-    option: how the URI was given.
-    """
-    url = _database(uri)
-    if not url:
-        return True
-    # sqlite would make an empty file of one that is not there.
-    if (file := _file(url)) and not file.is_file():
-        return False
-    engine = sqlalchemy.create_engine(url)
-    try:
-        tables = sqlalchemy.inspect(engine).get_table_names()
-        if tables and not {"experiments", "runs", "alembic_version"} <= set(tables):
-            raise BadInput(
-                f"{option}{public_url(uri)} is the database of another application (it has a table {tables[0]!r}), "
-                f"which is left as it is: name a database of MLflow's own."
-            )
-        if tables:
-            with engine.connect() as connection:
-                version = connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version"))
-            if version != db_utils._get_latest_schema_revision():
-                raise _of_another_version(uri)
-    finally:
-        engine.dispose()
-    return bool(tables)
-
-
-def _of_another_version(uri: str) -> HarnessError:
-    return HarnessError(
-        f"The MLflow database {public_url(uri)} is of another version of MLflow than is installed here. Keep a copy of "
-        f"it and bring it up to date: {sys.executable} -m mlflow db upgrade '{public_url(uri)}'. Or install the "
-        f"version that made it."
-    )
-
-
-def _database(uri: str) -> "sqlalchemy.URL | None":
-    """Return the parts of a tracking URI that is a database, None for what is none."""
-    try:
-        url = sqlalchemy.make_url(uri)
-    except sqlalchemy.exc.ArgumentError:
-        return None
-    return url if url.get_backend_name() in DATABASES else None
-
-
-def _file(url: "sqlalchemy.URL") -> Path | None:
-    """Return the file of an sqlite database."""
-    return Path((url.database or "").removeprefix("file:")) if url.get_backend_name() == "sqlite" else None
-
-
 def is_read_only() -> bool:
     """Whether nothing can be written to where MLflow keeps its data, as far as that can be seen: a file."""
     if is_own_database():
         return paths.is_read_only()
-    url = _database(tracking_uri())
-    file = url and _file(url)
+    file = sqlite_file(tracking_uri())
     return bool(file and file.exists() and not all(os.access(place, os.W_OK) for place in (file, file.parent)))
 
 
@@ -202,7 +136,7 @@ def explained() -> Iterator[None]:
         raise
     except Exception as error:
         if "out-of-date database schema" in str(error):
-            raise _of_another_version(tracking_uri()) from error
+            raise of_another_version(tracking_uri()) from error
         raise HarnessError(
             f"MLflow at {public_url(tracking_uri())} did not answer as it should ({first_line(error)}). Every finished "
             f"epoch is safe in {paths.mlruns() / 'runs'}; see that nothing else holds the database, that its disk has "
