@@ -4,6 +4,8 @@ import itertools
 import json
 import os
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +21,11 @@ from sklearn.linear_model import LogisticRegression
 
 from harness.analysis.any_runs import AnyRun, compare_groups
 from harness.commands import compare_any
+from harness.commands.compare_any import AnyOptions
+from harness.common import paths
+from harness.common.errors import BadInput, HarnessError
 from harness.engine.backend import import_keras
+from harness.tracking.mlflow_store import open_mlflow
 
 import_keras("tensorflow")
 
@@ -117,8 +123,11 @@ def test_a_csv_file_is_compared_and_what_is_not_used_is_named(harness: Command, 
         (("--csv", "runs.csv", "--mlflow", "x", *QUESTION), "give one of them"),
         (("baseline", "--csv", "runs.csv", *QUESTION), "baseline does not go with --csv"),
         (("--mlflow", "sqlite:///none.db", *QUESTION), "--experiment is missing"),
-        (("--mlflow", "sqlite:///none.db", *QUESTION, "--experiment", "x"), "there is no file none.db"),
-        (("--mlflow", "sqlite:////dev/null", *QUESTION, "--experiment", "x"), "there is no file /dev/null"),
+        (("--mlflow", "sqlite:///none.db", *QUESTION, "--experiment", "x"), "none.db: there is no database of MLflow"),
+        (
+            ("--mlflow", "sqlite:////dev/null", *QUESTION, "--experiment", "x"),
+            "/dev/null: there is no database of MLflow",
+        ),
         (("--mlflow", "http://me:S3/cret@host", *QUESTION), "--mlflow http://host is no URL that can be opened"),
         ((), "Say what to compare"),
     ],
@@ -137,6 +146,58 @@ def test_bad_input_is_said_in_a_sentence(
     assert ended.value.code == 2
     said = " ".join(capfd.readouterr().err.split())
     assert (says in said, "cret" in said) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("option", "content"),
+    [
+        ("MLFLOW_TRACKING_URI", "another application's"),
+        ("--mlflow", "another application's"),
+        ("--mlflow", "none"),
+        ("--mlflow", "no file"),
+    ],
+)
+def test_a_database_that_is_not_mlflows_is_left_as_it_is(
+    mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, content: str
+) -> None:
+    file = tmp_path / "100% theirs?.db"
+    if content != "no file":
+        file.touch()
+    if content == "another application's":
+        with sqlite3.connect(file) as theirs:
+            theirs.executescript("CREATE TABLE studies (id); CREATE TABLE alembic_version (version)")
+    before = file.exists() and file.read_bytes()
+    uri = paths.sqlite_url(file)
+    asked = AnyOptions(
+        csv=None, mlflow=uri, experiment="e", group_by="g", baseline="a", metric="m", block=None, lower_is_better=False
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(BadInput, match=f"^{option}[ =]sqlite.*(another application|no database of MLflow)"):
+        if option == "--mlflow":
+            compare_any.compare_any(asked, None)
+        else:
+            open_mlflow()
+    assert (file.exists() and file.read_bytes()) == before
+
+
+def test_a_database_of_an_earlier_mlflow_is_left_as_it_is(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow would bring it up to date where it lacks a table, and the version that made it would no longer open it."""
+    file = mlruns / "theirs.db"
+    shutil.copy(mlruns / "mlflow.db", file)
+    with sqlite3.connect(file) as theirs:
+        theirs.execute("UPDATE alembic_version SET version_num = 'b7c8d9e0f1a2'")
+        theirs.execute("DROP TABLE webhook_events")
+    before = file.read_bytes()
+    asked = AnyOptions(
+        csv=None, mlflow=f"sqlite:///{file}", experiment="e", group_by="g", baseline="a", metric="m", block=None,
+        lower_is_better=False,
+    )  # fmt: skip
+    with pytest.raises(HarnessError, match="of another version of MLflow"):
+        compare_any.compare_any(asked, None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+    with pytest.raises(HarnessError, match="of another version of MLflow"):
+        open_mlflow()
+    assert file.read_bytes() == before
 
 
 def test_the_runs_of_any_mlflow_experiment_are_compared_without_a_framework(mlruns: Path, tmp_path: Path) -> None:
@@ -225,12 +286,18 @@ def test_runs_of_autologging_and_by_hand_are_compared(
         rows = json.loads(out)["rows"]
         assert [row["n"] for row in rows] == [3, 3], (name, rows)
         assert rows[1]["verdict"] == ("no spread" if name == "hand" else "worse"), name
-    # The answer is logged where the runs are, once, and is no run of the comparison when that is asked again.
+    # The answer is logged where the runs are, once, and is no run of the comparison when that is asked again. It takes
+    # the place of one with a group that is no longer there.
+    client = mlflow.MlflowClient(uri)
+    former = client.create_run(
+        client.get_experiment_by_name("hand").experiment_id,
+        tags={compare_any.COMPARISON: f"harness {what} --log"},
+    )
+    client.log_metric(former.info.run_id, "difference/gone", 0.1)
     for _ in range(2):
         code, out, errors = shown(capsys, monkeypatch, *what.split(), "--log", "--json")
         assert code == 0, errors
         assert [row["n"] for row in json.loads(out)["rows"]] == [3, 3]
-    client = mlflow.MlflowClient(uri)
     (answer,) = (
         run for run in client.search_runs([client.get_experiment_by_name("hand").experiment_id])
         if compare_any.COMPARISON in run.data.tags

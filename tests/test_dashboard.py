@@ -13,7 +13,8 @@ import pytest
 from conftest import small_config
 from PIL import Image
 
-from harness.commands import dashboard
+from harness.commands import dashboard, serve
+from harness.common import paths
 from harness.execute import work_queue
 from harness.reporting.search_report import study_note
 from harness.runs.folder import Result, RunFolder
@@ -125,3 +126,18 @@ def test_the_note_of_a_study_says_question_numbers_and_commands() -> None:
         "\n\n    harness search search --trials 5 --confirm\n\n", "from 20 complete trials on; there are 1",
     ):  # fmt: skip
         assert part in text
+
+
+def test_the_searches_of_a_read_only_mlruns_are_shown(ask, mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def files() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for file in mlruns.rglob("*") if file.is_file()}
+
+    name = search(0).study_name
+    (mlruns / "optuna.lock").unlink()
+    before = files()
+    monkeypatch.setattr(paths, "is_read_only", lambda: True)
+    monkeypatch.setattr(serve, "_see_that_it_is_free", lambda *where: None)
+    monkeypatch.setattr(serve, "serve_here", lambda application, port: None)
+    serve.serve_dashboard(8080)
+    assert name in ask("/api/studies")[2].decode()
+    assert files() == before

@@ -163,3 +163,12 @@ def test_the_labels_of_a_search_s_panels_do_not_overlap(tmp_path: Path, monkeypa
         ]
         assert not [1 for i, one in enumerate(shown) for two in shown[:i] if one.overlaps(two)]
     search_figures.matplotlib.pyplot.close("all")
+
+
+def test_a_picture_of_a_search_that_is_no_longer_drawn_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_figures, "FIGURES", {"importances": "plot_param_importances"})
+    (tmp_path / "importances.png").touch()
+    assert search_figures.draw_search(optuna.create_study(), {}, tmp_path) == []
+    assert not (tmp_path / "importances.png").exists()

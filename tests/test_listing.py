@@ -16,7 +16,7 @@ from harness import tracking
 from harness.experiment import Experiment
 from harness.runs.folder import RunFolder
 from harness.runs.spec import RunResult
-from harness.tracking import told
+from harness.tracking import model, told
 from harness.tracking.told import remember
 
 NORMS = Experiment(variants={"no norm": {"normalization": "none"}})
@@ -142,9 +142,38 @@ def test_a_checkpoint_stays_until_mlflow_has_the_model_that_is_made_from_it(
     remember(first, "ab", "1", complete=True)
     monkeypatch.setattr(told, "_has", lambda run_id: run_id == "ab")
     for has_model in (False, True):
-        monkeypatch.setattr(tracking, "has_model", lambda run, has_model=has_model: has_model)
+        monkeypatch.setattr(tracking, "has_model", lambda run, if_silent, has_model=has_model: has_model)
         freed = shown(capsys, monkeypatch, "runs", "gc", "--dry-run")[2]
         assert freed.startswith(f"{int(has_model)} checkpoints")
+
+
+@pytest.mark.parametrize("silent", ["run", "model"])
+def test_a_server_that_is_silent_has_nothing_for_which_a_checkpoint_is_deleted(
+    mlruns: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    first = kept(mlruns)[0].folder
+    monkeypatch.setattr(RunFolder, "tags", {"experiment": "baseline", "budget": "quick"})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr(told, "_seen", {("http://127.0.0.1:9", "" if silent == "run" else "ab")})
+    monkeypatch.setattr(model, "_silent", {"http://127.0.0.1:9"})
+    remember(first, "ab", "1", complete=True)
+    assert tracking.is_tracked(first)
+    code, _, said = shown(capsys, monkeypatch, "runs", "gc")
+    assert code == 0
+    assert said.startswith("0 checkpoints")
+    assert "whether it has 1 runs: their checkpoints stay" in said
+    assert first.load()
+
+
+def test_a_checkpoint_from_which_a_damaged_file_is_mended_stays(
+    mlruns: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = kept(mlruns)[0].folder
+    remember(first, "ab", "1", complete=True)
+    monkeypatch.setattr(told, "_has", lambda run_id: True)
+    (first.artifacts / "history.json").write_text("[")
+    assert shown(capsys, monkeypatch, "runs", "gc")[2].startswith("0 checkpoints")
+    assert first.load()
 
 
 def test_results_are_taken_elsewhere(

@@ -4,11 +4,12 @@ import dataclasses
 import io
 import json
 import math
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import mlflow_runs
+from conftest import metric_history, mlflow_runs
 from report_builders import Lab
 
 from harness import experiment
@@ -24,7 +25,8 @@ from harness.reporting.console import Terminal
 from harness.reporting.publish import draw_report, folder_for, note, publish, write_report
 from harness.reporting.tables import NOTHING, flat, tables
 from harness.runs.spec import RunResult
-from harness.tracking.mlflow_report import LONGEST_NOTE
+from harness.tracking import answer
+from harness.tracking.mlflow_report import LONGEST_NOTE, log_report
 
 NORMS = Experiment(
     variants={
@@ -322,6 +324,35 @@ def test_a_report_is_one_run_in_mlflow_that_links_its_runs(mlruns: Path, tmp_pat
 
     assert publish(dataclasses.replace(report, budget="full"), results, tmp_path).url != report.url
     assert len(mlflow_runs(mlruns)) == 2
+
+
+def test_mlflow_shows_the_newest_report_and_nothing_of_earlier_ones(
+    mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, report = time.time(), tmp_path / "report"
+    (report / "a").mkdir(parents=True)
+
+    def shown(metrics: dict[str, float], clock: float = now) -> tuple[str, dict[str, float], set[str]]:
+        monkeypatch.setattr(answer.time, "time", lambda: clock)
+        log_report("synthetic", "report", {"kind": "report", "experiment": "e"}, "note", metrics, report)
+        (run,) = mlflow_runs(mlruns)
+        folder = Path(run.info.artifact_uri)
+        files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+        return run.info.run_id, run.data.metrics, files
+
+    (report / "a" / "forest.png").write_bytes(b"")
+    first, *_ = shown({"accuracy/bn": 0.9}, now + 86_400)
+    # The clock was set back: MLflow shows the latest of a step, and the highest step of all.
+    assert shown({"accuracy/bn": 0.8}) == (first, {"accuracy/bn": 0.8}, {"a/forest.png"})
+    more = {"accuracy/bn": 0.8, "accuracy retuned/bn": 0.7}
+    assert shown(more) == shown(more) == (first, more, {"a/forest.png"})
+    assert metric_history(mlruns, first, "accuracy/bn") == [(0, 0.9), (1, 0.8)]
+    second, metrics, _ = shown({"accuracy/bn": 0.8})
+    assert metrics == {"accuracy/bn": 0.8}
+    (report / "a" / "forest.png").rename(report / "curves.png")
+    third, _, files = shown({"accuracy/bn": 0.8})
+    assert files == {"curves.png"}
+    assert len({first, second, third}) == 3
 
 
 def test_a_note_too_long_for_mlflow_loses_whole_links_of_the_tuning_first() -> None:

@@ -216,7 +216,7 @@ def test_what_a_killed_process_had_half_written_is_taken_back(
     subprocess.run([sys.executable, "-c", HALF_WRITTEN, str(mlruns / "mlflow.db")])
     assert (mlruns / "mlflow.db-journal").stat().st_size
     monkeypatch.setattr(paths, "is_read_only", lambda: read_only)
-    assert database.status_of("none") is None
+    assert not database.has_ended("none")
     assert [each.name for each in open_mlflow().search_experiments()] == ["Default"]
     assert (mlruns / "mlflow.db-journal").exists() == read_only
 
@@ -269,6 +269,29 @@ def test_a_run_that_mlflow_collected_is_told_again_and_one_deleted_on_purpose_is
     tracked_whole()
     assert is_tracked(folder)
     assert len(mlflow_runs(mlruns)) == 1
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_run_that_an_older_copy_of_the_database_has_without_its_end_is_told_again(
+    mlruns: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    if shared:  # a database by another name is asked as a server is
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{mlruns}/../mlruns/mlflow.db")
+    monkeypatch.setattr(told, "_seen", set())
+    folder = RunFolder(small_config())
+    folder.artifacts.mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt), tracker() as first:
+        first.started(ROWS[:1])
+        raise KeyboardInterrupt
+    # As mlflow.json says after the end of the run, which came later than the copy was made.
+    told.remember(folder, first.run_id, first.experiment_id, complete=True)
+    assert not is_tracked(folder)
+    tracked_whole()
+    assert is_tracked(folder)
+    # So ends the run of a trial that was pruned: it is whole.
+    open_mlflow().MlflowClient().set_terminated(first.run_id, "KILLED")
+    monkeypatch.setattr(told, "_seen", set())
+    assert is_tracked(folder)
 
 
 def test_a_database_that_was_emptied_is_made_anew(mlruns: Path) -> None:

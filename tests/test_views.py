@@ -1,5 +1,6 @@
 """The comparison in MLflow: saved views in the format that its page reads, and what they find."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -12,11 +13,15 @@ from report_builders import Lab
 
 from harness.analysis.make_report import make_report
 from harness.analysis.report import RunLink
+from harness.commands.serve import serve
+from harness.common import paths
+from harness.common.process import identity
 from harness.experiment import Experiment
 from harness.reporting.publish import publish
 from harness.runs.spec import RunResult
 from harness.tracking import views
-from harness.tracking.report_view import pages
+from harness.tracking.mlflow_store import open_mlflow, owner
+from harness.tracking.report_view import IDENTITY, pages, show_report, view_name
 
 NORMS = Experiment(variants={"no norm": {"normalization": "none"}, "a.b 'c'": {"normalization": "group"}}, question="?")
 LEVELS = {"baseline": 0.8, "no norm": 0.7, "a.b 'c'": 0.8}
@@ -119,3 +124,67 @@ def test_a_report_finds_its_runs_again_with_a_verdict_a_colour_and_a_view(mlruns
     assert list(places) == ["ablate_test fast quick", "all runs on synthetic"]
     assert f"viewStateShareKey={VIEW}&" in places["ablate_test fast quick"]
     assert views.TAG + "all" in mlflow.get_experiment(experiment).tags
+
+
+def test_the_same_report_of_another_machine_leaves_this_one_s_runs_and_view_alone(
+    mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A database by another name is shared, as a server is.
+    uri = f"sqlite:///{mlruns}/../mlruns/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    lab = Lab(NORMS, LEVELS, data="synthetic")
+    results = lab.under_one_recipe(2)
+    client = mlflow.MlflowClient()
+    experiment = client.create_experiment("synthetic")
+    curve = client.create_run(experiment, tags={"variant": "published"}).info.run_id
+    earlier = f"report.{VIEW}"
+
+    def shown(machine: str) -> tuple[str, set[str]]:
+        """The view of a machine's report, and the runs in it."""
+        monkeypatch.setenv("HARNESS_MLRUNS", str(tmp_path / machine))
+        links = logged(results)
+        for link in links.values():
+            for name, value in ({earlier: "better"} | owner()).items():
+                client.set_tag(link.run_id, name, value)
+        report = make_report(NORMS, results, links=links)
+        rows = [dataclasses.replace(row, compared=True) for row in report.variants]
+        show_report(dataclasses.replace(report, variants=tuple(rows)), {})
+        name = view_name({each: getattr(report, each) for each in IDENTITY} | owner())
+        found = in_view(name)
+        assert found == {*(link.run_id for link in links.values()), curve}
+        assert not any(earlier in client.get_run(run_id).data.tags for run_id in found)
+        return name, found
+
+    def in_view(name: str) -> set[str]:
+        state = json.loads(client.get_experiment(experiment).tags[views.TAG + name])
+        return {run.info.run_id for run in client.search_runs([experiment], state["searchFilter"])}
+
+    first, its_runs = shown("first")
+    second, _ = shown("second")
+    assert first != second
+    assert in_view(first) == its_runs
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_the_pages_of_a_read_only_mlruns_are_served_as_they_are(
+    mlruns: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], read_only: bool
+) -> None:
+    client = open_mlflow().MlflowClient()
+    experiment = client.create_experiment("synthetic", str(mlruns / "artifacts" / "synthetic"))
+    dead = identity() | {"process": "999999@1@" + identity()["process"].split("@")[2]}
+    run = client.create_run(experiment, tags=dead | {"run_key": "ab", "variant": "baseline"}).info.run_id
+    client.log_param(run, "epochs", 8)
+
+    def files() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for file in mlruns.rglob("*") if file.is_file()}
+
+    before = files()
+    monkeypatch.setattr(paths, "is_read_only", lambda: read_only)
+    monkeypatch.setattr("harness.commands.serve._see_that_it_is_free", lambda *port: None)
+    monkeypatch.setattr("os.execve", lambda program, words, environment: None)
+    serve(5999)
+    assert (files() == before) == read_only
+    assert client.get_run(run).info.status == ("RUNNING" if read_only else "KILLED")
+    page = views.address(experiment, "" if read_only else "all")
+    assert f"http://127.0.0.1:5999{page}" in capfd.readouterr().out

@@ -91,8 +91,10 @@ def collect(
 
     Another tracking server could only be told of such a run by training it again.
     """
-    count, size = commands_runs.collect_garbage(dry_run=dry_run)
-    log.print(f"{count} checkpoints, {size / 1e6:.0f} MB{' would be' if dry_run else ''} freed.")
+    freed = commands_runs.collect_garbage(dry_run=dry_run)
+    log.print(f"{freed.checkpoints} checkpoints, {freed.size / 1e6:.0f} MB{' would be' if dry_run else ''} freed.")
+    if freed.unsure:
+        log.print(f"MLflow did not say whether it has {freed.unsure} runs: their checkpoints stay.")
 
 
 def export(

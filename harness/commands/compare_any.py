@@ -24,7 +24,9 @@ from harness.common.redact import is_ambiguous, public_url
 from harness.recipes import named
 from harness.reporting import any_runs
 from harness.reporting.any_runs import Asked
+from harness.tracking.answer import Answer, log_answer
 from harness.tracking.mlflow_store import import_mlflow
+from harness.tracking.others_database import has_mlflows_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,21 +125,24 @@ def compare_any(options: AnyOptions, to: Path | None) -> tuple[Asked, GroupCompa
 
 def _log(options: AnyOptions, asked: Asked, compared: GroupComparison, files: Sequence[Path]) -> None:
     """Log the answer as a run of the experiment that it is about; the same question again updates that run."""
+    answer = Answer(
+        name=f"{asked.question} Against {asked.baseline}",
+        identity={COMPARISON: asked.command},
+        tags={"mlflow.note.content": f"{any_runs.answer(asked, compared)}\n\n    {asked.command}\n"},
+        metrics={
+            # MLflow takes few signs in a name.
+            re.sub(r"[^\w./ -]", "_", f"difference/{row.group}"): row.difference
+            for row in compared.rows
+            if row.difference is not None
+        },
+        folder=files[0].parent,
+        files=files,
+    )
     client = import_mlflow().MlflowClient(options.mlflow)
     try:
         experiment = client.get_experiment_by_name(options.experiment).experiment_id
-        known = {run.data.tags.get(COMPARISON): run.info.run_id for run in _all_runs(client, experiment)}
-        run_id = known.get(asked.command) or client.create_run(
-            experiment, run_name=f"{asked.question} Against {asked.baseline}", tags={COMPARISON: asked.command}
-        ).info.run_id  # fmt: skip
-        client.set_tag(run_id, "mlflow.note.content", f"{any_runs.answer(asked, compared)}\n\n    {asked.command}\n")
-        for row in compared.rows:
-            if row.difference is not None:
-                # MLflow takes few signs in a name.
-                client.log_metric(run_id, re.sub(r"[^\w./ -]", "_", f"difference/{row.group}"), row.difference)
-        for file in files:
-            client.log_artifact(run_id, str(file))
-        client.set_terminated(run_id)
+        earlier = [run for run in _all_runs(client, experiment) if run.data.tags.get(COMPARISON) == asked.command]
+        log_answer(client, experiment, answer, earlier)
     except Exception as error:  # whatever its store raises: each kind has errors of its own
         raise HarnessError(
             f"MLflow at {public_url(options.mlflow or '')} did not take the answer "
@@ -205,18 +210,18 @@ def _run(name: str, values: Mapping[str, str], options: AnyOptions, ended: str) 
 def _of_mlflow(options: AnyOptions) -> list[AnyRun]:
     """Return the runs of an MLflow experiment, the oldest first. A column is a parameter, else a tag."""
     uri = public_url(options.mlflow or "")
-    # MLflow would make an empty database there.
-    if options.mlflow and options.mlflow.startswith("sqlite:///"):
-        file = Path(options.mlflow.removeprefix("sqlite:///"))
-        if not file.is_file():
-            raise BadInput(f"--mlflow {uri}: there is no file {file}.")
     mlflow = import_mlflow()
     try:
+        # MLflow would make its tables there.
+        if not has_mlflows_tables(options.mlflow or "", "--mlflow "):
+            raise BadInput(f"--mlflow {uri}: there is no database of MLflow.")
         client = mlflow.MlflowClient(options.mlflow)
         experiment = client.get_experiment_by_name(options.experiment)
         every = _all_runs(client, experiment.experiment_id) if experiment else []
         found = [run for run in every if COMPARISON not in run.data.tags]
         there = [] if experiment else [each.name for each in client.search_experiments()]
+    except HarnessError:
+        raise
     except Exception as error:  # whatever its store raises: each kind has errors of its own
         raise HarnessError(
             f"MLflow at {uri} did not answer as it should ({first_line(error, options.mlflow or '')})."

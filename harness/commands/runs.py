@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness import tracking
 from harness.commands.predict import find_kept, load_model
@@ -83,20 +83,45 @@ def remove(runs: Sequence[RunFolder]) -> None:
             run.remove()
 
 
-def collect_garbage(*, dry_run: bool) -> tuple[int, int]:
-    """Delete the checkpoints of the runs that have ended and that MLflow has; return how many, and their bytes.
+class Freed(NamedTuple):
+    """What `collect_garbage` did: how many checkpoints it deleted, their bytes, and of how many runs it kept them
+    because MLflow did not say whether it has these runs."""
+
+    checkpoints: int
+    size: int
+    unsure: int
+
+
+def collect_garbage(*, dry_run: bool) -> Freed:
+    """Delete the checkpoints of the runs that have ended and that MLflow says it has.
 
     Results, histories and models stay: a run whose model is to be kept needs its checkpoint until MLflow has the model.
-    A run that is being trained is left alone.
+    A run that is being trained is left alone, and one with a damaged file, which is mended from its checkpoint. Raises
+    HarnessError if the database in `mlruns/` cannot be read.
     """
-    sizes = []
+    sizes, unsure = [], 0
     for run in all_runs():
-        with contextlib.suppress(HarnessError), run.locked():
-            tags = run.tags
-            needs_model = keeps_model(tags.get("experiment", ""), tags.get("budget", ""))
-            if tracking.is_tracked(run) and (not needs_model or tracking.has_model(run)):
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(run.locked())
+            except HarnessError:
+                continue
+            if run.damage():
+                continue
+            if _is_in_mlflow(run, if_silent=False):
                 sizes.append(run.drop_checkpoint(dry_run=dry_run))
-    return sum(size > 0 for size in sizes), sum(sizes)
+            elif run.checkpoint.exists() and _is_in_mlflow(run, if_silent=True):
+                unsure += 1
+    return Freed(sum(size > 0 for size in sizes), sum(sizes), unsure)
+
+
+def _is_in_mlflow(run: RunFolder, *, if_silent: bool) -> bool:
+    """Whether MLflow has a run, and its model if that is to be kept. if_silent: what to answer if MLflow does not."""
+    tags = run.tags
+    needs_model = keeps_model(tags.get("experiment", ""), tags.get("budget", ""))
+    return tracking.is_tracked(run, if_silent=if_silent) and (
+        not needs_model or tracking.has_model(run, if_silent=if_silent)
+    )
 
 
 def export_model(file: Path, run: str | None) -> str:

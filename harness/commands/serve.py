@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness import tracking
 from harness.commands.local_only import serve_here
+from harness.common import paths
 from harness.common.errors import HarnessError
 from harness.common.lazy import lazy_import
 from harness.common.redact import public_url
@@ -45,9 +46,11 @@ def serve(port: int) -> None:
     _see_that_it_is_free(port, "ui")
     with tracking.explained():
         mlflow = tracking.open_mlflow()
-        tracking.mark_dead_runs(mlflow)
+        if not tracking.is_read_only():
+            tracking.mark_dead_runs(mlflow)
         places = pages(mlflow)
-    remember_ui_port(port)
+    if not paths.is_read_only():
+        remember_ui_port(port)
     server = f"http://127.0.0.1:{port}"
     log.print(f"MLflow UI at {server} (Ctrl-C ends it)")
     for label, place in list(places.items())[:MOST_PAGES]:
@@ -79,8 +82,9 @@ def serve_dashboard(port: int) -> None:
     """
 
     _see_that_it_is_free(port, "dashboard")
-    # This creates the tables if there are none: the dashboard fails with an empty database.
-    work_queue.known_studies()
+    if not (paths.is_read_only() and (paths.mlruns() / "optuna.db").exists()):
+        # This creates the tables if there are none: the dashboard fails with an empty database.
+        work_queue.known_studies()
     log.print(f"Optuna dashboard at http://127.0.0.1:{port} (Ctrl-C ends it)")
     serve_here(dashboard.application(), port)
 

@@ -78,6 +78,10 @@ def draw_search(study: optuna.Study, importances: dict[str, float], folder: Path
         figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
         pyplot.close("all")
         drawn.append(f"{name}.png")
+    for name in FIGURES:
+        if f"{name}.png" not in drawn:
+            # One of an earlier search by that name would be taken for this one's.
+            (folder / f"{name}.png").unlink(missing_ok=True)
     write_atomically(folder / "explore.html", _page(study.study_name, interactive).encode())
     return drawn
 

@@ -59,16 +59,19 @@ def create() -> None:
             os.replace(new, path)
 
 
-def status_of(run_id: str) -> str | None:
-    """Return the status of a run, "deleted" if it was deleted, or None if the database has no such run.
+def has_ended(run_id: str) -> bool:
+    """Whether the database has a run, and all of it: its status and its tag `outcome`. A deleted one counts as such.
 
     Raises sqlite3.Error if the database is damaged, or locked for too long.
     """
     if is_missing():
-        return None
+        return False
+    ended = (
+        "SELECT lifecycle_stage = 'deleted' OR (status != 'RUNNING' AND EXISTS (SELECT 1 FROM tags t "
+        "WHERE t.run_uuid = r.run_uuid AND t.key = 'outcome')) FROM runs r WHERE run_uuid = ?"
+    )
     with _connected() as connection:
-        found = connection.execute("SELECT status, lifecycle_stage FROM runs WHERE run_uuid = ?", [run_id]).fetchone()
-    return found and ("deleted" if found[1] == "deleted" else found[0])
+        return connection.execute(ended, [run_id]).fetchone() == (1,)
 
 
 def follow_the_folder() -> None:

@@ -1,6 +1,5 @@
 """Log the report of an experiment or a search as an MLflow run of its own: its folder, its numbers and a note."""
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import optuna
 from harness.common import paths
 from harness.common.lazy import lazy_import
 from harness.runs.folder import RunFolder
+from harness.tracking.answer import Answer, log_answer
 from harness.tracking.mlflow_store import (
     choose_experiment,
-    create_run,
     explained,
     is_ours,
     is_server,
@@ -36,38 +35,29 @@ def log_report(
     """Log a report to MLflow, and return the URL of its run in the UI.
 
     data: name of the data set, and so of the MLflow experiment. identity: the tags that identify this report, `kind`
-    among them; if MLflow has a run with the same tags, that run is updated. note: Markdown for the run's page, at most
+    among them; it takes the place of an earlier one with the same tags. note: Markdown for the run's page, at most
     LONGEST_NOTE characters. folder: its files become artifacts. Raises HarnessError if MLflow fails.
     """
-    tags = provenance() | {"mlflow.note.content": note}
+    answer = Answer(
+        name=name, identity=owner() | dict(identity), tags=provenance() | {"mlflow.note.content": note},
+        metrics=metrics, folder=folder, files=[file for file in folder.rglob("*") if file.is_file()],
+    )  # fmt: skip
     with explained():
         mlflow = open_mlflow()
         experiment_id = choose_experiment(mlflow, data)
         client = mlflow.MlflowClient()
         # One process at a time: two processes would both find no such run, and each would create one.
         with filelock.FileLock(paths.mlruns() / "reports.lock"):
-            run_id = _find(client, experiment_id, identity)
-            if run_id is None:
-                run_id = create_run(client, experiment_id, name, owner() | dict(identity))
-                # At once, so that a kill cannot leave the run RUNNING. A client may write to a terminated run.
-                client.set_terminated(run_id)
-        now = int(time.time() * 1000)
-        client.log_batch(
-            run_id,
-            [mlflow.entities.Metric(name, value, now, 0) for name, value in metrics.items()],
-            tags=[mlflow.entities.RunTag(name, value) for name, value in tags.items()],
-        )
-        client.log_artifacts(run_id, str(folder))
-        client.set_terminated(run_id)
+            run_id = log_answer(client, experiment_id, answer, _find(client, experiment_id, identity))
     return ui_url(experiment_id, run_id)
 
 
-def _find(client: Any, experiment_id: str, identity: Mapping[str, str]) -> str | None:
-    for run in client.search_runs([experiment_id], f"tags.kind = '{identity['kind']}'"):
-        tags = run.data.tags
-        if is_ours(tags) and all(tags.get(name, "") == value for name, value in identity.items()):
-            return run.info.run_id
-    return None
+def _find(client: Any, experiment_id: str, identity: Mapping[str, str]) -> list[Any]:
+    return [
+        run
+        for run in client.search_runs([experiment_id], f"tags.kind = '{identity['kind']}'")
+        if is_ours(run.data.tags) and all(run.data.tags.get(name, "") == value for name, value in identity.items())
+    ]
 
 
 def tell_trial(folder: RunFolder, trial: optuna.Trial, pruned: str) -> None:

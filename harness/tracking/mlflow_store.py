@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import logging
 import os
-import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,6 +19,7 @@ from harness.common.process import identity, mlruns_id
 from harness.common.redact import is_ambiguous, public_url
 from harness.common.signals import deferred
 from harness.tracking import database
+from harness.tracking.others_database import has_mlflows_tables, of_another_version, sqlite_file
 
 entities = lazy_import("mlflow.entities")
 exceptions = lazy_import("mlflow.exceptions")
@@ -103,14 +103,27 @@ def import_mlflow() -> Any:
 
 
 def open_mlflow() -> Any:
-    """Return mlflow with the tracking URI set. The database in `mlruns/` is created first if it does not exist."""
+    """Return mlflow with the tracking URI set. The database in `mlruns/` is created first if it does not exist.
+
+    Raises BadInput for the database of another application.
+    """
     mlflow = import_mlflow()
     if is_own_database():
         if database.is_missing():
             database.create()
         database.follow_the_folder()
+    else:
+        has_mlflows_tables(tracking_uri(), "MLFLOW_TRACKING_URI=")
     mlflow.set_tracking_uri(tracking_uri())
     return mlflow
+
+
+def is_read_only() -> bool:
+    """Whether nothing can be written to where MLflow keeps its data, as far as that can be seen: a file."""
+    if is_own_database():
+        return paths.is_read_only()
+    file = sqlite_file(tracking_uri())
+    return bool(file and file.exists() and not all(os.access(place, os.W_OK) for place in (file, file.parent)))
 
 
 @contextlib.contextmanager
@@ -123,11 +136,7 @@ def explained() -> Iterator[None]:
         raise
     except Exception as error:
         if "out-of-date database schema" in str(error):
-            raise HarnessError(
-                f"The MLflow database {public_url(tracking_uri())} is of another version of MLflow than is installed "
-                f"here. Keep a copy of it and bring it up to date: {sys.executable} -m mlflow db upgrade "
-                f"'{public_url(tracking_uri())}'. Or install the version that made it."
-            ) from error
+            raise of_another_version(tracking_uri()) from error
         raise HarnessError(
             f"MLflow at {public_url(tracking_uri())} did not answer as it should ({first_line(error)}). Every finished "
             f"epoch is safe in {paths.mlruns() / 'runs'}; see that nothing else holds the database, that its disk has "

@@ -46,12 +46,12 @@ def _files(client: Any, model_id: str, folder: str) -> set[str]:
     return {file.path.rpartition("/")[2] for file in found if file.file_size}
 
 
-def has_model(folder: RunFolder) -> bool:
-    """Whether MLflow has the model of a run. One that does not answer is taken to have it."""
+def has_model(folder: RunFolder, *, if_silent: bool = True) -> bool:
+    """Whether MLflow has the model of a run. if_silent: what to answer if MLflow does not."""
     if tracking_uri() not in _silent:
         try:
             with explained():
                 return bool(find_model(open_mlflow().MlflowClient(), run_id(folder)))
         except HarnessError:
             _silent.add(tracking_uri())
-    return True
+    return if_silent

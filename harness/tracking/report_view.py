@@ -7,7 +7,7 @@ from harness import published
 from harness.analysis.report import Report, VariantRow
 from harness.common.rounded import accuracy, in_points
 from harness.tracking import views
-from harness.tracking.mlflow_store import explained, open_mlflow
+from harness.tracking.mlflow_store import explained, is_ours, is_own_database, is_read_only, open_mlflow, owner
 
 #: What makes a report this one and no other: one with the same, but of more seeds, takes its place in MLflow.
 IDENTITY = ("experiment", "recipe", "budget", "changes", "data", "split", "precision", "engine")
@@ -22,17 +22,28 @@ VERDICTS = "\n\n**Verdicts**\n\n"
 
 
 def view_name(identity: Mapping[str, str]) -> str:
-    """Return the name of a report's view. identity: those of IDENTITY, as the tags of its run in MLflow have them."""
+    """Return the name of a report's view. identity: those of IDENTITY, as the tags of its run in MLflow have them.
+
+    On a server several `mlruns/` may have the same report, and each has a view of its own runs: the name ends with the
+    first digits of the tag `mlruns` there.
+    """
+    name = _short(identity)
+    return name if is_own_database() else f"{name}-{identity.get('mlruns', '')[:8]}"
+
+
+def _short(identity: Mapping[str, str]) -> str:
     return views.name_of(word for name in IDENTITY if (word := identity.get(name, "")) not in USUAL)
 
 
 def pages(mlflow: Any) -> dict[str, str]:
     """Return the pages that are worth opening, the newest report's first: what each shows -> what follows the address.
 
-    The views of all runs of a data set are saved anew, as only they know how many epochs there are to show.
+    The views of all runs of a data set are saved anew, as only they know how many epochs there are to show. Where
+    nothing can be written, they are named as they are, or MLflow's own page is.
     """
     client = mlflow.MlflowClient()
     of_reports, of_all = [], {}
+    writable = not is_read_only()
     for experiment in client.search_experiments():
         found = client.search_runs([experiment.experiment_id], "tags.run_key LIKE '%' AND params.epochs LIKE '%'")
         if not found:
@@ -40,12 +51,16 @@ def pages(mlflow: Any) -> dict[str, str]:
         epochs = max(int(run.data.params["epochs"]) for run in found)
         metrics = ["test_accuracy", "test_loss", "train_accuracy", "validation_accuracy"]
         everything = views.view("tags.variant LIKE '%' AND metrics.accuracy >= 0", metrics, epochs)
-        views.save(client, experiment.experiment_id, ALL, everything)
-        of_all[f"all runs on {experiment.name}"] = views.address(experiment.experiment_id, ALL)
+        if writable:
+            views.save(client, experiment.experiment_id, ALL, everything)
+        name = ALL if writable or views.TAG + ALL in experiment.tags else ""
+        of_all[f"all runs on {experiment.name}"] = views.address(experiment.experiment_id, name)
         for run in client.search_runs([experiment.experiment_id], "tags.kind = 'report'"):
             name = view_name(run.data.tags)
             if views.TAG + name in experiment.tags:
                 label = " ".join(filter(None, map(run.data.tags.get, ("experiment", "recipe", "budget", "changes"))))
+                if not is_ours(run.data.tags):
+                    label += f" ({run.data.tags.get('machine', '')})"
                 of_reports.append((run.info.end_time or 0, label, views.address(experiment.experiment_id, name)))
     return {label: place for _, label, place in sorted(of_reports, reverse=True)} | of_all
 
@@ -65,8 +80,10 @@ def show_report(report: Report, colours: Mapping[str, str]) -> None:
 
 def _show(mlflow: Any, experiment_id: str, report: Report, colours: Mapping[str, str]) -> None:
     client = mlflow.MlflowClient()
-    name = view_name({each: str(getattr(report, each)) for each in IDENTITY})
-    tag = f"report.{name}"
+    identity = {each: str(getattr(report, each)) for each in IDENTITY} | owner()
+    name = view_name(identity)
+    # Earlier versions gave the latter to all runs of a server.
+    tag, former = f"report.{name}", f"report.{_short(identity)}"
     verdicts = {(row.variant, row.phase): verdict(row) for row in report.variants}
     of_run = {
         run.mlflow_run_id: (verdicts[run.variant, run.phase], run.variant)
@@ -79,6 +96,8 @@ def _show(mlflow: Any, experiment_id: str, report: Report, colours: Mapping[str,
             found[run.info.run_id] = run
             of_run[run.info.run_id] = (f"the curve of the notebook, {published.final()['test_accuracy']:.3f}", "")
     for run_id, run in found.items():
+        if former != tag and run.data.tags.pop(former, ""):
+            client.delete_tag(run_id, former)
         if run_id in of_run:
             text, variant = of_run[run_id]
             _write(mlflow, client, run, {tag: text, "mlflow.runColor": colours.get(variant, GREY)})
@@ -102,7 +121,9 @@ def verdict(row: VariantRow) -> str:
 
 
 def _tagged(client: Any, experiment_id: str, tag: str) -> dict[str, Any]:
-    return {run.info.run_id: run for run in client.search_runs([experiment_id], f"tags.`{tag}` LIKE '%'")}
+    """Return the runs with a tag, but for those of others on the same server."""
+    found = client.search_runs([experiment_id], f"tags.`{tag}` LIKE '%'")
+    return {run.info.run_id: run for run in found if is_ours(run.data.tags) or "run_key" not in run.data.tags}
 
 
 def _runs(client: Any, experiment_id: str, run_ids: Iterable[str]) -> dict[str, Any]:

@@ -85,36 +85,49 @@ def remember_ui_port(port: int) -> None:
     write_atomically(paths.mlruns() / PORT, f"{port}\n".encode())
 
 
-def is_tracked(folder: RunFolder) -> bool:
+def is_tracked(folder: RunFolder, *, if_silent: bool = True) -> bool:
     """Whether all of a run, its end included, has been logged to MLflow at the current tracking URI, and is there.
 
     A run that was deleted in the UI counts as there: somebody wanted it so. One that MLflow does not know at all, after
-    `mlflow gc` or a loss of its database, does not.
+    `mlflow gc` or a loss of its database, does not. if_silent: what to answer for a server that does not.
     """
     known = _here(folder)
-    return known is not None and known.complete and _has(known.run_id)
+    if known is None or not known.complete:
+        return False
+    has = _has(known.run_id)
+    return if_silent if has is None else has
 
 
-def _has(run_id: str) -> bool:
-    """Whether MLflow has a run that has ended. A server that does not answer is taken to have it."""
+def _has(run_id: str) -> bool | None:
+    """Whether MLflow has a run with its end. None: a server that does not answer.
+
+    Its end is known by the tag `outcome`, which the tracker has always written: an older copy of the database may have
+    a run as KILLED that a later process brought to its end.
+    """
     if is_own_database():
         with explained():
-            return database.status_of(run_id) not in (None, "RUNNING")
+            return database.has_ended(run_id)
     asked = (tracking_uri(), run_id)
+    if asked in _seen:
+        return True
     # After a failure the server is not asked again: each attempt may take a minute.
-    if asked not in _seen and (tracking_uri(), "") not in _seen:
-        try:
-            with explained():
-                client = open_mlflow().MlflowClient()
-            if client.get_run(run_id).info.status == "RUNNING":
-                return False
-            _seen.add(asked)
-        # What is no server of MLflow's raises anything: that of its protocol's library, too.
-        except Exception as error:
-            if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
-                return False
-            _seen.add((tracking_uri(), ""))
-    return True
+    if (tracking_uri(), "") in _seen:
+        return None
+    try:
+        with explained():
+            client = open_mlflow().MlflowClient()
+        run = client.get_run(run_id)
+    # What is no server of MLflow's raises anything: that of its protocol's library, too.
+    except Exception as error:
+        if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        _seen.add((tracking_uri(), ""))
+        return None
+    ended = run.info.status != "RUNNING" and "outcome" in run.data.tags
+    if ended or run.info.lifecycle_stage == "deleted":
+        _seen.add(asked)
+        return True
+    return False
 
 
 def _here(folder: RunFolder) -> Told | None:

@@ -92,7 +92,8 @@ def name_of(words: Iterable[str]) -> str:
 
 
 def address(experiment_id: str, name: str) -> str:
-    """Return where the page shows a saved view: what follows the server's address."""
+    """Return where the page shows a saved view, or its own with no name: what follows the server's address."""
     # MLflow's sidebar is else that of language models.
     rest = "compareRunsMode=CHART&workflowType=machine_learning"
-    return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={quote(name)}&{rest}"
+    saved = f"viewStateShareKey={quote(name)}&" if name else ""
+    return f"/#/experiments/{experiment_id}/runs?{saved}{rest}"
