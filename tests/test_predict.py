@@ -60,6 +60,7 @@ def test_a_model_is_read_from_a_folder_of_any_name(tmp_path: Path, monkeypatch: 
     model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(10)])
     images = np.zeros((2, 32, 32, 3), np.uint8)
     with Tracker(folder, "name", {}, "source") as tracker:
+        tracker.started(history)
         tracker.finish(result, history, model, images)
     *_, loaded = predict.load_model(None)
     np.testing.assert_array_equal(loaded(images), model(images))
