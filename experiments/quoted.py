@@ -218,6 +218,23 @@ def at_quick(what: Mapping[str, Mapping[str, str]], evidence: Sequence[EvidenceR
     )
 
 
+def drift(evidence: Sequence[EvidenceRun]) -> str:
+    """Kinds of normalization with Muon at `quick`: how far inputs drift and gradients change, and what each costs."""
+    study, rows = named["fast-bn"], []
+    report = report_of(study, runs_of(study, evidence))
+    for row in sorted(report.rows("same recipe"), key=lambda row: row.variant != BASELINE):
+        compared = row.against_baseline
+        cost = f"{rounded.points(compared.mean, compared.interval)}, {compared.verdict}" if compared else ""
+        measured = (row.mechanism[name] for name in ("input_drift", "gradient_change"))
+        numbers = [
+            f"{each.mean:.3f} [{each.interval[0]:.3f}, {each.interval[1]:.3f}]" if each and each.interval else ""
+            for each in measured
+        ]
+        name = "batch norm" if row.variant == BASELINE else row.variant
+        rows.append(f"| {name} | {cost} | {' | '.join(numbers)} |")
+    return table("| normalization | points | `input_drift` | `gradient_change` |", rows)
+
+
 def blown_up(evidence: Sequence[EvidenceRun]) -> str:
     """What became of ReLU networks without normalization on pixels from 0 to 255."""
     rows = []
@@ -320,6 +337,7 @@ BLOCKS: dict[str, Block] = {
     "inside": inside,
     "blown-up": blown_up,
     "plain-sgd": partial(at_quick, WITH_PLAIN_SGD),
+    "drift": drift,
     "muon-at-quick": partial(at_quick, WITH_MUON),
     "predictions": predictions,
     "targets": targets,
