@@ -19,10 +19,11 @@ import filelock
 import optuna
 from optuna.storages._rdb.models import NOT_FOUND_MSG
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, create_engine, event, inspect, make_url
+from sqlalchemy import Connection, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.common import paths
+from harness.common.databases import looked_into
 from harness.common.errors import BadInput, HarnessError, first_line
 from harness.common.process import identity, is_alive
 from harness.common.redact import is_ambiguous, public_url, redacted
@@ -108,7 +109,10 @@ def _opening() -> Iterator[optuna.storages.RDBStorage]:
     try:
         # One process at a time: creating the tables from several processes at once fails.
         with filelock.FileLock(paths.mlruns() / "optuna.lock"):
-            _see_that_it_is_optunas()
+            named = f"OPTUNA_STORAGE={public_url(storage_url())}"
+            # Optuna would write its tables between those of another application.
+            with looked_into(storage_url(), {"studies"}, named, "a database of its own for Optuna", **engine_options()):
+                pass
             storage = optuna.storages.RDBStorage(
                 storage_url(),
                 engine_kwargs=engine_options(),
@@ -139,20 +143,6 @@ def engine_options() -> dict[str, Any]:
     postgresql = url.get_backend_name() == "postgresql" and "connect_timeout" not in url.query
     # A connection may have been closed since its last use.
     return {"pool_pre_ping": True} | ({"connect_args": {"connect_timeout": SILENCE}} if postgresql else {})
-
-
-def _see_that_it_is_optunas() -> None:
-    """Raise BadInput if the database is another application's. Optuna would write its tables between those."""
-    engine = create_engine(storage_url(), **engine_options())
-    try:
-        tables = inspect(engine).get_table_names()
-    finally:
-        engine.dispose()
-    if tables and "studies" not in tables:
-        raise BadInput(
-            f"OPTUNA_STORAGE={public_url(storage_url())} is the database of another application (it has a table "
-            f"{tables[0]!r}), which is left as it is: name a database of its own for Optuna."
-        )
 
 
 def _one_at_a_time(storage: optuna.storages.RDBStorage) -> None:

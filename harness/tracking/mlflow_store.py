@@ -79,7 +79,7 @@ def is_ours(tags: Mapping[str, str]) -> bool:
 
 
 def import_mlflow() -> Any:
-    """Import and return mlflow, with the submodule that the database needs. The first import is slow."""
+    """Import and return mlflow, set as the harness needs it. The first import is slow."""
     for name in OF_OTHERS:
         os.environ.pop(name, None)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -93,9 +93,6 @@ def import_mlflow() -> Any:
     # Ten lines of it for one small model.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow = importlib.import_module("mlflow")
-    if not is_server():
-        # MLflow would import this later, when the database is opened.
-        importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
     for name in ("mlflow", "alembic"):
         # Their errors come as exceptions too, and are explained: a traceback before that explains nothing.
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.common.errors import BadInput, HarnessError
+from harness.common.databases import looked_into
+from harness.common.errors import HarnessError
 from harness.common.lazy import lazy_import
 from harness.common.redact import public_url
 
@@ -34,21 +35,13 @@ def has_mlflows_tables(uri: str, option: str) -> bool:
     # sqlite would make an empty file of one that is not there.
     if (file := sqlite_file(uri)) and not file.is_file():
         return False
-    engine = sqlalchemy.create_engine(url)
-    try:
-        tables = sqlalchemy.inspect(engine).get_table_names()
-        if tables and not {"experiments", "runs", "alembic_version"} <= set(tables):
-            raise BadInput(
-                f"{option}{public_url(uri)} is the database of another application (it has a table {tables[0]!r}), "
-                f"which is left as it is: name a database of MLflow's own."
-            )
+    own = {"experiments", "runs", "alembic_version"}
+    with looked_into(url, own, f"{option}{public_url(uri)}", "a database of MLflow's own") as (engine, tables):
         if tables:
             with engine.connect() as connection:
                 version = connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version"))
             if version != db_utils._get_latest_schema_revision():
                 raise of_another_version(uri)
-    finally:
-        engine.dispose()
     return bool(tables)
 
 
