@@ -61,6 +61,20 @@ FULL = tuple(
     for name in ("ablate_activation", "ablate_bn", "ablate_linear", "ablate_order", "ablate_scaling", "factorial")
 )
 
+#: A second campaign on a GPU of that kind, with five other seeds, fixed before it: a replication of the first one, and
+#: plain SGD at full size, at the rate that was tuned there with the seeds 0 to 2 (docs/recipes.md).
+SECOND: dict[str, Any] = {"budget": "full", "engine": "jax", "seeds": tuple(range(10, 15)), "looks": (5,)}
+AGAIN = (
+    *(Study(name=f"again-{study.experiment}", experiment=study.experiment, **SECOND) for study in FULL),
+    Study(name="full-classic-factorial", experiment="factorial", recipe="classic", **SECOND),
+    Study(name="full-classic-linear", experiment="ablate_linear", recipe="classic", **SECOND),
+    Study(name="full-classic-tanh", experiment="ablate_activation", recipe="classic", variants=("tanh",), **SECOND),
+    Study(name="again-ablate_dropout", experiment="ablate_dropout", **SECOND),
+)
+
+#: All whose reports are published.
+DECLARED = (*STUDIES, *FULL, *AGAIN)
+
 #: The recipes beside the target, ten declared seeds each.
 ON_GPU: dict[str, Any] = {"experiment": "baseline", "budget": "full", "engine": "jax", "looks": (10,)}
 FAST = Study(name="full-fast", **ON_GPU)

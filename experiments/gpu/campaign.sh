@@ -3,8 +3,8 @@
 #
 #     bash experiments/gpu/campaign.sh [SECONDS] [MODE]
 #
-#     main     speed, the verdict on 0.86, then side by side: agreement of the engines, tuning, ablations
-#     more     tuning and ablations go on; with PUBLISHED=1 also the notebook's recipe
+#     main     speed, then side by side: agreement of the engines, ideas for fewer epochs, ablations, `published`
+#     more     all of that but speed and agreement goes on
 #     bench    images/s beside Keras and PyTorch
 #
 # Ends after SECONDS (535), whatever is done by then. What is done is not done again. Results: the end of the output,
@@ -58,7 +58,14 @@ patient() {
     esac
 }
 runs() { [ ! -e "campaign/$1.json" ] || patient "$1" "$2" $python -m experiments.gpu.lane "campaign/$1.json" "$bundles"; }
-tune() { patient "tune-$1" 900 $python -m experiments.gpu.tune "$bundles" "$@"; }
+# NAME SHARES: tries settings on the validation images, in several processes.
+ideas() {
+    local share
+    for share in $(seq 0 $(($2 - 1))); do
+        patient "$1-$share" 900 $python -m experiments.gpu.ideas "$bundles" "$1" "$share" "$2" &
+    done
+    wait
+}
 number() { $python -c 'import json,sys; print(int(json.load(open(sys.argv[1]))[sys.argv[2]]))' "$1" "$2" 2> /dev/null || echo 0; }
 
 # NVIDIA MPS lets the kernels of several processes overlap. Without it the processes take turns.
@@ -99,16 +106,7 @@ mps=
 if [ "$mode" = main ]; then
     stage look 130 $python -m experiments.gpu.look $batch $looked "$log/look.json" trace
     grep -A 13 'us a step' "$log/look.log" | cut -c1-90
-    XLA_FLAGS=--xla_gpu_deterministic_ops=false \
-        stage look-loose 70 $python -m experiments.gpu.look $batch $looked "$log/look-loose.json"
-    # Is the vendor's library faster than generated kernels for matrix products? Only measured.
-    XLA_FLAGS=--xla_gpu_enable_triton_gemm=false \
-        stage look-cublas 70 $python -m experiments.gpu.look $batch $looked "$log/look-cublas.json"
-    exact=$(number "$log/look.json" images_per_s)
-    loose=$(number "$log/look-loose.json" images_per_s)
-    # Results that are equal bit for bit are worth a factor of three in time, but not the campaign.
-    if [ "$loose" -gt $((3 * exact)) ]; then echo --xla_gpu_deterministic_ops=false > "$scratch/flags"; fi
-    if [ "$exact" -eq 0 ] && [ "$loose" -eq 0 ]; then
+    if [ "$(number "$log/look.json" images_per_s)" -eq 0 ]; then
         echo "--xla_gpu_deterministic_ops=false --xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0" \
             > "$scratch/flags"
         XLA_FLAGS=$(cat "$scratch/flags") \
@@ -125,12 +123,13 @@ fi
 STALL=$((150 + 3 * $(number "$scratch/log-main/look.json" first_round_s)))
 export STALL
 
+# The last list has dropout, and waits for what is tried with it. `published` is one long run.
 lanes() {
     local list last
     last=$(ls campaign/a*.json 2> /dev/null | tail -n 1)
-    # What is wanted most begins first; the last lane has the most runs and waits for the tuning.
-    { tune record record5 record4 record6; [ -z "$last" ] || runs "$(basename "$last" .json)" 900; } &
-    tune classic classic rates &
+    { ideas dropout 3; [ -z "$last" ] || runs "$(basename "$last" .json)" 900; } &
+    ideas record 3 &
+    STALL=900 runs published 900 &
     for list in campaign/a*.json; do
         [ "$list" = "$last" ] || runs "$(basename "$list" .json)" 900 &
     done
@@ -138,7 +137,6 @@ lanes() {
 
 case $mode in
     main)
-        runs fast 240
         start_mps
         lanes
         KERAS_BACKEND=jax RECORDED=recorded stage agree 200 $python -m pytest -o addopts= -p no:cacheprovider -v \
@@ -147,11 +145,9 @@ case $mode in
     more)
         start_mps
         lanes
-        [ "${PUBLISHED:-0}" = 0 ] || runs published 900 &
         wait ;;
     bench)
-        HARNESS_MLRUNS=$log/bench stage bench 500 $python -m harness bench --engine jax --batch-size $batch \
-            ${IMAGES:+--images $IMAGES} ;;
+        stage bench 500 $python -m experiments.gpu.beside "$log/beside.json" $looked 128 512 ;;
     *) echo "There is no mode $mode." >&2; exit 2 ;;
 esac
 [ -z "$mps" ] || echo quit | timeout 5 "$mps" > /dev/null 2>&1
@@ -162,5 +158,6 @@ timeout 15 $python $here/strip.py "$bundles" "$scratch/travel" &&
 tar c -C "$log" . | gzip | split -b 15M - "$out/log-$mode.tar.gz."
 ls -l "$out" | cut -c1-120
 tail -c 9000 "$log/tell.txt"
+[ ! -e "$log/bench.log" ] || tail -n 12 "$log/bench.log"
 [ ! -e "$log/agree.log" ] || echo "agree: $(tail -n 1 "$log/agree.log")"
 echo "MPS: ${mps:-off}; $(($(date +%s) - begin)) s in all"

@@ -9,7 +9,7 @@
 #     recorded/    what TensorFlow computed, for the agreement of the engines
 #     campaign/    the lists of runs; they name the code that they were planned with, so commit first
 #
-# PYTHON: an environment with the harness, .venv by default. FAST, BLOCKS: see plan.py.
+# PYTHON: an environment with the harness, .venv by default. SEEDS: other seeds than those declared, for a rehearsal.
 
 set -eu
 budget=${1:-full}

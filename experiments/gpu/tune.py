@@ -39,11 +39,12 @@ from harness.commands.execution import choose_recorder, in_the_terminal
 from harness.common.errors import first_line
 from harness.common.files import write_atomically
 from harness.common.signals import install
-from harness.config import Precision, changes_text
+from harness.config import Precision, SplitName, changes_text
 from harness.execute.run_one import is_done, result_of, run_one
 from harness.experiment import BASELINE
 from harness.plan import Settings, run_spec
 from harness.recipes import CLASSIC, FAST, rate_for_batch
+from harness.runs.spec import RunSpec
 
 #: Values for `classic`. Those in [GRID] are tried in any case, the others only if the best one is at the edge.
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
@@ -94,7 +95,13 @@ class Trial:
     recipe: str
     changes: dict[str, Any]
     note: str = ""
+    split: SplitName = "tune"
     accuracy: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What is tried, as text."""
+        return f"{self.stage}, {self.recipe} with {changes_text(self.changes)}"
 
     @property
     def mean(self) -> float:
@@ -128,12 +135,14 @@ class Tuning:
             self.done[stage] = STAGES[stage](self)
         return self.done[stage]
 
-    def trial(self, stage: str, recipe: str, changes: dict[str, Any], note: str = "") -> Trial:
+    def trial(
+        self, stage: str, recipe: str, changes: dict[str, Any], note: str = "", split: SplitName = "tune"
+    ) -> Trial:
         """Return the trial of a setting, which is new or was tried in this stage before."""
         for known in self.trials:
             if (known.stage, known.recipe, known.changes) == (stage, recipe, changes):
                 return known
-        self.trials.append(Trial(stage, recipe, changes, note))
+        self.trials.append(Trial(stage, recipe, changes, note, split))
         return self.trials[-1]
 
     def train(self, trials: Sequence[Trial], *seeds: int) -> None:
@@ -146,10 +155,9 @@ class Tuning:
 
     def _train(self, trial: Trial, seed: int) -> None:
         begin = time.monotonic()
-        settings = Settings(self.budget, trial.recipe, "tune", "jax", self.precision, trial.changes)
-        words = f"{trial.stage}, {trial.recipe} with {changes_text(trial.changes)}, seed {seed}"
+        words = f"{trial.label}, seed {seed}"
         try:
-            spec = run_spec(BASELINE, BASELINE, {}, self.dataset, settings, seed, "same recipe")
+            spec = self.spec(trial, seed)
             with watched():
                 known = result_of(spec) if is_done(spec, self.recorder) else None
                 result = known.result if known else run_one(spec, self.dataset, self.execution)
@@ -162,6 +170,11 @@ class Tuning:
         self.write()
         if self.in_a_row == FAILURES:
             raise SystemExit(1)
+
+    def spec(self, trial: Trial, seed: int) -> RunSpec:
+        """Return what is trained for a trial with a seed."""
+        settings = Settings(self.budget, trial.recipe, trial.split, "jax", self.precision, trial.changes)
+        return run_spec(BASELINE, BASELINE, {}, self.dataset, settings, seed, "same recipe")
 
     def write(self) -> None:
         """Write the document of what was tried."""

@@ -93,13 +93,16 @@ def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:
     device with most runs: it is one seed.
     """
     about, images = (study.engine, study.precision, study.data), images_of(study)
-    known = _once([each for each in evidence if (each.config.engine, each.config.precision, each.config.data) == about])
+    alike = [each for each in evidence if (each.config.engine, each.config.precision, each.config.data) == about]
     variant_of = variants_of(study)
-    judged = [
-        run
-        for run in known
-        if run.config.split == "final" and run.config.train_images == images and run.config.seed in study.seeds
-    ]
+
+    def is_judged(run: EvidenceRun) -> bool:
+        """Whether a run has the images and a seed of the study."""
+        config = run.config
+        return config.split == "final" and config.train_images == images and config.seed in study.seeds
+
+    known = _once(alike, [run for run in alike if is_judged(run)])
+    judged = [run for run in known if is_judged(run)]
     found = [
         _as_run_of(study, run, variant, "same recipe", 1.0)
         for run in judged
@@ -111,9 +114,9 @@ def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:
     return sorted(found, key=lambda each: (order.index(each.spec.variant), each.spec.config.seed))
 
 
-def _once(runs: Sequence[EvidenceRun]) -> list[EvidenceRun]:
-    """The runs of the code that most of them are of, each once."""
-    sources = Counter(each.config.source for each in runs)
+def _once(runs: Sequence[EvidenceRun], judged: Sequence[EvidenceRun]) -> list[EvidenceRun]:
+    """The runs of the code that most of those judged are of, each once."""
+    sources = Counter(each.config.source for each in judged or runs)
     devices = Counter(each.tags["device"] for each in runs)
     code = max(sources, key=lambda source: (sources[source], source), default="")
     rarest_first = sorted(runs, key=lambda each: (devices[each.tags["device"]], each.tags["device"]))

@@ -59,7 +59,7 @@ def _committed(what: RunOptions, to: Path | None) -> list[Report]:
     A study by the engine that was asked for comes before one by another.
     """
     known, reports = evidence.read(), []
-    declared = sorted((*studies.STUDIES, *studies.FULL), key=lambda study: study.engine != what.engine)
+    declared = sorted(studies.DECLARED, key=lambda study: study.engine != what.engine)
     for name in what.experiments:
         for study in declared:
             results = runs_of(study, known) if is_asked_for(study, name, what) else []

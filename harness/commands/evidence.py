@@ -73,7 +73,7 @@ def status() -> dict[str, Any]:
     """Return how far each study is: its runs in the evidence, of how many, and the command that makes them."""
     known = evidence.read()
     rows = []
-    for study in (*studies.STUDIES, *studies.FULL):
+    for study in studies.DECLARED:
         done, planned = progress(study, runs_of(study, known))
         rows.append({"study": study.name, "runs": done, "of": planned, "command": study.command})
     return {"studies": rows, "runs": len(known)}
@@ -158,7 +158,7 @@ def verify() -> list[str]:
 
 def _published(known: Sequence[EvidenceRun]) -> Iterator[tuple[Study, list[RunResult]]]:
     """Yield each study whose report is published, with its runs: of those that are still trained, from a look on."""
-    for study in (*studies.STUDIES, *studies.FULL):
+    for study in studies.DECLARED:
         results = runs_of(study, known)
         if study in studies.FULL or has_been_looked_at(study, results):
             yield study, results
