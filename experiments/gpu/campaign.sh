@@ -120,7 +120,7 @@ if [ -e "$scratch/flags" ]; then
 fi
 
 # A run that takes longer hangs. Several processes that compile at once take their time.
-STALL=$((150 + 3 * $(number "$scratch/log-main/look.json" first_round_s)))
+STALL=$((240 + 3 * $(number "$scratch/log-main/look.json" first_round_s)))
 export STALL
 
 # The last list has dropout, and waits for what is tried with it. `published` is one long run.

@@ -72,6 +72,11 @@ SHORT = {
 }  # fmt: skip
 
 
+def short(value: Any) -> str:
+    """Return the value of a setting as text."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def tell_tuning(document: dict[str, Any]) -> None:
     """Print one line per setting, the best last; the settings of `classic` with one seed as a table."""
     stages: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
@@ -86,7 +91,7 @@ def tell_tuning(document: dict[str, Any]) -> None:
         # In the order of the choices: first by how many seeds they have.
         order = sorted(trials, key=lambda trial: (trial["n"], trial["mean"]))
         for trial in trials if stage == "rates" else order:
-            changes = " ".join(f"{SHORT.get(name, name)}={value:.4g}" for name, value in trial["changes"].items())
+            changes = " ".join(f"{SHORT.get(name, name)}={short(value)}" for name, value in trial["changes"].items())
             seeds = " ".join(f"{value:.4f}" for value in trial["accuracy"].values()) if trial["n"] > 1 else ""
             words = f"{trial['recipe']} {trial['note']}" if stage == "rates" else f"{changes} {trial['note']}"
             print(f" {trial['mean']:.4f} n={trial['n']} {words.strip()}{seeds and ': ' + seeds}")
@@ -107,7 +112,9 @@ def tell_grid(trials: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Print everything, the shortest and most important last."""
     bundles, logs = Path(sys.argv[1]), Path(sys.argv[2])
-    for file in sorted(bundles.glob("tuning-*.json"), reverse=True):
+    # Processes that share their tries know the same ones in the end.
+    files = {file.stem.rstrip("-0123456789"): file for file in sorted(bundles.glob("tuning-*.json"), reverse=True)}
+    for file in files.values():
         tell_tuning(json.loads(file.read_text()))
     tell_runs(bundles)
     for file in sorted(logs.glob("look*.json")):
