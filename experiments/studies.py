@@ -92,3 +92,12 @@ SIX_EPOCHS = Study(
         "shift": 3,
     },
 )
+
+#: One look with the notebook's dropout, as `experiments/gpu/ideas.py` declares it, and one run of `published`.
+DROPOUT = Study(
+    name="full-dropout",
+    **ON_GPU,
+    seeds=tuple(range(10, 20)),
+    changes={"epochs": 16, "dropout": (0.5,) * 4, "dropout_ramp": True, "normalization_place": "after"},
+)
+PUBLISHED = Study(name="full-published", **(ON_GPU | {"looks": (1,)}), recipe="published", seeds=(0,))

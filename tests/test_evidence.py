@@ -231,6 +231,15 @@ def test_a_variant_that_is_the_baseline_under_a_recipe_keeps_no_verdict_back() -
     assert rows["norm after"].verdict == "worse"
 
 
+def test_a_study_takes_the_code_of_its_own_runs_whatever_others_with_its_seeds_are_of() -> None:
+    known = evidence.read()
+    six = runs_of(studies.SIX_EPOCHS, known)
+    late = runs_of(next(study for study in studies.AGAIN if study.experiment == "ablate_bn"), known)
+    assert (len(six), len(late)) == (10, 20)
+    # Of the runs with the seeds 10 to 19 most are of the later code.
+    assert len({each.spec.config.source for each in (*six, *late)}) == 2
+
+
 def test_what_is_left_counts_shared_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     planned = [(Study(name=name, experiment=name, budget="quick"), 3) for name in ("ablate_bn", "ablate_order")]
     monkeypatch.setattr(campaign, "all_runs", list)
@@ -246,7 +255,7 @@ def test_what_is_left_counts_shared_runs_once(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_every_study_is_declared_once_and_its_command_names_what_it_is() -> None:
-    every = [*studies.STUDIES, *studies.FULL, studies.FAST, studies.SIX_EPOCHS]
+    every = [*studies.DECLARED, studies.FAST, studies.SIX_EPOCHS, studies.DROPOUT, studies.PUBLISHED]
     assert len({study.name for study in every}) == len(every)
     assert all(len(study.seeds) >= study.looks[-1] for study in every)
     small = Study(name="x", experiment="size_curve", budget="quick:500", recipe="classic", changes={"epochs": 1})

@@ -31,10 +31,10 @@ CLAIMS = {
     "a linear network gives ": ({"activation": "linear", "pooling": "average"}, {}),
     "max-poolings alone make that ": ({"activation": "linear"}, {}),
     "With batch norm ReLU is better: ": ({}, SIGMOID),
-    "Without, it is worse at this size: ": (NONE, NONE | SIGMOID),
+    "Without, it is worse: ": (NONE, NONE | SIGMOID),
     "With ReLU it gives ": ({}, NONE),
     "with sigmoid ": (SIGMOID, NONE | SIGMOID),
-    "needs no batch, in its place: ": ({"normalization": "group"}, {}),
+    "Group norm in its place: ": ({"normalization": "group"}, {}),
 }
 
 
@@ -57,42 +57,46 @@ def interval(values: pd.Series) -> tuple[float, float]:
     return values.mean() - half, values.mean() + half
 
 
-def test_what_plain_sgd_does_to_sigmoid_without_batch_norm() -> None:
-    folder = PROJECT / "experiments" / "results" / "evidence"
-    runs, epochs = pd.read_parquet(folder / "runs.parquet"), pd.read_parquet(folder / "epochs.parquet")
-    setting = {"named_recipe": "classic", "train_images": 5_000, "split": "final", "learning_rate": 0.05,
-               "normalization": "none", "activation": "sigmoid", "input_scaling": "standardised"}  # fmt: skip
+def test_what_plain_sgd_does_to_sigmoid_without_batch_norm(runs: pd.DataFrame) -> None:
+    epochs = pd.read_parquet(PROJECT / "experiments" / "results" / "evidence" / "epochs.parquet")
+    setting = {"named_recipe": "classic", "learning_rate": 0.1, "normalization": "none", "activation": "sigmoid",
+               "input_scaling": "standardised"}  # fmt: skip
     for name, value in setting.items():
         runs = runs[runs[name] == value]
-    runs = runs[runs.seed.isin(range(3, 13))]
     first = epochs[(epochs.epoch == 1) & epochs.run_key.isin(runs.run_key)]
     words = re.search(r"stuck in (\d) of (\d), its gradient at the first convolution ([.\d]+) of that", README)
     assert words
-    assert (int(words[1]), int(words[2])) == ((runs.accuracy < 0.15).sum(), len(runs))
-    assert float(words[3]) == pytest.approx(first.gradient_ratio.median(), abs=5e-5)
+    assert sorted(runs.seed) == [10, 11, 12, 13, 14]
+    assert (int(words[1]), int(words[2])) == ((runs.accuracy < 0.15).sum(), 5)
+    assert float(words[3]) == pytest.approx(first.gradient_ratio.median(), abs=5e-6)
 
 
 @pytest.mark.parametrize("words", CLAIMS)
 def test_what_a_change_does(runs: pd.DataFrame, words: str) -> None:
     (said,) = re.findall(rf"{re.escape(words)}([^|]*?\]|stuck in . of .)", README)
-    changed, other = (accuracies(runs, **changes) for changes in CLAIMS[words])
+    second = runs[runs.seed.isin(range(10, 15))]
+    changed, other = (accuracies(second, **changes) for changes in CLAIMS[words])
     points = 100 * (changed - other).dropna()
     stuck = (changed < 0.15).sum()
     low, high = interval(points)
     assert said == (
         f"stuck in {stuck} of {len(changed)}" if stuck else f"{points.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
     )
-    assert 5 <= len(points) <= 7
+    assert len(points) == 5
 
 
-@pytest.mark.parametrize(("row", "changes"), [
-    ("`fast`, one H200, JAX, bfloat16", {}),
+@pytest.mark.parametrize(("row", "changes", "seeds"), [
+    ("`fast`, one H200, JAX, bfloat16", {}, range(10)),
     ("[six epochs](docs/records.md), one H200",
-     {"epochs": 6, "learning_rate": 0.0542, "shift": 3, "label_smoothing": 0.05}),
-], ids=["fast", "six epochs"])  # fmt: skip
-def test_how_far_a_recipe_is_from_the_target(runs: pd.DataFrame, row: str, changes: dict[str, object]) -> None:
+     {"epochs": 6, "learning_rate": 0.0542, "shift": 3, "label_smoothing": 0.05}, range(10, 20)),
+    ("`fast` with the notebook's dropout 0.5, one H200",
+     {"epochs": 16, "dropout": "0.5,0.5,0.5,0.5", "normalization_place": "after"}, range(10, 20)),
+], ids=["fast", "six epochs", "dropout"])  # fmt: skip
+def test_how_far_a_recipe_is_from_the_target(
+    runs: pd.DataFrame, row: str, changes: dict[str, object], seeds: range
+) -> None:
     (line,) = (line for line in README.splitlines() if line.startswith(f"| {row} |"))
-    values = accuracies(runs, **changes)
+    values = accuracies(runs[runs.seed.isin(seeds)], **changes)
     low, high = interval(values)
     assert f"| {values.mean():.4f} [{low:.4f}, {high:.4f}] | {len(values)} |" in line
     above = stats.ttest_1samp(values, 0.86, alternative="greater").pvalue

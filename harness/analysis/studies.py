@@ -89,8 +89,8 @@ def variants_of(study: Study) -> dict[tuple[Network, Recipe], str]:
 def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:
     """Return the runs of a study: those with its settings, whichever experiment they were trained for.
 
-    They are of one code, that of most runs. Of a run that was trained on several devices the one counts that is of the
-    device with most runs: it is one seed.
+    They are of one code, that of most of the study's runs. Of a run that was trained on several devices the one counts
+    that is of the device with most runs: it is one seed.
     """
     about, images = (study.engine, study.precision, study.data), images_of(study)
     alike = [each for each in evidence if (each.config.engine, each.config.precision, each.config.data) == about]
@@ -101,7 +101,8 @@ def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:
         config = run.config
         return config.split == "final" and config.train_images == images and config.seed in study.seeds
 
-    known = _once(alike, [run for run in alike if is_judged(run)])
+    of_variants = [run for run in alike if is_judged(run) and (run.config.network, run.config.recipe) in variant_of]
+    known = _once(alike, of_variants)
     judged = [run for run in known if is_judged(run)]
     found = [
         _as_run_of(study, run, variant, "same recipe", 1.0)
@@ -114,9 +115,9 @@ def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:
     return sorted(found, key=lambda each: (order.index(each.spec.variant), each.spec.config.seed))
 
 
-def _once(runs: Sequence[EvidenceRun], judged: Sequence[EvidenceRun]) -> list[EvidenceRun]:
-    """The runs of the code that most of those judged are of, each once."""
-    sources = Counter(each.config.source for each in judged or runs)
+def _once(runs: Sequence[EvidenceRun], of_variants: Sequence[EvidenceRun]) -> list[EvidenceRun]:
+    """The runs of the code that most of a study's variants are of, each once."""
+    sources = Counter(each.config.source for each in of_variants or runs)
     devices = Counter(each.tags["device"] for each in runs)
     code = max(sources, key=lambda source: (sources[source], source), default="")
     rarest_first = sorted(runs, key=lambda each: (devices[each.tags["device"]], each.tags["device"]))
