@@ -4,6 +4,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from experiments import quoted, studies
-    from harness.reporting import evidence_figures, publish
+    from harness.reporting import evidence_figures, publish, run_figures
 else:
     # Pillow, matplotlib and pandas are slow to import.
     Image = lazy_import("PIL.Image")
@@ -32,6 +33,7 @@ else:
     studies = lazy_import("experiments.studies")
     publish = lazy_import("harness.reporting.publish")
     evidence_figures = lazy_import("harness.reporting.evidence_figures")
+    run_figures = lazy_import("harness.reporting.run_figures")
 
 #: The pages that may have blocks.
 PAGES = ("README.md", "docs/*.md", "experiments/results/*/README.md")
@@ -120,6 +122,11 @@ def _figures(known: Sequence[EvidenceRun]) -> Iterator[tuple[Path, str, Callable
     answers = {claim: quoted.found(question, known) for question, claim in quoted.CLAIMS.items()}
     file = evidence.FOLDER.parent / "answers.png"
     yield file, _as_shown(answers), lambda: evidence_figures.answers(answers, quoted.AT_FULL_SIZE)
+    for run in runs_of(studies.PUBLISHED, known):
+        file = evidence.FOLDER.parent / "full" / "published.png"
+        history, title = run.history, "published, 200 epochs, one seed: JAX, bfloat16, one NVIDIA H200"
+        shown = "\n".join(f"{row['train_accuracy']:.4f} {row['test_accuracy']:.4f}" for row in history)
+        yield file, shown, partial(run_figures.curves, history, "accuracy", title, fair=True)
 
 
 def _as_shown(rows: Mapping[str, Sequence[tuple[str | int, Difference]]]) -> str:
