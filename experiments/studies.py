@@ -7,6 +7,7 @@ They are trained look by look, and in a look seed by seed, all variants of a see
 other question depends on the size of a gradient. Nothing is left out silently: a report counts the runs it lacks.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from harness.analysis.studies import Study
@@ -72,8 +73,18 @@ AGAIN = (
     Study(name="again-ablate_dropout", experiment="ablate_dropout", **SECOND),
 )
 
+#: `STUDIES` once more, for a GPU, where they take minutes (experiments/gpu/): other seeds, one look, another engine,
+#: so another sample of the same questions. With the hundred runs of `harness calibrate`.
+QUICK_ON_GPU = (
+    *(
+        replace(study, name=f"gpu-{study.name}", engine="jax", seeds=tuple(range(20, 30)), looks=(10,))
+        for study in STUDIES
+    ),
+    Study(name="gpu-calibration", experiment="baseline", engine="jax", seeds=tuple(range(100)), looks=(100,)),
+)
+
 #: All whose reports are published.
-DECLARED = (*STUDIES, *FULL, *AGAIN)
+DECLARED = (*STUDIES, *FULL, *AGAIN, *QUICK_ON_GPU)
 
 #: The recipes beside the target, ten declared seeds each.
 ON_GPU: dict[str, Any] = {"experiment": "baseline", "budget": "full", "engine": "jax", "looks": (10,)}

@@ -5,6 +5,7 @@
 #
 #     main     speed, then side by side: agreement of the engines, ideas for fewer epochs, ablations, `published`
 #     more     all of that but speed and agreement goes on
+#     quick    the studies at `quick`, and their tuning (prepare.sh quick); the same command goes on with it
 #     bench    images/s beside Keras and PyTorch
 #
 # Ends after SECONDS (535), whatever is done by then. What is done is not done again. Results: the end of the output,
@@ -146,6 +147,13 @@ case $mode in
         start_mps
         lanes
         wait ;;
+    quick)
+        start_mps
+        for list in campaign/a*.json; do runs "$(basename "$list" .json)" 900 & done
+        wait
+        # What two processes want at once is trained by one of them, and found by the other one's next try.
+        [ ! -e campaign/retuned.txt ] || stage retuned 900 xargs -d '\n' -P 13 -I COMMAND \
+            sh -c "for _ in 1 2 3 4; do $python -m COMMAND --offline $bundles && break; done" < campaign/retuned.txt ;;
     bench)
         stage bench 500 $python -m experiments.gpu.beside "$log/beside.json" $looked 128 512 ;;
     *) echo "There is no mode $mode." >&2; exit 2 ;;

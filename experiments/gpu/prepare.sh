@@ -2,7 +2,7 @@
 # Makes what the campaign needs beside the tracked files, on a machine with a network and TensorFlow, in the root of the
 # repository:
 #
-#     bash experiments/gpu/prepare.sh [BUDGET] [PRECISION]       # full bfloat16; a rehearsal: smoke float32
+#     bash experiments/gpu/prepare.sh [BUDGET] [PRECISION]       # full bfloat16, or quick; a rehearsal: smoke float32
 #
 #     .whl/        wheels that the GPU machine lacks (Python 3.12, Linux)
 #     data/        CIFAR-10, where `harness data` finds it
