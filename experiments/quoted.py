@@ -239,8 +239,10 @@ def every_seed(what: Mapping[str, Mapping[str, str]], evidence: Sequence[Evidenc
     )
 
 
-#: Networks by how they are normalized: what a row is called, the study, and the variant.
+#: Rows of a table: what each is called, the study, and the variant.
 Rows = tuple[tuple[str, str, str], ...]
+
+#: Networks by how they are normalized.
 NORMALIZED: Rows = (
     ("Muon, ReLU, batch norm", "again-ablate_bn", BASELINE),
     ("Muon, ReLU, group norm", "again-ablate_bn", "group norm"),
