@@ -129,7 +129,11 @@ WITH_PLAIN_SGD = {
     "full-classic-linear": _LINEAR,
 }
 PLAIN_SGD_AT_QUICK = {"classic-factorial": CELLS | RAW_CELLS, "classic-tanh": _TANH, "classic-linear": _LINEAR}
-MUON_AT_QUICK = {"fast-factorial": CELLS | RAW_CELLS}
+MUON_AT_QUICK = {
+    "fast-factorial": CELLS | RAW_CELLS,
+    "fast-activation": _TANH | {"GELU, batch norm": "gelu", "SiLU, batch norm": "silu"},
+    "fast-linear": _LINEAR,
+}
 
 
 def table(header: str, rows: Sequence[str]) -> str:
