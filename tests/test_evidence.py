@@ -141,7 +141,9 @@ def test_a_study_takes_the_runs_of_its_settings_whoever_trained_them() -> None:
 def test_where_nothing_was_trained_the_evidence_answers_and_says_whose_runs_they_are(harness: Command) -> None:
     completed = harness("compare", "ablate_bn", "--engine", "tensorflow", "--json")
     shown = document(completed)
-    assert shown["command"] == "harness run ablate_bn --engine jax --seeds 10 --precision bfloat16 --no-retune"
+    assert shown["command"] == (
+        "harness run ablate_bn --engine jax --seeds 10,11,12,13,14 --precision bfloat16 --no-retune"
+    )
     said = re.search(r"Nothing of ablate_bn was trained here.* from the (\d+) runs .*\(jax, bfloat16, (.*)\)",
                      " ".join(completed.stderr.split()))  # fmt: skip
     assert said
