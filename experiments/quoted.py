@@ -10,6 +10,7 @@ import pandas as pd
 from experiments.studies import AGAIN, DROPOUT, FAST, FULL, PUBLISHED, SIX_EPOCHS, STUDIES, WITHDRAWN
 from harness.analysis.design import fixed
 from harness.analysis.history import Inside, code_that_measured_last, mechanism
+from harness.analysis.report import Report
 from harness.analysis.studies import Study, declared, report_of, runs_of, variants_of
 from harness.analysis.target import against_target, wanted
 from harness.common import rounded
@@ -169,18 +170,24 @@ def claims(evidence: Sequence[EvidenceRun]) -> str:
 def answer(question: str, evidence: Sequence[EvidenceRun]) -> str:
     """What speaks to one claim of the notebook at full size, in points of test accuracy, and the first campaign's."""
     rows = []
+    asked = {experiment for _, experiment, _ in ANSWERS[question]}
+    said = {experiment: verdicts(_report(full[experiment], evidence)) for experiment in asked}
     for name, experiment, variant in ANSWERS[question]:
         each = difference(full[experiment], variant, evidence)
-        verdict = verdicts(full[experiment], evidence)[variant][0]
+        verdict = said[experiment][variant][0]
         before = difference(first[experiment], variant, evidence)
         rows.append(f"| {name} | {each} | {each.n} | {verdict} | {before}, n = {before.n} |")
     return table("| instead of the baseline | points | n | verdict | first campaign |", rows)
 
 
-def verdicts(study: Study, evidence: Sequence[EvidenceRun]) -> dict[str, tuple[str, str]]:
+def _report(study: Study, evidence: Sequence[EvidenceRun]) -> Report:
+    return report_of(study, runs_of(study, evidence))
+
+
+def verdicts(report: Report) -> dict[str, tuple[str, str]]:
     """Return the verdict of each variant, and its points with the interval of the report; empty for the baseline."""
     said = {BASELINE: ("", "")}
-    for row in report_of(study, runs_of(study, evidence)).rows("same recipe"):
+    for row in report.rows("same recipe"):
         if compared := row.against_baseline:
             said[row.variant] = str(compared.verdict), rounded.points(compared.mean, compared.interval)
     return said
@@ -229,7 +236,8 @@ def every_seed(what: Mapping[str, Mapping[str, str]], evidence: Sequence[Evidenc
     rows = []
     for name, cells in what.items():
         study = named[name]
-        runs, said = runs_of(study, evidence), verdicts(study, evidence)
+        runs = runs_of(study, evidence)
+        said = verdicts(report_of(study, runs))
         for called, variant in cells.items():
             reached = [run.result.metrics.get("accuracy") for run in runs if run.spec.variant == variant]
             each = ", ".join("diverged" if value is None else f"{value:.3f}" for value in reached)
@@ -305,8 +313,8 @@ def predictions(evidence: Sequence[EvidenceRun]) -> str:
     """Every prediction beside what was measured at full size, scored by the report."""
     rows = []
     for study in (full[name] for name in first):
-        report = report_of(study, runs_of(study, evidence))
-        said = verdicts(study, evidence)
+        report = _report(study, evidence)
+        said = verdicts(report)
         for made, scored in zip(declared(study).predictions, report.predictions, strict=True):
             points = said[made.variant][1]
             rows.append(f"| {study.experiment}: {made.variant} | {wanted(made)} | {points} | {SCORES[scored.score]} |")
