@@ -22,15 +22,14 @@ waits for the others' runs in BUNDLES. All decide alike, from the same numbers. 
 tries, written after every run. Budget and precision are $BUDGET (full) and $PRECISION (bfloat16).
 """
 
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
-from experiments.gpu.tune import Trial, Tuning
-from harness.common.signals import install
+from experiments.gpu.tune import Trial, Tuning, in_the_environment
+from experiments.studies import DROPOUT, SIX_EPOCHS
 from harness.config import Precision
 from harness.execute.run_one import is_done
 
@@ -42,10 +41,7 @@ IDEAS: dict[str, dict[str, Any]] = {
     "biases x 32": {"sgd_ratio": 32.0},
     "rate 0.06": {"learning_rate": 0.06},
     "steep, then flat": {"decay_power": 1.5},
-    "settings of record6": {
-        "learning_rate": 0.0542, "warmup": 0.1, "momentum": 0.85, "weight_decay": 0.0433, "label_smoothing": 0.05,
-        "shift": 3,
-    },
+    "settings of record6": {name: value for name, value in SIX_EPOCHS.changes.items() if name != "epochs"},
     "3 iterations": {"muon_iterations": 3},
     "norm's momentum 0.7": {"normalization_momentum": 0.7},
     "lookahead": {"weight_averaging": "lookahead"},
@@ -57,9 +53,6 @@ CHOOSING, FRESH, LOOK = (0, 1, 2), (3, 4, 5, 6, 7, 8), tuple(range(10, 20))
 MOST_ADDED = 4
 RECORD_BAR = 0.859
 
-DROPOUT: dict[str, Any] = {
-    "epochs": 16, "dropout": (0.5,) * 4, "dropout_ramp": True, "normalization_place": "after",
-}  # fmt: skip
 WITH_DROPOUT: dict[str, dict[str, Any]] = {
     "no label smoothing": {"label_smoothing": 0.0},
     "decay 0.01": {"weight_decay": 0.01},
@@ -137,7 +130,7 @@ def record(tuning: Shared) -> None:
 
 def dropout(tuning: Shared) -> None:
     """The stages of `dropout`."""
-    usual = DROPOUT | ({"epochs": 2} if tuning.small else {})
+    usual = DROPOUT.changes | ({"epochs": 2} if tuning.small else {})
     tries = tries_of(tuning, "dropout16", usual, WITH_DROPOUT)
     control = tries[0]
     tuning.train(tries, *CHOOSING)
@@ -164,20 +157,12 @@ STUDIES = {"record": record, "dropout": dropout}
 
 
 def main() -> int:
-    """Try. Returns the exit status: 0, or 130 after a signal."""
-    install()
+    """Try. Returns the exit status."""
     folder, name, share = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     shares = int(sys.argv[4]) if len(sys.argv) > 4 else 1
-    precision = os.environ.get("PRECISION", "bfloat16")
-    assert precision in get_args(Precision), precision
-    try:
-        budget = os.environ.get("BUDGET", "full")
-        STUDIES[name](Shared(folder, name, share, shares, budget, cast(Precision, precision)))
-    except KeyboardInterrupt:
-        print("stopped", flush=True)
-        return 130
-    print("done", flush=True)
-    return 0
+    return in_the_environment(
+        lambda budget, precision: STUDIES[name](Shared(folder, name, share, shares, budget, precision))
+    )
 
 
 if __name__ == "__main__":

@@ -280,21 +280,30 @@ STAGES: dict[str, Callable[[Tuning], list[Trial]]] = {
 }
 
 
-def main() -> int:
-    """Run the stages. Returns the exit status: 0, or 130 after a signal."""
+def in_the_environment(tries: Callable[[str, Precision], None]) -> int:
+    """Call with the budget and the precision of the environment. Returns the exit status: 0, or 130 after a signal."""
     install()
-    folder, name, stages = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
     precision = os.environ.get("PRECISION", "bfloat16")
     assert precision in get_args(Precision), precision
     try:
-        tuning = Tuning(folder, name, os.environ.get("BUDGET", "full"), cast(Precision, precision))
-        for stage in stages:
-            tuning.run(stage)
+        tries(os.environ.get("BUDGET", "full"), cast(Precision, precision))
     except KeyboardInterrupt:
         print("stopped", flush=True)
         return 130
     print("done", flush=True)
     return 0
+
+
+def main() -> int:
+    """Run the stages. Returns the exit status."""
+    folder, name, stages = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+
+    def tries(budget: str, precision: Precision) -> None:
+        tuning = Tuning(folder, name, budget, precision)
+        for stage in stages:
+            tuning.run(stage)
+
+    return in_the_environment(tries)
 
 
 if __name__ == "__main__":
