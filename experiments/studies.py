@@ -55,6 +55,9 @@ STUDIES = (
     ),
 )
 
+#: The baseline against itself (`harness calibrate`, docs/calibration.md): runs that differ in nothing but the seed.
+CALIBRATION = Study(name="calibration", experiment="baseline", seeds=tuple(range(100)), looks=(100,))
+
 #: One H200, 2026-11-27. Ten seeds were declared, and time ended before: intervals without a verdict. `ablate_dropout`
 #: and 200 epochs of `published` were declared too; no run of them was made.
 FULL = tuple(
@@ -80,11 +83,11 @@ QUICK_ON_GPU = (
         replace(study, name=f"gpu-{study.name}", engine="jax", seeds=tuple(range(20, 30)), looks=(10,))
         for study in STUDIES
     ),
-    Study(name="gpu-calibration", experiment="baseline", engine="jax", seeds=tuple(range(100)), looks=(100,)),
+    replace(CALIBRATION, name="gpu-calibration", engine="jax"),
 )
 
 #: All whose reports are published. Of two alike the first one answers `harness compare`.
-DECLARED = (*STUDIES, *AGAIN, *FULL, *QUICK_ON_GPU)
+DECLARED = (*STUDIES, CALIBRATION, *AGAIN, *FULL, *QUICK_ON_GPU)
 
 #: The recipes beside the target, ten declared seeds each.
 ON_GPU: dict[str, Any] = {"experiment": "baseline", "budget": "full", "engine": "jax", "looks": (10,)}
