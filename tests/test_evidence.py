@@ -5,7 +5,6 @@ import json
 import math
 import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal
 from unittest.mock import Mock
 
@@ -16,7 +15,7 @@ from pyarrow import parquet
 
 from experiments import quoted, studies
 from harness.analysis.studies import Study, has_been_looked_at, images_of, progress, report_of, runs_of, variants_of
-from harness.commands import campaign, compare
+from harness.commands import compare
 from harness.commands import evidence as commands
 from harness.commands.compare import is_asked_for
 from harness.commands.run import RunOptions
@@ -158,7 +157,8 @@ def test_the_evidence_answers_too_where_only_other_experiments_were_trained(tmp_
 
 
 @pytest.mark.parametrize("others", [
-    {"changes": {}}, {"changes": {"epochs": "2"}}, {"seeds": "3"}, {"split": "tune"}, {"data": "digits"},
+    {"changes": {}}, {"changes": {"epochs": "2"}}, {"seeds": "3"}, {"looks": "3"}, {"split": "tune"},
+    {"data": "digits"},
     {"precision": "float32"}, {"retune": True}, {"variants": ("relu",)}, {"budget": "quick"}, {"recipe": "classic"},
 ], ids=str)  # fmt: skip
 def test_the_evidence_answers_only_what_is_asked(others: dict[str, Any]) -> None:
@@ -169,11 +169,17 @@ def test_the_evidence_answers_only_what_is_asked(others: dict[str, Any]) -> None
     assert not is_asked_for(study, "size_curve", dataclasses.replace(asked, **others))
 
 
-def test_studies_are_trained_look_by_look_and_in_a_look_seed_by_seed() -> None:
-    one = Study(name="a", experiment="ablate_bn", seeds=tuple(range(5)), looks=(2, 5))
-    other = Study(name="b", experiment="ablate_order", seeds=(7, 8), looks=(2,))
-    order = [(study.name, seed) for study, seed in campaign.blocks((one, other))]
-    assert order == [("a", 0), ("a", 1), ("b", 7), ("b", 8), ("a", 2), ("a", 3), ("a", 4)]
+def test_a_study_is_complete_when_its_design_calls_for_no_more() -> None:
+    known = evidence.read()
+    named = {study.name: study for study in studies.STUDIES}
+    fast = runs_of(named["fast-linear"], known)
+    at_first = [each for each in fast if each.spec.config.seed < 4]
+    # Two of its three variants are open after four seeds; `linear, average pooling` is decided.
+    assert progress(named["fast-linear"], at_first) == (16, 16 + 3 * 3)
+    assert progress(named["fast-linear"], at_first[:-1]) == (15, 16)
+    size = [each for each in runs_of(named["size-5000"], known) if each.spec.config.seed < 4]
+    assert progress(named["size-5000"], size) == (12, 12)
+    assert report_of(named["size-5000"], size).missing == 0
 
 
 def test_a_retuned_study_has_its_tuning_and_the_runs_at_each_variants_best_rate() -> None:
@@ -242,25 +248,13 @@ def test_a_study_takes_the_code_of_its_own_runs_whatever_others_with_its_seeds_a
     assert len({each.spec.config.source for each in (*six, *late)}) == 2
 
 
-def test_what_is_left_counts_shared_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    planned = [(Study(name=name, experiment=name, budget="quick"), 3) for name in ("ablate_bn", "ablate_order")]
-    monkeypatch.setattr(campaign, "all_runs", list)
-    norms, orders = (len(variants_of(study)) for study, _ in planned)
-    assert campaign.left(planned) == (norms + orders - 1, 0)
-    network, recipe = next(iter(variants_of(planned[0][0])))
-    config = dataclasses.replace(small_config(recipe, network, seed=3), train_images=images_of(planned[0][0]))
-    ended = Result("finished", "", {"training_seconds": 90.0}, "", {}, [])
-    monkeypatch.setattr(campaign, "all_runs", lambda: [SimpleNamespace(config=config, result=lambda: ended)])
-    runs, hours = campaign.left(planned)
-    assert runs == norms + orders - 2
-    assert hours == pytest.approx(runs * 90 / 3600)
-
-
 def test_every_study_is_declared_once_and_its_command_names_what_it_is() -> None:
     every = [*studies.DECLARED, studies.FAST, studies.SIX_EPOCHS, studies.DROPOUT, studies.PUBLISHED]
     assert len({study.name for study in every}) == len(every)
     assert all(len(study.seeds) >= study.looks[-1] for study in every)
     small = Study(name="x", experiment="size_curve", budget="quick:500", recipe="classic", changes={"epochs": 1})
+    later = Study(name="x", experiment="ablate_bn", seeds=tuple(range(3, 13)))
+    assert " --seeds 3,4,5,6,7,8,9,10,11,12 --looks 4,7,10 " in later.command
     assert small.command == (
         "harness run size_curve --budget quick:500 --recipe classic --set epochs=1 --precision bfloat16 --no-retune"
     )

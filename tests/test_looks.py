@@ -2,12 +2,15 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from harness import experiment
+from harness.analysis.studies import Study
 from harness.analysis.tuning import FACTORS, SEEDS
+from harness.commands import campaign
 from harness.commands import run as commands
 from harness.commands.detect import detect, print_detect
 from harness.commands.run import Job, RunOptions
@@ -106,6 +109,50 @@ def test_a_fixed_number_of_seeds_is_looked_at_once(trained: Trained) -> None:
     (report,) = job(seeds="5").publish()
     assert (report.looks, report.exploratory) == ((5,), False)
     assert job(seeds="5").preview()["unknown_yet"] == 0
+
+
+def test_other_seeds_may_be_looked_at_as_often(trained: Trained) -> None:
+    asked = {"seeds": "3,5,6,7,8,9", "looks": "4,6"}
+    job(**asked).train()
+    assert seeds(trained, "far") == [3, 5, 6, 7]
+    assert seeds(trained, "near") == [3, 5, 6, 7, 8, 9]
+    (report,) = job(**asked).publish()
+    assert (report.missing, report.looks, report.exploratory) == (0, (4, 6), False)
+    assert "--seeds 3,5,6,7,8,9 --looks 4,6" in job(**asked).options.command
+    # Without seeds they are the first ones.
+    assert job(looks="2,3", budget="full").designs["norms"].seeds == (0, 1, 2)
+
+
+@pytest.mark.parametrize("looks", ["", "1,4", "4,4", "7,4", "4,x", "4,,7", "-4", "4,7", "2000"])
+def test_looks_that_are_none_are_refused(trained: Trained, looks: str) -> None:
+    with pytest.raises(BadInput, match="--looks"):
+        job(seeds="10", looks=looks)
+
+
+def test_studies_come_to_their_first_look_one_after_the_other_then_to_the_next(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    one = Study(name="one", experiment="norms", seeds=tuple(range(3, 13)), precision="float32")
+    other = Study(name="other", experiment="norms", recipe="classic", looks=(10,), precision="float32")
+    monkeypatch.setattr(campaign, "studies", SimpleNamespace(STUDIES=(one, other)))
+    monkeypatch.setattr(campaign, "choose_recorder", lambda to: BundleRecorder())
+    monkeypatch.setattr(campaign.os, "nice", lambda by: 0)
+    campaign.train(tmp_path)
+    first = [(variant, seed) for seed in range(3, 7) for variant in LEVEL]
+    then = [(variant, seed) for seed in range(10) for variant in LEVEL]
+    assert trained[:56] == first + then
+    # What is decided at a look is not trained further.
+    assert {variant for variant, _ in trained[56:]} in ({"baseline", "near"}, {"baseline", "near", "open"})
+    assert [seed for variant, seed in trained[56:] if variant == "baseline"] == list(range(7, 13))
+    jobs = [Job(campaign.options_of(study), BundleRecorder()) for study in (one, other)]
+    assert campaign.left(jobs) == "0 runs are left"
+
+
+def test_what_is_left_counts_a_run_of_two_studies_once(trained: Trained) -> None:
+    jobs = [job(), job(seeds="5")]
+    assert campaign.left(jobs) == "20 runs are left"
+    job(seeds="1").train()
+    assert campaign.left(jobs).startswith("16 runs are left, about 0.0")
 
 
 @pytest.mark.parametrize("later", [{"seeds": "7"}, {"seeds": "3"}, {}])

@@ -206,6 +206,32 @@ def going_on(
     return needed and needed | {BASELINE}
 
 
+def called_for(
+    experiment: Experiment,
+    phase: Phase,
+    results: Sequence[RunResult],
+    design: Design,
+    unclear: Set[str] = frozenset(),
+    *,
+    looks: int | None = None,
+) -> set[tuple[str, int]]:
+    """Variant and seed of the runs that a design calls for in a phase, by the results that there are.
+
+    Up to the next look these are all variants, and from then on those without a final verdict. looks: after how many
+    looks to end, if before the last one. unclear: variants without a verdict, as their learning rate is not clear.
+    """
+    asked: set[tuple[str, int]] = set()
+    going = set(experiment.all_variants)
+    elsewhere = [each for each in results if each.spec.phase != phase]
+    own = {(each.spec.variant, each.spec.config.seed): each for each in results if each.spec.phase == phase}
+    for start, look in list(zip((0, *design.looks), design.looks, strict=False))[:looks]:
+        asked |= {(variant, seed) for seed in design.seeds[start:look] for variant in going}
+        if look == design.looks[-1] or asked - own.keys():
+            break
+        going = going_on(experiment, phase, [*elsewhere, *(own[each] for each in asked)], design, unclear)
+    return asked
+
+
 def _judged_in(phase: Phase, variant: str, groups: Groups) -> Phase | None:
     """The other phase that compares the same runs: a variant whose best rate is the recipe's own, as the baseline's."""
     pairs = _pairs("same recipe", variant, groups)

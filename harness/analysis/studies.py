@@ -9,9 +9,9 @@ from typing import Any
 
 from harness import experiment
 from harness.analysis.design import Design
-from harness.analysis.make_report import make_report
+from harness.analysis.make_report import called_for, make_report
 from harness.analysis.report import Report
-from harness.analysis.tuning import next_runs, ranked, tried_by_variant
+from harness.analysis.tuning import next_runs, ranked, tried_by_variant, unclear
 from harness.config import Network, Precision, Recipe
 from harness.data.loader import TRAIN_IMAGES
 from harness.experiment import BASELINE, LOOKS, Experiment
@@ -61,6 +61,7 @@ class Study:
                 words.append(f"--{name} {value}")
         if (self.seeds, self.looks) != (tuple(range(LOOKS[-1])), LOOKS):
             words.append(f"--seeds {seeds_text(list(self.seeds))}")
+            words += [f"--looks {','.join(map(str, self.looks))}"] * (len(self.looks) > 1)
         words += [f"--variant '{variant}'" for variant in self.variants]
         words += [f"--set {name}={value}" for name, value in self.changes.items()]
         return " ".join([*words, f"--precision {self.precision} --{'retune' if self.retuned else 'no-retune'}"])
@@ -168,10 +169,21 @@ def has_been_looked_at(study: Study, results: Iterable[RunResult]) -> bool:
     return all(len(each) >= study.looks[0] for each in seeds.values())
 
 
-def progress(study: Study, results: Iterable[RunResult]) -> tuple[int, int]:
-    """Return how many runs of the declared seeds there are, of how many; those of the tuning are not counted."""
-    done = sum(each.spec.phase in study.phases for each in results)
-    return done, len(variants_of(study)) * len(study.seeds) * len(study.phases)
+def progress(study: Study, results: Sequence[RunResult]) -> tuple[int, int]:
+    """Return how many of the runs there are that the design calls for up to its next look, and how many these are.
+
+    What is decided at a look gets no further runs. Those of the tuning are not counted.
+    """
+    without_rate = unclear(tried_by_variant(results))
+    wanted = {
+        (phase, *each)
+        for phase in study.phases
+        for each in called_for(
+            declared(study), phase, results, study.design, without_rate if phase == "retuned" else frozenset()
+        )
+    }
+    done = {(each.spec.phase, each.spec.variant, each.spec.config.seed) for each in results}
+    return len(wanted & done), len(wanted)
 
 
 def report_of(study: Study, results: Sequence[RunResult]) -> Report:

@@ -56,6 +56,13 @@ def run(
         str | None,
         typer.Option(help="How many (`10`: seeds 0-9) or which (`0,4,7`); default: up to 10, looking after 4 and 7."),
     ] = None,
+    looks: Annotated[
+        str | None,
+        typer.Option(
+            help="After how many seeds to look (`4,7,10`); what is decided is not trained further. Default with "
+            "`--seeds`: once, at the end."
+        ),
+    ] = None,
     recipe: Annotated[
         str, typer.Option(help="`fast`, `classic` (SGD instead of Muon) or `published` (200 epochs).")
     ] = "fast",
@@ -119,6 +126,7 @@ def run(
         budget=budget,
         recipe=recipe,
         seeds=seeds,
+        looks=looks,
         split=split,
         variants=variant or [],
         data=data,
@@ -160,6 +168,7 @@ def compare(
     ] = None,
     budget: Annotated[str, typer.Option(help="Of experiments: `smoke`, `quick` or `full`.")] = "full",
     seeds: Annotated[str | None, typer.Option(help="Of experiments: as in `harness run`.")] = None,
+    looks: Annotated[str | None, typer.Option(help="Of experiments: as in `harness run`.")] = None,
     recipe: Annotated[str, typer.Option(help="Of experiments: `fast`, `classic` or `published`.")] = "fast",
     split: Annotated[str, typer.Option(help="Of experiments: `final` or `tune`.")] = "final",
     setting: Setting = None,
@@ -218,6 +227,7 @@ def compare(
         budget=budget,
         recipe=recipe,
         seeds=seeds,
+        looks=looks,
         split=split,
         data=data,
         engine=engine,
@@ -234,6 +244,7 @@ def report(
     ] = None,
     budget: Annotated[str, typer.Option(help="`smoke`, `quick` or `full`.")] = "full",
     seeds: Annotated[str | None, typer.Option(help="As in `harness run`.")] = None,
+    looks: Annotated[str | None, typer.Option(help="As in `harness run`.")] = None,
     recipe: Annotated[str, typer.Option(help="`fast`, `classic` or `published`.")] = "fast",
     engine: Engine = "auto",
     precision: Precision = "auto",
@@ -253,6 +264,7 @@ def report(
         experiments=experiments or names(),
         budget=budget,
         seeds=seeds,
+        looks=looks,
         recipe=recipe,
         data=data,
         engine=engine,
@@ -277,6 +289,7 @@ def plan(
     out: Annotated[Path, typer.Option(help="Where to write the list.")] = Path("specs.json"),
     budget: Annotated[str, typer.Option(help="`smoke`, `quick` or `full`.")] = "full",
     seeds: Annotated[str | None, typer.Option(help="As in `harness run`.")] = None,
+    looks: Annotated[str | None, typer.Option(help="As in `harness run`.")] = None,
     recipe: Annotated[str, typer.Option(help="`fast` or `published`.")] = "fast",
     split: Annotated[str, typer.Option(help="`final` or `tune`.")] = "final",
     setting: Setting = None,
@@ -307,6 +320,7 @@ def plan(
         budget=budget,
         recipe=recipe,
         seeds=seeds,
+        looks=looks,
         split=split,
         data=data,
         engine=engine,

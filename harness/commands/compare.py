@@ -81,7 +81,7 @@ def is_asked_for(study: Study, name: str, what: RunOptions) -> bool:
     return (
         (study.experiment, study.budget, study.recipe) == (name, what.budget, what.recipe)
         and (study.variants, study.changes) == (tuple(what.variants), parse_changes(what.changes))
-        and (what.seeds, what.split, what.data) == (None, "final", None)
+        and (what.seeds, what.looks, what.split, what.data) == (None, None, "final", None)
         and what.precision in ("auto", study.precision)
         and bool(what.retune) == study.retuned
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from harness import experiment, plan
 from harness.analysis.design import Design, fixed
-from harness.analysis.make_report import going_on, make_report
+from harness.analysis.make_report import called_for, make_report
 from harness.analysis.report import Report
 from harness.analysis.tuning import Tried, next_runs, ranked, tried_by_variant, unclear
 from harness.commands.execution import TERMINAL, advise, in_the_terminal, links
@@ -45,6 +45,7 @@ class RunOptions:
     budget: str = "full"
     recipe: str = "fast"
     seeds: str | None = None
+    looks: str | None = None
     split: str = "final"
     variants: Sequence[str] = ()
     data: str | None = None
@@ -62,7 +63,7 @@ class RunOptions:
         """The command line for these runs, without the options that say where and how they are trained."""
         words = ["harness", "run", *self.experiments]
         usual = {each.name: each.default for each in dataclasses.fields(self)}
-        for name in ("budget", "recipe", "seeds", "split", "data", "engine", "precision"):
+        for name in ("budget", "recipe", "seeds", "looks", "split", "data", "engine", "precision"):
             if (value := getattr(self, name)) != usual[name]:
                 words += [f"--{name}", value]
         words += [word for variant in self.variants for word in ("--variant", variant)]
@@ -73,10 +74,13 @@ class RunOptions:
 
 
 class Job:
-    """Validated options, with the data set and the runs that they ask for. Raises BadInput for an invalid option."""
+    """Validated options, with the data set and the runs that they ask for. Raises BadInput for an invalid option.
 
-    def __init__(self, options: RunOptions, recorder: Recorder) -> None:
-        self.options, self.recorder = options, recorder
+    looks: after how many looks of a design to end, if before the last one.
+    """
+
+    def __init__(self, options: RunOptions, recorder: Recorder, looks: int | None = None) -> None:
+        self.options, self.recorder, self.looks = options, recorder, looks
         self._trained: set[str] = set()
         # Check the options first: an error in the command should be reported before data are searched or downloaded.
         self.experiments = {name: _chosen(name, options) for name in options.experiments}
@@ -209,25 +213,17 @@ class Job:
 
         unclear: the variants without a verdict, because their learning rate is not clear.
         """
-        design, asked = self.designs[name], list[RunSpec]()
-        going = set(self.experiments[name].all_variants)
         # Retuned runs that are those of the same recipe too are judged there, and need no further seeds here.
-        before = [
-            outcome
+        alike = [
+            dataclasses.replace(spec, phase="same recipe")
             for spec in every
             if (spec.phase, spec.factor) == ("retuned", 1.0)
-            and (outcome := result_of(dataclasses.replace(spec, phase="same recipe")))
         ]
-        for start, look in zip((0, *design.looks), design.looks, strict=False):
-            seeds = design.seeds[start:look]
-            asked += [spec for spec in every if spec.config.seed in seeds and spec.variant in going]
-            if look == design.looks[-1]:
-                break
-            done = [outcome for spec in asked if (outcome := result_of(spec))]
-            if len(done) < len(asked):
-                break
-            going = going_on(self.experiments[name], every[0].phase, [*before, *done], design, unclear)
-        return asked
+        results = [outcome for spec in (*alike, *every) if (outcome := result_of(spec))]
+        asked = called_for(
+            self.experiments[name], every[0].phase, results, self.designs[name], unclear, looks=self.looks
+        )
+        return [spec for spec in every if (spec.variant, spec.config.seed) in asked]
 
     def _retuned(self, tuning: dict[str, list[RunSpec]]) -> dict[str, list[RunSpec]]:
         """Return the runs with the tuned learning rates, for the experiments whose tuning (`self.tuning`) is done."""
@@ -290,12 +286,29 @@ class Job:
 
 
 def _design(experiment: Experiment, options: RunOptions) -> Design:
-    """Return the design that `--seeds` fixes, or else the looks of the experiment."""
+    """Return the design that `--seeds` and `--looks` fix, or else the looks of the experiment."""
+    if options.looks is not None:
+        looks = parse_looks(options.looks)
+        seeds = plan.parse_seeds(options.seeds or str(looks[-1]))
+        if len(seeds) != looks[-1]:
+            raise BadInput(f"Invalid value --looks {options.looks}: the last look is after all {len(seeds)} --seeds.")
+        return Design(tuple(seeds), looks)
     if options.seeds:
         return fixed(plan.parse_seeds(options.seeds))
     most = budget_called(options.budget).most_seeds
     looks = (most,) if most else experiment.looks
     return Design(tuple(range(looks[-1])), looks)
+
+
+def parse_looks(text: str) -> tuple[int, ...]:
+    """`4,7,10` looks after 4, 7 and 10 seeds. Raises BadInput for other text, and for numbers that do not rise."""
+    parts = [part.strip() for part in text.split(",")]
+    looks = tuple(int(part) for part in parts if part.isdecimal())
+    if len(looks) < len(parts) or looks[0] < 2 or list(looks) != sorted(set(looks)) or looks[-1] > plan.MOST_SEEDS:
+        raise BadInput(
+            f"Invalid value --looks {text}: give after how many seeds to look, 2 to {plan.MOST_SEEDS}, as 4,7,10."
+        )
+    return looks
 
 
 def check_workers(workers: int | None) -> None:
