@@ -4,12 +4,14 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import pandas as pd
 
-from experiments.studies import AGAIN, DROPOUT, FAST, FULL, PUBLISHED, SIX_EPOCHS, STUDIES, WITHDRAWN
+from experiments.studies import AGAIN, CALIBRATION, DROPOUT, FAST, FULL, PUBLISHED, SIX_EPOCHS, STUDIES, WITHDRAWN
 from harness.analysis.design import fixed
 from harness.analysis.history import Inside, code_that_measured_last, mechanism
+from harness.analysis.power import a_a_test
 from harness.analysis.report import Report
 from harness.analysis.studies import Study, declared, report_of, runs_of, variants_of
 from harness.analysis.target import against_target, wanted
@@ -17,6 +19,7 @@ from harness.common import rounded
 from harness.common.errors import BadInput
 from harness.experiment import BASELINE
 from harness.published import ACCURACY_TARGET, final
+from harness.reporting import calibration
 from harness.reporting.quoted import Block, Difference, difference, mean_interval
 from harness.reporting.summary import SCORES
 from harness.runs.evidence import FOLDER, EvidenceRun
@@ -30,6 +33,9 @@ AT_FULL_SIZE = (
     "50,000 images x 8 epochs of fast, five declared seeds, one NVIDIA H200, JAX, bfloat16, 2026-11-27; nothing is "
     "tuned for a variant"
 )
+
+#: Families of the A/A test that is quoted.
+FAMILIES = 10_000
 
 #: What the notebook claims, by the name of its table in docs/answers.md.
 CLAIMS = {
@@ -393,7 +399,21 @@ def classic_rates(evidence: Sequence[EvidenceRun]) -> str:
     return table("| rate | mean | each seed |", rows)
 
 
+def calibrated(evidence: Sequence[EvidenceRun]) -> dict[str, Any]:
+    """The A/A test of the runs that were declared for it; empty while some are missing."""
+    found = accuracies(CALIBRATION, evidence)
+    return a_a_test(tuple(found), FAMILIES) if len(found) == len(CALIBRATION.seeds) else {}
+
+
+def calibration_told(evidence: Sequence[EvidenceRun]) -> str:
+    """What the A/A test found: sentences, and the power curve as a table."""
+    document = calibrated(evidence)
+    said = "\n".join(f"- {sentence}" for sentence in calibration.sentences(document))
+    return f"{calibration.method(document)}\n\n{said}\n\n{calibration.LIMITS}\n\n{calibration.power(document)}"
+
+
 BLOCKS: dict[str, Block] = {
+    "calibration": calibration_told,
     "claims": claims,
     "crossed": crossed,
     "inside": inside,

@@ -3,13 +3,16 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.analysis.design import Design, fixed
 from harness.analysis.stats import ALPHA, compare_family
+from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
+from harness.experiment import LOOKS
 
 if TYPE_CHECKING:
     from scipy import stats
@@ -21,6 +24,18 @@ POWER = 0.9
 
 #: The most seeds that a plan proposes.
 MOST_SEEDS = 200
+
+#: Variants of a family of the A/A test: as many as the ablations have, or nearly.
+VARIANTS = 4
+
+#: The most runs that such a family takes.
+FAMILY = (VARIANTS + 1) * LOOKS[-1]
+
+#: Sizes of the effects of its power curve, in standard deviations of a run.
+EFFECTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+
+#: Families simulated for each point of the power curve, as a share of those of the A/A test.
+POWER_SHARE = 0.1
 
 #: Makes the accuracies of one family, [baseline and variants, seed].
 Draw = Callable[[np.random.Generator], np.ndarray]
@@ -113,3 +128,33 @@ def seeds_for(effect: float, sd: float, variants: int) -> int | None:
         if stats.nct.sf(bound, freedom, shift) >= POWER:
             return seeds
     return None
+
+
+@lru_cache
+def a_a_test(accuracies: tuple[float, ...], families: int) -> dict[str, Any]:
+    """Compare runs that differ in nothing but the seed with each other, and count the differences that are found.
+
+    accuracies: one a run, shares. families: how many families to draw, and how many single comparisons. Returns what
+    `harness.reporting.calibration` tells. Raises BadInput with fewer runs than a family takes.
+    """
+    if len(accuracies) < FAMILY:
+        raise BadInput(f"There are {len(accuracies)} runs, and one family takes {FAMILY}.")
+    design, sd = Design(tuple(range(LOOKS[-1])), LOOKS), float(np.std(accuracies, ddof=1))
+
+    def drawn(variants: int, effect: float, simulated: int) -> dict[str, float]:
+        found = rates(resampled(accuracies, variants, LOOKS[-1], effect), design, simulated)
+        return {**vars(found), "standard_error": found.standard_error}
+
+    fewer = max(int(POWER_SHARE * families), 10)
+    return {
+        "runs": len(accuracies),
+        "mean": float(np.mean(accuracies)),
+        "sd": sd,
+        "looks": list(LOOKS),
+        "variants": VARIANTS,
+        "single": drawn(1, 0.0, families),
+        "family": drawn(VARIANTS, 0.0, families),
+        "power": [
+            {"effect_in_sd": effect, "effect": effect * sd, **drawn(VARIANTS, effect * sd, fewer)} for effect in EFFECTS
+        ],
+    }

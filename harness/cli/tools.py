@@ -99,7 +99,9 @@ def calibrate(
         Path, typer.Argument(help="Baseline runs: a JSON list of accuracies, a report as JSON, or a CSV.")
     ],
     families: Annotated[int, typer.Option(help="How many families, and how many single comparisons.")] = 10_000,
-    to: Annotated[Path, typer.Option(help="Where calibration.md and its figure go.")] = Path("docs"),
+    to: Annotated[
+        Path | None, typer.Option(help="Where calibration.md and its figure go; default: mlruns/reports/calibration.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """A/A test of the statistics: compare runs of one recipe with each other, and count the verdicts that are wrong.
@@ -107,7 +109,7 @@ def calibrate(
     ```
     harness run baseline --budget quick --seeds 100
     harness compare baseline --budget quick --seeds 100 --json > runs.json
-    harness calibrate runs.json --to docs
+    harness calibrate runs.json
     ```
     """
     print_document(calibration.calibrate(accuracies, families, to), json, calibration.print_calibration)

@@ -6,76 +6,45 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from harness.analysis.design import Design
-from harness.analysis.power import Rates, rates, resampled
+from harness.analysis.power import FAMILY, a_a_test
 from harness.common.documents import read_bytes, read_json
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
-from harness.experiment import BASELINE, LOOKS
+from harness.experiment import BASELINE
 from harness.reporting.console import print_line
 
 if TYPE_CHECKING:
-    from harness.reporting import calibration
+    from harness.reporting import calibration, publish
 else:
     # matplotlib is slow to import.
     calibration = lazy_import("harness.reporting.calibration")
-
-#: Variants of a family: as many as the ablations have, or nearly.
-VARIANTS = 4
-
-#: Sizes of the effects of the power curve, in standard deviations of a run.
-EFFECTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
-
-#: Families simulated for each point of the power curve, as a share of those of the A/A test.
-POWER_SHARE = 0.1
+    publish = lazy_import("harness.reporting.publish")
 
 
-def calibrate(file: Path, simulated: int, to: Path) -> dict[str, Any]:
+def calibrate(file: Path, families: int, to: Path | None) -> dict[str, Any]:
     """Resample the runs of a file into comparisons and families, judge them, and write calibration.md and .png.
 
-    Raises BadInput for a file that cannot be read, or has too few runs for one family.
+    to: the folder for both; None is mlruns/reports/calibration. Raises BadInput for a file that cannot be read, or has
+    too few runs for one family.
     """
-    if simulated < 10:
-        raise BadInput(f"Invalid value --families {simulated}: give at least 10; 10000 tell 5 % to ±0.4 %.")
+    if families < 10:
+        raise BadInput(f"Invalid value --families {families}: give at least 10; 10000 tell 5 % to ±0.4 %.")
     accuracies = read(file)
-    design = Design(tuple(range(LOOKS[-1])), LOOKS)
-    needed = (VARIANTS + 1) * LOOKS[-1]
-    if len(accuracies) < needed:
+    if len(accuracies) < FAMILY:
         raise BadInput(
-            f"{file} has {len(accuracies)} runs, and one family takes {needed}: `harness run baseline --budget quick "
+            f"{file} has {len(accuracies)} runs, and one family takes {FAMILY}: `harness run baseline --budget quick "
             f"--seeds 100` makes enough, and `harness compare baseline --budget quick --seeds 100 --json` lists them."
         )
-    sd = float(np.std(accuracies, ddof=1))
-    single = rates(resampled(accuracies, 1, LOOKS[-1]), design, simulated)
-    family = rates(resampled(accuracies, VARIANTS, LOOKS[-1]), design, simulated)
-    fewer = max(int(POWER_SHARE * simulated), 10)
-    curve = {
-        effect: rates(resampled(accuracies, VARIANTS, LOOKS[-1], effect * sd), design, fewer) for effect in EFFECTS
-    }
-    document = {
-        "file": file.name,
-        "runs": len(accuracies),
-        "mean": float(np.mean(accuracies)),
-        "sd": sd,
-        "looks": list(LOOKS),
-        "variants": VARIANTS,
-        "single": _plain(single),
-        "family": _plain(family),
-        "power": [{"effect_in_sd": effect, "effect": effect * sd, **_plain(each)} for effect, each in curve.items()],
-        "command": shlex.join(["harness", "calibrate", str(file), "--families", str(simulated)]),
-    }
-    to.mkdir(parents=True, exist_ok=True)
-    calibration.draw(document, to / "calibration.png")
-    write_atomically(to / "calibration.md", calibration.markdown(document, "calibration.png").encode())
-    return document | {"folder": str(to)}
-
-
-def _plain(found: Rates) -> dict[str, float]:
-    return {**vars(found), "standard_error": found.standard_error}
+    folder = to or publish.folder_for(None, "calibration")
+    command = shlex.join(["harness", "calibrate", str(file), "--families", str(families)])
+    document = {"file": file.name, **a_a_test(tuple(accuracies), families), "command": command}
+    folder.mkdir(parents=True, exist_ok=True)
+    calibration.figure(document).savefig(folder / "calibration.png", dpi=120)
+    write_atomically(folder / "calibration.md", calibration.markdown(document, "calibration.png").encode())
+    return document | {"folder": str(folder)}
 
 
 def read(file: Path) -> list[float]:

@@ -12,7 +12,7 @@ from harness.analysis.make_report import make_report
 from harness.analysis.report import Report
 from harness.analysis.studies import Study, report_of, runs_of
 from harness.commands.execution import links
-from harness.commands.run import Job, RunOptions
+from harness.commands.run import Job, RunOptions, design_of
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.config import RunConfig, parse_changes, value_text
@@ -78,10 +78,12 @@ def _committed(what: RunOptions, to: Path | None) -> list[Report]:
 
 def is_asked_for(study: Study, name: str, what: RunOptions) -> bool:
     """Whether a study is what the options ask of an experiment. Its seeds, data and split are those it declared."""
+    any_design = (what.seeds, what.looks) == (None, None)
     return (
         (study.experiment, study.budget, study.recipe) == (name, what.budget, what.recipe)
         and (study.variants, study.changes) == (tuple(what.variants), parse_changes(what.changes))
-        and (what.seeds, what.looks, what.split, what.data) == (None, None, "final", None)
+        and (what.split, what.data) == ("final", None)
+        and (any_design or design_of(experiment.load(name), what) == study.design)
         and what.precision in ("auto", study.precision)
         and bool(what.retune) == study.retuned
     )

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from experiments import quoted, studies
-    from harness.reporting import evidence_figures, publish, run_figures
+    from harness.reporting import calibration, evidence_figures, publish, run_figures
 else:
     # Pillow, matplotlib and pandas are slow to import.
     Image = lazy_import("PIL.Image")
     quoted = lazy_import("experiments.quoted")
     studies = lazy_import("experiments.studies")
+    calibration = lazy_import("harness.reporting.calibration")
     publish = lazy_import("harness.reporting.publish")
     evidence_figures = lazy_import("harness.reporting.evidence_figures")
     run_figures = lazy_import("harness.reporting.run_figures")
@@ -122,6 +123,9 @@ def _figures(known: Sequence[EvidenceRun]) -> Iterator[tuple[Path, str, Callable
     answers = {claim: quoted.found(question, known) for question, claim in quoted.CLAIMS.items()}
     file = evidence.FOLDER.parent / "answers.png"
     yield file, _as_shown(answers), lambda: evidence_figures.answers(answers, quoted.AT_FULL_SIZE)
+    if document := quoted.calibrated(known):
+        file = evidence.FOLDER.parent / "quick" / "calibration.png"
+        yield file, "\n".join(calibration.sentences(document)), partial(calibration.figure, document)
     for run in runs_of(studies.PUBLISHED, known):
         file = evidence.FOLDER.parent / "full" / "published.png"
         history, title = run.history, "published, 200 epochs, one seed: JAX, bfloat16, one NVIDIA H200"

@@ -86,7 +86,7 @@ class Job:
         self.experiments = {name: _chosen(name, options) for name in options.experiments}
         budget_called(options.budget)
         named("engine", dict.fromkeys(ENGINES), options.engine)
-        self.designs = {name: _design(each, options) for name, each in self.experiments.items()}
+        self.designs = {name: design_of(each, options) for name, each in self.experiments.items()}
         if options.split not in get_args(SplitName):
             raise BadInput(f"Invalid value --split {options.split}: it is {' or '.join(get_args(SplitName))}.")
         check_workers(options.workers)
@@ -285,7 +285,7 @@ class Job:
         return unknown
 
 
-def _design(experiment: Experiment, options: RunOptions) -> Design:
+def design_of(experiment: Experiment, options: RunOptions) -> Design:
     """Return the design that `--seeds` and `--looks` fix, or else the looks of the experiment."""
     if options.looks is not None:
         looks = parse_looks(options.looks)

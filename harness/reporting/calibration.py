@@ -1,6 +1,5 @@
 """The A/A test as a page and a figure."""
 
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -25,33 +24,51 @@ def sentences(document: dict[str, Any]) -> list[str]:
     ]
 
 
-def markdown(document: dict[str, Any], figure: str) -> str:
-    """The page. figure: its name, in the same folder."""
+#: What the numbers hold for.
+LIMITS = (
+    "No run is twice in a family. A family takes half of the runs or more, so the families overlap, and the shares "
+    "are those of these runs: their own sampling error is larger than what ± says. The runs of a family share no "
+    "seed, so nothing is gained here by pairs; real families, which share seeds, find at least as much."
+)
+
+
+def method(document: dict[str, Any]) -> str:
+    """How the runs are compared, in a sentence or two."""
+    looks = ", ".join(map(str, document["looks"]))
+    return (
+        "Runs that differ in nothing but their seed are compared as if they were variants, by the code that judges the "
+        f"experiments: looks after {looks} seeds, Holm's correction. Whatever it calls different is an error."
+    )
+
+
+def power(document: dict[str, Any]) -> str:
+    """The power curve as a table."""
     rows = [
         [f"{row['effect_in_sd']:g}", f"{100 * row['effect']:.2f}", f"{row['different']:.1%}", f"{row['seeds']:.1f}"]
         for row in document["power"]
     ]
     header = ["effect, sd of a run", "in points", "called better or worse", "seeds on average"]
-    looks = ", ".join(map(str, document["looks"]))
+    return markdown_table(Table("How much is found of an effect that is added to every variant", header, rows, []))
+
+
+def markdown(document: dict[str, Any], figure: str) -> str:
+    """The page. figure: its name, in the same folder."""
     parts = [
         "# An A/A test of the statistics",
-        "Runs that differ in nothing but their seed are compared as if they were variants, by the code that judges the "
-        f"experiments: looks after {looks} seeds, Holm's correction. Whatever it calls different is an error.",
+        method(document),
         "\n".join(f"- {sentence}" for sentence in sentences(document)),
-        "No run is twice in a family. A family takes half of the runs or more, so the families overlap, and the shares "
-        "are those of these runs: their own sampling error is larger than what ± says. The runs of a family share no "
-        "seed, so nothing is gained here by pairs; real families, which share seeds, find at least as much.",
-        markdown_table(Table("How much is found of an effect that is added to every variant", header, rows, [])),
+        LIMITS,
+        power(document),
         f"![Share of comparisons called better or worse, by the size of the effect]({figure})",
         f"    {document['command']}",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def draw(document: dict[str, Any], file: Path) -> None:
+def figure(document: dict[str, Any]) -> Figure:
     """The power curve, with the seeds that it took on the right axis."""
-    figure = Figure(figsize=(6.5, 4), layout="constrained")
-    axes = figure.subplots()
+    drawn = Figure(figsize=(6.5, 4), layout="constrained")
+    axes = drawn.subplots()
     points = [100 * row["effect"] for row in document["power"]]
     axes.axhline(100 * ALPHA, color="black", lw=0.8, ls=":")
     axes.axvspan(0, 100 * MARGIN, color="#dddddd", lw=0)
@@ -64,4 +81,4 @@ def draw(document: dict[str, Any], file: Path) -> None:
     seeds.set_ylabel("seeds on average", color=GREEN)
     seeds.set_ylim(0, document["looks"][-1] + 1)
     axes.set_title(f"{document['runs']} runs, sd {100 * document['sd']:.2f} points, {document['variants']} variants")
-    figure.savefig(file, dpi=120)
+    return drawn
