@@ -3,8 +3,9 @@
     make evidence     # train what is missing of them, at low priority: days of two cores
     make verify       # make every report and table again from the committed evidence, and compare
 
-They are trained look by look, and in a look seed by seed, all variants of a seed together. Plain SGD comes first: no
-other question depends on the size of a gradient. Nothing is left out silently: a report counts the runs it lacks.
+They are trained look by look, and in a look seed by seed, all variants of a seed together. What is decided at a look
+gets no further seeds. Plain SGD comes first: no other question depends on the size of a gradient. Nothing is left out
+silently: a report counts the runs that it lacks.
 """
 
 from dataclasses import replace
