@@ -1,13 +1,25 @@
 """From an experiment to its run specs: which runs answer its question."""
 
 import dataclasses
+import shlex
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from harness.common.errors import BadInput
-from harness.config import Network, Precision, Recipe, RunConfig, SplitName, change, changes_text, parse_changes
+from harness.config import (
+    Network,
+    Precision,
+    Recipe,
+    RunConfig,
+    SplitName,
+    change,
+    changes_text,
+    parse_changes,
+    value_text,
+)
 from harness.data import Dataset, Split, split, subset
 from harness.experiment import Experiment
 from harness.recipes import budget_called, recipe_called
@@ -21,6 +33,43 @@ MOST_SEEDS = 1000
 #: a recipe must not be judged by the seeds that chose it.
 TUNING_SEED = 1000
 TUNING_SEEDS = (TUNING_SEED, 1001, 1002, 1003)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options of `harness run`, `compare` and `plan`, as given by the user."""
+
+    experiments: Sequence[str]
+    budget: str = "full"
+    recipe: str = "fast"
+    seeds: str | None = None
+    looks: str | None = None
+    split: str = "final"
+    variants: Sequence[str] = ()
+    data: str | None = None
+    engine: str = "tensorflow"
+    precision: str = "auto"
+    changes: dict[str, Any] = field(default_factory=dict)
+    retune: bool | None = None
+    probe: bool = True
+    workers: int | None = None
+    slurm: str | None = None
+    fresh: bool = False
+
+    @property
+    def command(self) -> str:
+        """The command line for these runs, without the options that say where and how they are trained."""
+        words = ["harness", "run", *self.experiments]
+        usual = {each.name: each.default for each in dataclasses.fields(self)}
+        for name in ("budget", "recipe", "engine", "seeds", "looks", "split", "data"):
+            if (value := getattr(self, name)) != usual[name]:
+                words += [f"--{name}", value]
+        words += [word for variant in self.variants for word in ("--variant", variant)]
+        words += [word for name, value in self.changes.items() for word in ("--set", f"{name}={value_text(value)}")]
+        words += ["--precision", self.precision] if self.precision != usual["precision"] else []
+        if self.retune is not None:
+            words.append("--retune" if self.retune else "--no-retune")
+        return shlex.join(words)
 
 
 @dataclass(frozen=True)
@@ -201,3 +250,14 @@ def parse_seeds(text: str) -> list[int]:
     if doubles:
         raise BadInput(f"Invalid value --seeds {text}: it has {doubles[0]} twice; give each seed once.")
     return seeds
+
+
+def parse_looks(text: str) -> tuple[int, ...]:
+    """`4,7,10` looks after 4, 7 and 10 seeds. Raises BadInput for other text, and for numbers that do not rise."""
+    parts = [part.strip() for part in text.split(",")]
+    looks = tuple(int(part) for part in parts if part.isdecimal())
+    if len(looks) < len(parts) or looks[0] < 2 or list(looks) != sorted(set(looks)) or looks[-1] > MOST_SEEDS:
+        raise BadInput(
+            f"Invalid value --looks {text}: give after how many seeds to look, 2 to {MOST_SEEDS}, as 4,7,10."
+        )
+    return looks

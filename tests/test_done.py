@@ -16,12 +16,12 @@ from test_run_one import Idle
 from harness import experiment, plan
 from harness.commands import predict
 from harness.commands.execution import in_the_terminal
-from harness.commands.run import Job, RunOptions
+from harness.commands.run import Job
 from harness.common.errors import HarnessError
 from harness.data import Dataset
 from harness.engine.backend import import_keras
 from harness.execute import ended, pool, run_one
-from harness.plan import Settings
+from harness.plan import RunOptions, Settings
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunSpec
 from harness.tracking.recorder import MlflowRecorder

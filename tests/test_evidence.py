@@ -14,15 +14,17 @@ from conftest import Command, document, small_config
 from pyarrow import parquet
 
 from experiments import quoted, studies
+from harness import experiment
 from harness.analysis.studies import Study, has_been_looked_at, images_of, progress, report_of, runs_of, variants_of
 from harness.commands import compare
 from harness.commands import evidence as commands
 from harness.commands.compare import is_asked_for
-from harness.commands.run import RunOptions
+from harness.commands.run import design_of
 from harness.common.errors import BadInput
 from harness.common.paths import PROJECT
 from harness.config import Network, Recipe
 from harness.experiment import BASELINE
+from harness.plan import RunOptions
 from harness.reporting.evidence_figures import answers, size_curve
 from harness.reporting.quoted import Difference, difference, filled
 from harness.runs import evidence
@@ -252,6 +254,9 @@ def test_every_study_is_declared_once_and_its_command_names_what_it_is() -> None
     every = [*studies.DECLARED, studies.FAST, studies.SIX_EPOCHS, studies.DROPOUT, studies.PUBLISHED]
     assert len({study.name for study in every}) == len(every)
     assert all(len(study.seeds) >= study.looks[-1] for study in every)
+    for study in every:
+        asked = design_of(experiment.load(study.experiment), study.options)
+        assert (asked.looks, asked.seeds) == (study.looks, study.seeds), study.name
     small = Study(name="x", experiment="size_curve", budget="quick:500", recipe="classic", changes={"epochs": 1})
     later = Study(name="x", experiment="ablate_bn", seeds=tuple(range(3, 13)))
     assert " --seeds 3,4,5,6,7,8,9,10,11,12 --looks 4,7,10 " in later.command

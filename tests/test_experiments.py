@@ -16,14 +16,14 @@ import pytest
 from conftest import SMALL_RECIPE, Command, command, document, mlflow_runs, small_config
 
 from harness import experiment, plan
-from harness.commands.run import Job, RunOptions
+from harness.commands.run import Job
 from harness.common.errors import BadInput
 from harness.common.paths import PROJECT
 from harness.config import RunConfig
 from harness.data import digits
 from harness.experiment import Experiment, Prediction, factorial
 from harness.metrics import INSIDE
-from harness.plan import Settings
+from harness.plan import RunOptions, Settings
 from harness.runs.folder import Result, RunFolder
 from harness.tracking.recorder import MlflowRecorder
 

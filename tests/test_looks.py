@@ -13,11 +13,12 @@ from harness.analysis.tuning import FACTORS, SEEDS
 from harness.commands import campaign
 from harness.commands import run as commands
 from harness.commands.detect import detect, print_detect
-from harness.commands.run import Job, RunOptions
+from harness.commands.run import Job
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.data import load
 from harness.experiment import Experiment, Prediction
+from harness.plan import RunOptions
 from harness.runs.declared import contradicts, declare
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunSpec
@@ -112,13 +113,15 @@ def test_a_fixed_number_of_seeds_is_looked_at_once(trained: Trained) -> None:
 
 
 def test_other_seeds_may_be_looked_at_as_often(trained: Trained) -> None:
-    asked = {"seeds": "3,5,6,7,8,9", "looks": "4,6"}
+    asked = {"seeds": "3,5,6,7,8,9", "looks": "4,6", "precision": "float32"}
     job(**asked).train()
     assert seeds(trained, "far") == [3, 5, 6, 7]
     assert seeds(trained, "near") == [3, 5, 6, 7, 8, 9]
     (report,) = job(**asked).publish()
     assert (report.missing, report.looks, report.exploratory) == (0, (4, 6), False)
-    assert "--seeds 3,5,6,7,8,9 --looks 4,6" in job(**asked).options.command
+    assert report.command == (
+        "harness run norms --budget quick --seeds 3,5,6,7,8,9 --looks 4,6 --precision float32 --no-retune"
+    )
     # Without seeds they are the first ones.
     assert job(looks="2,3", budget="full").designs["norms"].seeds == (0, 1, 2)
 
@@ -144,7 +147,7 @@ def test_studies_come_to_their_first_look_one_after_the_other_then_to_the_next(
     # What is decided at a look is not trained further.
     assert {variant for variant, _ in trained[56:]} in ({"baseline", "near"}, {"baseline", "near", "open"})
     assert [seed for variant, seed in trained[56:] if variant == "baseline"] == list(range(7, 13))
-    jobs = [Job(campaign.options_of(study), BundleRecorder()) for study in (one, other)]
+    jobs = [Job(study.options, BundleRecorder()) for study in (one, other)]
     assert campaign.left(jobs) == "0 runs are left"
 
 

@@ -19,11 +19,11 @@ from harness import experiment
 from harness.analysis.make_report import make_report
 from harness.analysis.report import Report, RunLink
 from harness.commands.compare import one_page
-from harness.commands.run import Job, RunOptions
+from harness.commands.run import Job
 from harness.common.errors import BadInput
 from harness.data.sklearn_digits import digits
 from harness.experiment import Experiment, Prediction, factorial
-from harness.plan import images_of
+from harness.plan import RunOptions, images_of
 from harness.reporting import summary
 from harness.reporting.page import charts
 from harness.reporting.page.mistakes import SHOWN, mistakes

@@ -16,12 +16,12 @@ import typer.main
 from harness.analysis.make_report import make_report
 from harness.cli.app import app, main
 from harness.commands.compare import _of_runs
-from harness.commands.run import Job, RunOptions
+from harness.commands.run import Job
 from harness.commands.search import SearchJob, SearchOptions
 from harness.common.paths import PROJECT
 from harness.config import read_changes
 from harness.experiment import Experiment
-from harness.plan import parse_seeds
+from harness.plan import RunOptions, parse_seeds
 from harness.reporting import sentences
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunResult, RunSpec

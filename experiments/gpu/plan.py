@@ -12,6 +12,7 @@ shares a compiled program is in one lane: two processes would compile it twice. 
 with dropout, which are many and share one program.
 """
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -21,10 +22,10 @@ from experiments.studies import AGAIN, PUBLISHED, QUICK_ON_GPU
 from harness.analysis.studies import Study, declared
 from harness.commands import spec_list
 from harness.commands.execution import choose_recorder
-from harness.commands.run import Job, RunOptions
+from harness.commands.run import Job
 from harness.engine.backend import import_keras
 from harness.experiment import BASELINE
-from harness.plan import seeds_text
+from harness.plan import RunOptions, seeds_text
 from harness.runs.spec import RunSpec
 
 STUDIES = {"full": AGAIN, "quick": QUICK_ON_GPU}
@@ -40,18 +41,10 @@ class Planner:
 
     def options(self, study: Study, **others: Any) -> RunOptions:
         """Return what `harness run` is asked for the runs of a study."""
-        given: dict[str, Any] = {
-            "experiments": (study.experiment,),
-            "budget": "smoke" if self.budget == "smoke" else study.budget,
-            "recipe": study.recipe,
-            "seeds": os.environ.get("SEEDS") or seeds_text(list(study.seeds)),
-            "variants": study.variants,
-            "changes": study.changes,
-            "engine": study.engine,
-            "precision": self.precision,
-            "retune": study.retuned,
-        }
-        return RunOptions(**(given | others))
+        budget = "smoke" if self.budget == "smoke" else study.budget
+        seeds = os.environ.get("SEEDS") or seeds_text(list(study.seeds))
+        given = {"budget": budget, "seeds": seeds, "precision": self.precision}
+        return dataclasses.replace(study.options, **(given | others))
 
     def runs(self, study: Study) -> list[RunSpec]:
         """Return the runs of a study that are not done here, of its tuning as far as they are known beforehand."""

@@ -15,7 +15,7 @@ from harness.analysis.tuning import next_runs, ranked, tried_by_variant, unclear
 from harness.config import Network, Precision, Recipe
 from harness.data.loader import TRAIN_IMAGES
 from harness.experiment import BASELINE, LOOKS, Experiment
-from harness.plan import TUNING_SEEDS, Phase, seeds_text
+from harness.plan import TUNING_SEEDS, Phase, RunOptions, seeds_text
 from harness.recipes import budget_called, recipe_called
 from harness.runs.evidence import EvidenceRun
 from harness.runs.spec import RunResult
@@ -53,18 +53,26 @@ class Study:
         return ("same recipe", "retuned") if self.retuned else ("same recipe",)
 
     @property
+    def options(self) -> RunOptions:
+        """The options of `harness run` that make these runs, with the looks that were declared."""
+        named = (self.seeds, self.looks) != (tuple(range(LOOKS[-1])), LOOKS)
+        return RunOptions(
+            experiments=(self.experiment,),
+            budget=self.budget,
+            recipe=self.recipe,
+            engine=self.engine,
+            seeds=seeds_text(list(self.seeds)) if named else None,
+            looks=",".join(map(str, self.looks)) if named and len(self.looks) > 1 else None,
+            variants=self.variants,
+            changes=self.changes,
+            precision=self.precision,
+            retune=self.retuned,
+        )
+
+    @property
     def command(self) -> str:
         """The command that makes these runs."""
-        words = [f"harness run {self.experiment}"]
-        for name, usual in {"budget": "full", "recipe": "fast", "engine": "tensorflow"}.items():
-            if (value := getattr(self, name)) != usual:
-                words.append(f"--{name} {value}")
-        if (self.seeds, self.looks) != (tuple(range(LOOKS[-1])), LOOKS):
-            words.append(f"--seeds {seeds_text(list(self.seeds))}")
-            words += [f"--looks {','.join(map(str, self.looks))}"] * (len(self.looks) > 1)
-        words += [f"--variant '{variant}'" for variant in self.variants]
-        words += [f"--set {name}={value}" for name, value in self.changes.items()]
-        return " ".join([*words, f"--precision {self.precision} --{'retune' if self.retuned else 'no-retune'}"])
+        return self.options.command
 
 
 def declared(study: Study) -> Experiment:

@@ -13,8 +13,9 @@ from types import TracebackType
 from harness.cli import app  # noqa: F401  # the real command imports it
 from harness.commands.bench.child import Parent, peak_memory_gb
 from harness.commands.execution import TERMINAL, choose_recorder
-from harness.commands.run import Job, RunOptions
+from harness.commands.run import Job
 from harness.config import RunConfig
+from harness.plan import RunOptions
 from harness.runs.folder import History
 
 #: After so many steps memory has stopped growing.

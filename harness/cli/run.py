@@ -24,6 +24,7 @@ from harness.commands.execution import choose_recorder, in_the_terminal
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.experiment import names, write_skeleton
+from harness.plan import RunOptions
 from harness.reporting.console import log, preview, print_line, print_runs
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def run(
         show(document, json, print_runs)
         return
 
-    options = commands_run.RunOptions(
+    options = RunOptions(
         experiments=experiments or [],
         budget=budget,
         recipe=recipe,
@@ -222,7 +223,7 @@ def compare(
         return
     if not what:
         raise BadInput("Say what to compare: experiments, runs by their keys, or --csv or --mlflow.")
-    options = commands_run.RunOptions(
+    options = RunOptions(
         experiments=what,
         budget=budget,
         recipe=recipe,
@@ -260,7 +261,7 @@ def report(
     harness report ablate_bn ablate_order --budget quick
     ```
     """
-    options = commands_run.RunOptions(
+    options = RunOptions(
         experiments=experiments or names(),
         budget=budget,
         seeds=seeds,
@@ -315,7 +316,7 @@ def plan(
     harness sync bundles                                      # here
     ```
     """
-    options = commands_run.RunOptions(
+    options = RunOptions(
         experiments=experiments,
         budget=budget,
         recipe=recipe,

@@ -4,11 +4,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.analysis.studies import Study
 from harness.commands.execution import choose_recorder
-from harness.commands.run import Job, RunOptions
+from harness.commands.run import Job
 from harness.common.lazy import lazy_import
-from harness.plan import seeds_text, usual_speed
+from harness.plan import usual_speed
 from harness.reporting.console import log
 
 if TYPE_CHECKING:
@@ -18,22 +17,6 @@ else:
 
 #: The lowest priority: whatever else runs goes first.
 NICENESS = 19
-
-
-def options_of(study: Study) -> RunOptions:
-    """Return the options of `harness run` that train a study, as `Study.command` says them."""
-    return RunOptions(
-        experiments=(study.experiment,),
-        budget=study.budget,
-        recipe=study.recipe,
-        seeds=seeds_text(list(study.seeds)),
-        looks=",".join(map(str, study.looks)),
-        variants=study.variants,
-        engine=study.engine,
-        precision=study.precision,
-        changes=study.changes,
-        retune=study.retuned,
-    )
 
 
 def left(jobs: list[Job]) -> str:
@@ -56,7 +39,7 @@ def train(to: Path) -> None:
     recorder = choose_recorder(to)
     last = max(len(study.looks) for study in studies.STUDIES)
     for look in range(1, last + 1):
-        jobs = [Job(options_of(study), recorder, looks=look) for study in studies.STUDIES if len(study.looks) >= look]
+        jobs = [Job(study.options, recorder, looks=look) for study in studies.STUDIES if len(study.looks) >= look]
         for done, job in enumerate(jobs):
             log.print(f"Look {look} of {last}, {job.options.command}: {left(jobs[done:])} in this look.")
             job.train()

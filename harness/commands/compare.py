@@ -12,11 +12,12 @@ from harness.analysis.make_report import make_report
 from harness.analysis.report import Report
 from harness.analysis.studies import Study, report_of, runs_of
 from harness.commands.execution import links
-from harness.commands.run import Job, RunOptions, design_of
+from harness.commands.run import Job, design_of
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.config import RunConfig, parse_changes, value_text
 from harness.experiment import BASELINE, Experiment
+from harness.plan import RunOptions
 from harness.reporting.console import log
 from harness.runs import evidence
 from harness.runs.folder import RunFolder, all_runs

@@ -1,9 +1,7 @@
 """`harness run`: train the runs that the options ask for, and make the report of each experiment."""
 
 import dataclasses
-import shlex
-from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -15,14 +13,14 @@ from harness.analysis.tuning import Tried, next_runs, ranked, tried_by_variant, 
 from harness.commands.execution import TERMINAL, advise, in_the_terminal, links
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
-from harness.config import SplitName, changes_text, value_text
+from harness.config import SplitName, changes_text
 from harness.data import Dataset, how_to_get_cifar10, load
 from harness.engine.backend import ENGINES
 from harness.engine.devices import resolve_precision
 from harness.execute.pool import train_all
 from harness.execute.run_one import Displays, forget, is_done, result_of
 from harness.experiment import BASELINE, Experiment
-from harness.plan import Settings
+from harness.plan import RunOptions, Settings
 from harness.recipes import budget_called, named, recipe_called
 from harness.reporting.console import log
 from harness.runs import declared
@@ -35,42 +33,6 @@ if TYPE_CHECKING:
 else:
     # matplotlib is slow to import.
     publish = lazy_import("harness.reporting.publish")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """The options of `harness run`, `compare` and `plan`, as given by the user."""
-
-    experiments: Sequence[str]
-    budget: str = "full"
-    recipe: str = "fast"
-    seeds: str | None = None
-    looks: str | None = None
-    split: str = "final"
-    variants: Sequence[str] = ()
-    data: str | None = None
-    engine: str = "tensorflow"
-    precision: str = "auto"
-    changes: dict[str, Any] = field(default_factory=dict)
-    retune: bool | None = None
-    probe: bool = True
-    workers: int | None = None
-    slurm: str | None = None
-    fresh: bool = False
-
-    @property
-    def command(self) -> str:
-        """The command line for these runs, without the options that say where and how they are trained."""
-        words = ["harness", "run", *self.experiments]
-        usual = {each.name: each.default for each in dataclasses.fields(self)}
-        for name in ("budget", "recipe", "seeds", "looks", "split", "data", "engine", "precision"):
-            if (value := getattr(self, name)) != usual[name]:
-                words += [f"--{name}", value]
-        words += [word for variant in self.variants for word in ("--variant", variant)]
-        words += [word for name, value in self.changes.items() for word in ("--set", f"{name}={value_text(value)}")]
-        if self.retune is not None:
-            words.append("--retune" if self.retune else "--no-retune")
-        return shlex.join(words)
 
 
 class Job:
@@ -173,6 +135,7 @@ class Job:
                     links=links(done, self.recorder),
                     missing=len(planned) - len(done),
                     stale=plan.stale(planned),
+                    command=self._command(name),
                 )
                 # A report of only some variants must not replace the report of the whole experiment.
                 if each.variants and not self.options.variants and not self.recorder.offline:
@@ -181,6 +144,12 @@ class Job:
         if not self.recorder.offline:
             crown()
         return reports
+
+    def _command(self, name: str) -> str:
+        """Return the command of an experiment's report where the report cannot tell: of its looks, not all seeds."""
+        precision = self.settings.precision
+        own = dataclasses.replace(self.options, experiments=(name,), precision=precision)
+        return own.command if self.options.looks else ""
 
     def planned(self) -> list[RunSpec]:
         """Return the runs that are not done.
@@ -288,7 +257,7 @@ class Job:
 def design_of(experiment: Experiment, options: RunOptions) -> Design:
     """Return the design that `--seeds` and `--looks` fix, or else the looks of the experiment."""
     if options.looks is not None:
-        looks = parse_looks(options.looks)
+        looks = plan.parse_looks(options.looks)
         seeds = plan.parse_seeds(options.seeds or str(looks[-1]))
         if len(seeds) != looks[-1]:
             raise BadInput(f"Invalid value --looks {options.looks}: the last look is after all {len(seeds)} --seeds.")
@@ -298,17 +267,6 @@ def design_of(experiment: Experiment, options: RunOptions) -> Design:
     most = budget_called(options.budget).most_seeds
     looks = (most,) if most else experiment.looks
     return Design(tuple(range(looks[-1])), looks)
-
-
-def parse_looks(text: str) -> tuple[int, ...]:
-    """`4,7,10` looks after 4, 7 and 10 seeds. Raises BadInput for other text, and for numbers that do not rise."""
-    parts = [part.strip() for part in text.split(",")]
-    looks = tuple(int(part) for part in parts if part.isdecimal())
-    if len(looks) < len(parts) or looks[0] < 2 or list(looks) != sorted(set(looks)) or looks[-1] > plan.MOST_SEEDS:
-        raise BadInput(
-            f"Invalid value --looks {text}: give after how many seeds to look, 2 to {plan.MOST_SEEDS}, as 4,7,10."
-        )
-    return looks
 
 
 def check_workers(workers: int | None) -> None:
