@@ -51,6 +51,7 @@ def test_what_is_read(tmp_path: Path) -> None:
         ("a.csv", "seed\n1\n", "has no accuracies"),
         ("a.json", "[71.3]", "give shares"),
         ("a.json", "[0.7]", "has 1 runs, and one family takes 50"),
+        ("a.json", json.dumps([0.7] * 60), "All 60 runs have the accuracy 0.7"),
     ],
 )
 def test_a_file_of_no_use_is_named(tmp_path: Path, name: str, text: str, words: str) -> None:

@@ -135,11 +135,15 @@ def a_a_test(accuracies: tuple[float, ...], families: int) -> dict[str, Any]:
     """Compare runs that differ in nothing but the seed with each other, and count the differences that are found.
 
     accuracies: one a run, shares. families: how many families to draw, and how many single comparisons. Returns what
-    `harness.reporting.calibration` tells. Raises BadInput with fewer runs than a family takes.
+    `harness.reporting.calibration` tells; `normal_p` is of Shapiro and Wilk's test. Raises BadInput with fewer runs
+    than a family takes, and for runs that are all equal.
     """
     if len(accuracies) < FAMILY:
         raise BadInput(f"There are {len(accuracies)} runs, and one family takes {FAMILY}.")
+    if np.ptp(accuracies) == 0:
+        raise BadInput(f"All {len(accuracies)} runs have the accuracy {accuracies[0]:g}: give runs of different seeds.")
     design, sd = Design(tuple(range(LOOKS[-1])), LOOKS), float(np.std(accuracies, ddof=1))
+    freedom = len(accuracies) - 1
 
     def drawn(variants: int, effect: float, simulated: int) -> dict[str, float]:
         found = rates(resampled(accuracies, variants, LOOKS[-1], effect), design, simulated)
@@ -150,6 +154,10 @@ def a_a_test(accuracies: tuple[float, ...], families: int) -> dict[str, Any]:
         "runs": len(accuracies),
         "mean": float(np.mean(accuracies)),
         "sd": sd,
+        "sd_interval": [sd * math.sqrt(freedom / stats.chi2.isf(tail, freedom)) for tail in (ALPHA / 2, 1 - ALPHA / 2)],
+        "skewness": float(stats.skew(accuracies, bias=False)),
+        "excess_kurtosis": float(stats.kurtosis(accuracies, bias=False)),
+        "normal_p": float(stats.shapiro(accuracies).pvalue),
         "looks": list(LOOKS),
         "variants": VARIANTS,
         "single": drawn(1, 0.0, families),

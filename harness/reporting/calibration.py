@@ -15,7 +15,10 @@ def sentences(document: dict[str, Any]) -> list[str]:
     """What was found, each with the numbers that say so."""
     single, family = document["single"], document["family"]
     return [
-        f"{document['runs']} runs of one recipe: accuracy {document['mean']:.4f}, sd {document['sd']:.4f}.",
+        f"{document['runs']} runs of one recipe: accuracy {document['mean']:.4f}, sd {document['sd']:.4f} "
+        f"[{document['sd_interval'][0]:.4f}, {document['sd_interval'][1]:.4f}]; skewness {document['skewness']:.2f}, "
+        f"excess kurtosis {document['excess_kurtosis']:.2f} (both 0 for a normal distribution; Shapiro and Wilk's "
+        f"test: p = {document['normal_p']:.2f}).",
         f"Of {single['simulated']:,} single comparisons of these runs with each other, {single['different']:.2%} were "
         f"called better or worse (± {single['standard_error']:.2%}; promised: at most {ALPHA:.0%}).",
         f"Of {family['simulated']:,} families of {document['variants']} variants, {family['families']:.2%} had at "
