@@ -10,12 +10,15 @@ from harness.analysis.make_report import accuracies, grouped
 from harness.analysis.stats import STUCK, pooled_sd
 from harness.commands.run import Job
 from harness.common.errors import BadInput
+from harness.config import changes_text
 from harness.execute.run_one import result_of
+from harness.experiment import BASELINE
 from harness.reporting.console import duration, print_line, print_rows
+from harness.runs import evidence
 from harness.runs.spec import RunResult, RunSpec
 
-#: Of a run of `fast` at `full`: ten runs on an H200 (README.md). A share of accuracy.
-DOCUMENTED_SD = {("fast", "full"): 0.0028}
+#: A spread of runs is known from so many degrees of freedom on.
+ENOUGH = 3
 
 #: Of the network without changes, per training image; multiply-add = 2.
 TRAINING_FLOP = 400.3e6
@@ -37,7 +40,7 @@ def _row(job: Job, name: str, effect: float) -> dict[str, Any]:
         raise BadInput(f"{name} compares nothing, so --detect has no answer for it; name an ablation.")
     every = plan.run_specs(name, each, job.dataset, job.settings, list(design.seeds))
     done = [outcome for spec in every if (outcome := result_of(spec))]
-    sd, origin = _spread(done, job.settings.recipe, job.settings.budget)
+    sd, origin = _spread(done, job.settings)
     found = power.detect(effect, sd, len(each.compared), design)
     needed = power.seeds_for(effect, sd, len(each.compared))
     arms = len(each.all_variants)
@@ -55,18 +58,31 @@ def _row(job: Job, name: str, effect: float) -> dict[str, Any]:
     }
 
 
-def _spread(done: Sequence[RunResult], recipe: str, budget: str) -> tuple[float, str]:
-    """Return the sd of a run between seeds, and what it is of: the runs that are here, or else the documented one."""
+def _spread(done: Sequence[RunResult], settings: plan.Settings) -> tuple[float, str]:
+    """Return the sd of a run between seeds, and of which runs it is: those here, or else in the evidence."""
     variants = [[a for a in accuracies(runs).values() if a >= STUCK] for runs in grouped(done).values()]
     sd, freedom = pooled_sd(variants)
-    if freedom >= 3:
+    if freedom >= ENOUGH:
         return sd, f"{sum(map(len, variants))} runs here"
-    if (recipe, budget) in DOCUMENTED_SD:
-        return DOCUMENTED_SD[recipe, budget], "10 documented runs"
+    committed = _in_evidence(settings)
+    if len(committed) > ENOUGH:
+        return pooled_sd([committed])[0], f"{len(committed)} baseline runs in the evidence"
     raise BadInput(
-        f"How much runs of {recipe} at {budget} differ between seeds is not known here yet: "
-        f"`harness run baseline --budget {budget} --recipe {recipe} --seeds 4` measures it."
+        f"How much runs of {settings.recipe} at {settings.budget} differ between seeds is not known here yet: "
+        f"`harness run baseline --budget {settings.budget} --recipe {settings.recipe} --seeds 4` measures it."
     )
+
+
+def _in_evidence(settings: plan.Settings) -> list[float]:
+    """Return the accuracies of the committed runs of a baseline, of the engine and code that most of them are of."""
+    asked = (BASELINE, settings.recipe, settings.budget, settings.split, changes_text(settings.changes))
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for run in evidence.read():
+        spec, config = run.spec, run.config
+        accuracy = run.result.metrics.get("accuracy", 0.0)
+        if accuracy >= STUCK and asked == (spec.variant, spec.recipe, spec.budget, config.split, spec.changes):
+            found.setdefault((config.engine, config.precision, config.source), []).append(accuracy)
+    return max(found.values(), key=len, default=[])
 
 
 def _cost(every: Sequence[RunSpec], done: Sequence[RunResult], runs: float) -> dict[str, float | None]:
