@@ -13,6 +13,7 @@ from harness.analysis.design import fixed
 from harness.analysis.history import Inside, code_that_measured_last, mechanism
 from harness.analysis.power import a_a_test
 from harness.analysis.report import Report
+from harness.analysis.stats import CHANCE
 from harness.analysis.studies import Study, declared, report_of, runs_of, variants_of
 from harness.analysis.target import against_target, wanted
 from harness.common import rounded
@@ -401,15 +402,19 @@ def classic_rates(evidence: Sequence[EvidenceRun]) -> str:
 
 def calibrated(evidence: Sequence[EvidenceRun]) -> dict[str, Any]:
     """The A/A test of the runs that were declared for it; empty while some are missing."""
-    found = accuracies(CALIBRATION, evidence)
+    found = [each.result.metrics.get("accuracy", CHANCE) for each in runs_of(CALIBRATION, evidence)]
     return a_a_test(tuple(found), FAMILIES) if len(found) == len(CALIBRATION.seeds) else {}
 
 
 def calibration_told(evidence: Sequence[EvidenceRun]) -> str:
     """What the A/A test found: sentences, and the power curve as a table."""
     document = calibrated(evidence)
+    if not document:
+        raise BadInput(f"The evidence lacks some of the {len(CALIBRATION.seeds)} runs of the A/A test.")
     said = "\n".join(f"- {sentence}" for sentence in calibration.sentences(document))
-    return f"{calibration.method(document)}\n\n{said}\n\n{calibration.LIMITS}\n\n{calibration.power(document)}"
+    return (
+        f"{calibration.method(document)}\n\n{said}\n\n{calibration.limits(document)}\n\n{calibration.power(document)}"
+    )
 
 
 BLOCKS: dict[str, Block] = {

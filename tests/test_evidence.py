@@ -168,6 +168,11 @@ def test_the_evidence_answers_only_what_is_asked(others: dict[str, Any]) -> None
     asked = RunOptions(experiments=["size_curve"], changes={"epochs": "1"})
     assert is_asked_for(study, "size_curve", asked)
     assert not is_asked_for(study, "ladder", asked)
+    assert is_asked_for(study, "size_curve", dataclasses.replace(asked, seeds="10", looks="4,7,10"))
+    assert not is_asked_for(study, "size_curve", dataclasses.replace(asked, seeds="10"))
+    assert is_asked_for(
+        studies.CALIBRATION, "baseline", RunOptions(experiments=["baseline"], budget="quick", seeds="100")
+    )
     assert not is_asked_for(study, "size_curve", dataclasses.replace(asked, **others))
 
 
@@ -326,10 +331,39 @@ def test_what_is_quoted_is_what_the_evidence_gives() -> None:
     assert commands.verify() == []
 
 
+def test_the_a_a_test_is_quoted_when_all_of_its_runs_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, recipe = next(iter(variants_of(studies.CALIBRATION)))
+    about = dataclasses.replace(
+        small_config(recipe, network),
+        train_images=5_000,
+        eval_images=10_000,
+        precision="bfloat16",
+        data="cifar10-jpeg75",
+    )
+    config = dataclasses.replace(about, engine="tensorflow", split="final")
+    runs = []
+    for seed in range(100):
+        run = a_run(accuracy=0.7 + 0.0005 * (seed * 37 % 23))
+        runs.append(
+            dataclasses.replace(run, spec=dataclasses.replace(run.spec, config=dataclasses.replace(config, seed=seed)))
+        )
+    monkeypatch.setattr(quoted, "FAMILIES", 20)
+    said = quoted.calibration_told(runs)
+    assert "100 runs of one recipe" in said
+    assert "A family takes 50 of the 100 runs" in said
+    with pytest.raises(BadInput, match="lacks some of the 100 runs"):
+        quoted.calibration_told(runs[:-1])
+    assert quoted.calibrated(runs[1:]) == {}
+    # A run that diverged counts as one that guesses.
+    failed = dataclasses.replace(runs[0], result=Result("diverged", "nan", {}, "", {}, []))
+    assert quoted.calibrated([failed, *runs[1:]])["runs"] == 100
+
+
 def test_a_quoted_number_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     page = (evidence.PROJECT / "README.md").read_text()
     assert "0.8698 [0.8685, 0.8711]" in page
     (tmp_path / "README.md").write_text(page.replace("0.8698 [0.8685", "0.8699 [0.8685"))
     monkeypatch.setattr(commands, "PROJECT", tmp_path)
+    monkeypatch.setattr(commands, "_figures", lambda known: [])
     (found,) = commands.verify()
     assert found.startswith("README.md says")

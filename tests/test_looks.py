@@ -1,5 +1,6 @@
 """From look to look: which runs a command trains, and seeds that were added after one."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -126,6 +127,24 @@ def test_other_seeds_may_be_looked_at_as_often(trained: Trained) -> None:
     assert job(looks="2,3", budget="full").designs["norms"].seeds == (0, 1, 2)
 
 
+def test_looks_without_variants_are_refused(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "load", lambda name: Experiment(question="?"))
+    with pytest.raises(BadInput, match="is for variants"):
+        job(seeds="10", looks="4,7,10")
+
+
+def test_a_run_that_the_design_does_not_call_for_is_not_read(trained: Trained) -> None:
+    job().train()
+    spare = next(spec for spec in job(seeds="10").planned() if (spec.variant, spec.config.seed) == ("far", 9))
+    folder = RunFolder(spare.config)
+    with folder.locked():
+        folder.finish(Result("finished", "", {"accuracy": 0.5}, "", {}, []), [])
+    for file in filter(Path.is_file, folder.path.iterdir()):
+        file.write_text("{")
+    (report,) = job().publish()
+    assert report.missing == 0
+
+
 @pytest.mark.parametrize("looks", ["", "1,4", "4,4", "7,4", "4,x", "4,,7", "-4", "4,7", "2000"])
 def test_looks_that_are_none_are_refused(trained: Trained, looks: str) -> None:
     with pytest.raises(BadInput, match="--looks"):
@@ -148,14 +167,26 @@ def test_studies_come_to_their_first_look_one_after_the_other_then_to_the_next(
     assert {variant for variant, _ in trained[56:]} in ({"baseline", "near"}, {"baseline", "near", "open"})
     assert [seed for variant, seed in trained[56:] if variant == "baseline"] == list(range(7, 13))
     jobs = [Job(study.options, BundleRecorder()) for study in (one, other)]
-    assert campaign.left(jobs) == "0 runs are left"
+    assert campaign.left(jobs) == "0 runs"
+
+
+def test_a_folder_with_another_design_trains_no_evidence(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job(seeds="3", precision="float32").train()
+    study = Study(name="one", experiment="norms", precision="float32")
+    monkeypatch.setattr(campaign, "studies", SimpleNamespace(STUDIES=(study,)))
+    monkeypatch.setattr(campaign, "choose_recorder", lambda to: BundleRecorder())
+    monkeypatch.setattr(campaign.os, "nice", lambda by: 0)
+    with pytest.raises(BadInput, match="has another design"):
+        campaign.train(tmp_path)
 
 
 def test_what_is_left_counts_a_run_of_two_studies_once(trained: Trained) -> None:
     jobs = [job(), job(seeds="5")]
-    assert campaign.left(jobs) == "20 runs are left"
+    assert campaign.left(jobs) == "20 runs"
     job(seeds="1").train()
-    assert campaign.left(jobs).startswith("16 runs are left, about 0.0")
+    assert campaign.left(jobs).startswith("16 runs, about 0.0")
 
 
 @pytest.mark.parametrize("later", [{"seeds": "7"}, {"seeds": "3"}, {}])
@@ -233,8 +264,12 @@ def test_what_an_effect_needs_by_the_runs_that_are_here(trained: Trained, capsys
 
 
 def test_what_an_effect_needs_by_the_committed_runs(trained: Trained) -> None:
-    (row,) = detect(job(budget="full"), 0.5)["experiments"]
-    assert (row["sd_of"], row["looks"]) == ("10 baseline runs in the evidence", [4, 7, 10])
+    asked = job(budget="full")
+    with pytest.raises(BadInput, match="is not known here yet"):
+        detect(asked, 0.5)
+    asked.dataset = dataclasses.replace(asked.dataset, name="cifar10-jpeg75")
+    (row,) = detect(asked, 0.5)["experiments"]
+    assert (row["sd_of"], row["looks"]) == ("10 baseline runs in the evidence, jax, bfloat16", [4, 7, 10])
     assert row["sd"] == pytest.approx(0.0018, abs=0.0001)
     assert row["power"] > 0.8
     assert row["needed_hours"] is None
@@ -243,4 +278,4 @@ def test_what_an_effect_needs_by_the_committed_runs(trained: Trained) -> None:
 @pytest.mark.parametrize(("points", "words"), [(0.5, "is not known here yet"), (0, "size of an effect in points")])
 def test_an_effect_that_cannot_be_planned_for(trained: Trained, points: float, words: str) -> None:
     with pytest.raises(BadInput, match=words):
-        detect(job(recipe="published"), points)
+        detect(job(), points)

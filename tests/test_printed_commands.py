@@ -191,6 +191,7 @@ def test_the_command_of_a_report_makes_the_same_runs(
         {"budget": "smoke", "recipe": "published", "seeds": "5,", "split": "tune", "retune": True},
         {"budget": "smoke", "variants": ["--flag", "[bold] it's"], "retune": False, "data": "digits"},
         {"budget": "smoke", "engine": "jax", "precision": "bfloat16", "changes": {"dropout": "0, 0,0,.1"}},
+        {"budget": "smoke", "seeds": "3,4,7,9", "looks": "2,4", "data": "digits"},
     ],
 )
 def test_the_command_of_options_gives_these_options(

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 import numpy as np
 
@@ -209,26 +209,28 @@ def going_on(
 def called_for(
     experiment: Experiment,
     phase: Phase,
-    results: Sequence[RunResult],
+    result_of: Callable[[tuple[str, int]], RunResult | None],
     design: Design,
-    unclear: Set[str] = frozenset(),
     *,
-    looks: int | None = None,
+    elsewhere: Sequence[RunResult] = (),
+    unclear: Set[str] = frozenset(),
+    most_looks: int | None = None,
 ) -> set[tuple[str, int]]:
     """Variant and seed of the runs that a design calls for in a phase, by the results that there are.
 
-    Up to the next look these are all variants, and from then on those without a final verdict. looks: after how many
-    looks to end, if before the last one. unclear: variants without a verdict, as their learning rate is not clear.
+    Up to the next look these are all variants, and from then on those without a final verdict. result_of: the result of
+    the run of a variant and seed, if it has one; nothing else is asked for. elsewhere: results of the other phases.
+    unclear: variants without a verdict, as their learning rate is not clear. most_looks: after how many looks to end,
+    if before the last one.
     """
     asked: set[tuple[str, int]] = set()
     going = set(experiment.all_variants)
-    elsewhere = [each for each in results if each.spec.phase != phase]
-    own = {(each.spec.variant, each.spec.config.seed): each for each in results if each.spec.phase == phase}
-    for start, look in list(zip((0, *design.looks), design.looks, strict=False))[:looks]:
+    for start, look in list(zip((0, *design.looks), design.looks, strict=False))[:most_looks]:
         asked |= {(variant, seed) for seed in design.seeds[start:look] for variant in going}
-        if look == design.looks[-1] or asked - own.keys():
+        found = [result for each in asked if (result := result_of(each))]
+        if look == design.looks[-1] or len(found) < len(asked):
             break
-        going = going_on(experiment, phase, [*elsewhere, *(own[each] for each in asked)], design, unclear)
+        going = going_on(experiment, phase, [*elsewhere, *found], design, unclear)
     return asked
 
 

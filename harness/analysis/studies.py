@@ -183,15 +183,14 @@ def progress(study: Study, results: Sequence[RunResult]) -> tuple[int, int]:
     What is decided at a look gets no further runs. Those of the tuning are not counted.
     """
     without_rate = unclear(tried_by_variant(results))
-    wanted = {
-        (phase, *each)
-        for phase in study.phases
-        for each in called_for(
-            declared(study), phase, results, study.design, without_rate if phase == "retuned" else frozenset()
-        )
-    }
-    done = {(each.spec.phase, each.spec.variant, each.spec.config.seed) for each in results}
-    return len(wanted & done), len(wanted)
+    there, planned = 0, 0
+    for phase in study.phases:
+        own = {(each.spec.variant, each.spec.config.seed): each for each in results if each.spec.phase == phase}
+        others = [each for each in results if each.spec.phase != phase]
+        rates = without_rate if phase == "retuned" else frozenset()
+        wanted = called_for(declared(study), phase, own.get, study.design, elsewhere=others, unclear=rates)
+        there, planned = there + len(wanted & own.keys()), planned + len(wanted)
+    return there, planned
 
 
 def report_of(study: Study, results: Sequence[RunResult]) -> Report:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.commands.execution import choose_recorder
 from harness.commands.run import Job
+from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.plan import usual_speed
 from harness.reporting.console import log
@@ -22,24 +23,31 @@ NICENESS = 19
 def left(jobs: list[Job]) -> str:
     """Return what some jobs still have to train to their next look, and how long that takes at the usual speed.
 
-    Studies share runs, above all those of the baseline: each counts once.
+    Studies share runs, above all those of the baseline: each counts once. Not counted are the runs that a tuning calls
+    for when others of it are done, and those at the rates that it chooses.
     """
     wanted = {spec.config.key: spec for job in jobs for spec in job.planned()}
     speed = usual_speed(list(wanted.values()))
     hours = f", about {sum(spec.cost for spec in wanted.values()) / speed / 3600:.1f} hours" if speed else ""
-    return f"{len(wanted)} runs are left{hours}"
+    return f"{len(wanted)} runs{hours}"
 
 
 def train(to: Path) -> None:
     """Train all runs of the studies that are not finished in the folder `to`, as bundles.
 
-    All studies come to their first look, then to the next one.
+    All studies come to their first look, then to the next one. Raises BadInput if the folder has another design of one.
     """
     os.nice(NICENESS - os.nice(0))
     recorder = choose_recorder(to)
     last = max(len(study.looks) for study in studies.STUDIES)
     for look in range(1, last + 1):
-        jobs = [Job(study.options, recorder, looks=look) for study in studies.STUDIES if len(study.looks) >= look]
+        jobs = [Job(study.options, recorder, look) for study in studies.STUDIES if len(study.looks) >= look]
+        for job in jobs:
+            if any(design.exploratory for design in job.designs.values()):
+                raise BadInput(
+                    f"{to} has another design of `{job.options.command}` (in designs/): its runs would be "
+                    f"exploratory, and no evidence. Give another folder, --to."
+                )
         for done, job in enumerate(jobs):
-            log.print(f"Look {look} of {last}, {job.options.command}: {left(jobs[done:])} in this look.")
+            log.print(f"Look {look} of {last}, left in it: {left(jobs[done:])}, or more. Now: {job.options.command}")
             job.train()

@@ -66,11 +66,12 @@ def _committed(what: RunOptions, to: Path | None) -> list[Report]:
             results = runs_of(study, known) if is_asked_for(study, name, what) else []
             if results:
                 devices = ", ".join(sorted({each.folder.tags["device"] for each in results}))
+                report, folder = report_of(study, results), publish.folder_for(to, f"evidence-{study.name}")
+                missing = f"; {report.missing} that its design calls for are not in it" if report.missing else ""
                 log.print(
                     f"Nothing of {name} was trained here. This is from the {len(results)} runs in the committed "
-                    f"evidence ({study.engine}, {study.precision}, {devices})."
+                    f"evidence ({study.engine}, {study.precision}, {devices}){missing}."
                 )
-                report, folder = report_of(study, results), publish.folder_for(to, f"evidence-{study.name}")
                 publish.write_report(report, results, folder)
                 reports.append(dataclasses.replace(report, folder=str(folder)))
                 break
@@ -78,7 +79,10 @@ def _committed(what: RunOptions, to: Path | None) -> list[Report]:
 
 
 def is_asked_for(study: Study, name: str, what: RunOptions) -> bool:
-    """Whether a study is what the options ask of an experiment. Its seeds, data and split are those it declared."""
+    """Whether a study is what the options ask of an experiment. Its data and split are those it declared.
+
+    Where neither seeds nor looks are asked for, any design will do.
+    """
     any_design = (what.seeds, what.looks) == (None, None)
     return (
         (study.experiment, study.budget, study.recipe) == (name, what.budget, what.recipe)

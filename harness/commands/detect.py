@@ -40,7 +40,7 @@ def _row(job: Job, name: str, effect: float) -> dict[str, Any]:
         raise BadInput(f"{name} compares nothing, so --detect has no answer for it; name an ablation.")
     every = plan.run_specs(name, each, job.dataset, job.settings, list(design.seeds))
     done = [outcome for spec in every if (outcome := result_of(spec))]
-    sd, origin = _spread(done, job.settings)
+    sd, origin = _spread(done, job.settings, job.dataset.name)
     found = power.detect(effect, sd, len(each.compared), design)
     needed = power.seeds_for(effect, sd, len(each.compared))
     arms = len(each.all_variants)
@@ -58,31 +58,39 @@ def _row(job: Job, name: str, effect: float) -> dict[str, Any]:
     }
 
 
-def _spread(done: Sequence[RunResult], settings: plan.Settings) -> tuple[float, str]:
+def _spread(done: Sequence[RunResult], settings: plan.Settings, data: str) -> tuple[float, str]:
     """Return the sd of a run between seeds, and of which runs it is: those here, or else in the evidence."""
     variants = [[a for a in accuracies(runs).values() if a >= STUCK] for runs in grouped(done).values()]
     sd, freedom = pooled_sd(variants)
     if freedom >= ENOUGH:
         return sd, f"{sum(map(len, variants))} runs here"
-    committed = _in_evidence(settings)
+    committed, engine = _in_evidence(settings, data)
     if len(committed) > ENOUGH:
-        return pooled_sd([committed])[0], f"{len(committed)} baseline runs in the evidence"
+        return pooled_sd([committed])[0], f"{len(committed)} baseline runs in the evidence, {engine}"
     raise BadInput(
         f"How much runs of {settings.recipe} at {settings.budget} differ between seeds is not known here yet: "
         f"`harness run baseline --budget {settings.budget} --recipe {settings.recipe} --seeds 4` measures it."
     )
 
 
-def _in_evidence(settings: plan.Settings) -> list[float]:
-    """Return the accuracies of the committed runs of a baseline, of the engine and code that most of them are of."""
-    asked = (BASELINE, settings.recipe, settings.budget, settings.split, changes_text(settings.changes))
-    found: dict[tuple[str, str, str], list[float]] = {}
+def _in_evidence(settings: plan.Settings, data: str) -> tuple[list[float], str]:
+    """Return the accuracies of the committed runs of a baseline, and their engine and precision.
+
+    They are of one code and one kind of device: with the engine and precision of the settings, if there are enough of
+    them, and those with most runs.
+    """
+    asked = (BASELINE, "same recipe", settings.recipe, settings.budget, changes_text(settings.changes))
+    found: dict[tuple[str, str, str, str], list[float]] = {}
     for run in evidence.read():
         spec, config = run.spec, run.config
+        is_asked_for = asked == (spec.variant, spec.phase, spec.recipe, spec.budget, spec.changes)
         accuracy = run.result.metrics.get("accuracy", 0.0)
-        if accuracy >= STUCK and asked == (spec.variant, spec.recipe, spec.budget, config.split, spec.changes):
-            found.setdefault((config.engine, config.precision, config.source), []).append(accuracy)
-    return max(found.values(), key=len, default=[])
+        if is_asked_for and (config.split, config.data) == (settings.split, data) and accuracy >= STUCK:
+            of = config.engine, config.precision, config.source, run.tags["device"]
+            found.setdefault(of, []).append(accuracy)
+    own = settings.engine, settings.precision
+    best = max(found, key=lambda of: (of[:2] == own and len(found[of]) > ENOUGH, len(found[of])), default=("",) * 4)
+    return found.get(best, []), ", ".join(best[:2])
 
 
 def _cost(every: Sequence[RunSpec], done: Sequence[RunResult], runs: float) -> dict[str, float | None]:

@@ -38,11 +38,11 @@ else:
 class Job:
     """Validated options, with the data set and the runs that they ask for. Raises BadInput for an invalid option.
 
-    looks: after how many looks of a design to end, if before the last one.
+    most_looks: after how many looks of a design to end, if before the last one.
     """
 
-    def __init__(self, options: RunOptions, recorder: Recorder, looks: int | None = None) -> None:
-        self.options, self.recorder, self.looks = options, recorder, looks
+    def __init__(self, options: RunOptions, recorder: Recorder, most_looks: int | None = None) -> None:
+        self.options, self.recorder, self.most_looks = options, recorder, most_looks
         self._trained: set[str] = set()
         # Check the options first: an error in the command should be reported before data are searched or downloaded.
         self.experiments = {name: _chosen(name, options) for name in options.experiments}
@@ -146,7 +146,10 @@ class Job:
         return reports
 
     def _command(self, name: str) -> str:
-        """Return the command of an experiment's report where the report cannot tell: of its looks, not all seeds."""
+        """Return the command of an experiment's report, empty where the report can tell it by itself.
+
+        It cannot where looks were named: what is decided lacks the seeds that are still to come.
+        """
         precision = self.settings.precision
         own = dataclasses.replace(self.options, experiments=(name,), precision=precision)
         return own.command if self.options.looks else ""
@@ -188,9 +191,15 @@ class Job:
             for spec in every
             if (spec.phase, spec.factor) == ("retuned", 1.0)
         ]
-        results = [outcome for spec in (*alike, *every) if (outcome := result_of(spec))]
+        own = {(spec.variant, spec.config.seed): spec for spec in every}
         asked = called_for(
-            self.experiments[name], every[0].phase, results, self.designs[name], unclear, looks=self.looks
+            self.experiments[name],
+            every[0].phase,
+            lambda which: result_of(own[which]),
+            self.designs[name],
+            elsewhere=[outcome for spec in alike if (outcome := result_of(spec))],
+            unclear=unclear,
+            most_looks=self.most_looks,
         )
         return [spec for spec in every if (spec.variant, spec.config.seed) in asked]
 
@@ -261,6 +270,10 @@ def design_of(experiment: Experiment, options: RunOptions) -> Design:
         seeds = plan.parse_seeds(options.seeds or str(looks[-1]))
         if len(seeds) != looks[-1]:
             raise BadInput(f"Invalid value --looks {options.looks}: the last look is after all {len(seeds)} --seeds.")
+        if not experiment.variants:
+            raise BadInput(
+                f"--looks {options.looks} is for variants; here there are none to decide: give --seeds alone."
+            )
         return Design(tuple(seeds), looks)
     if options.seeds:
         return fixed(plan.parse_seeds(options.seeds))

@@ -27,12 +27,14 @@ def sentences(document: dict[str, Any]) -> list[str]:
     ]
 
 
-#: What the numbers hold for.
-LIMITS = (
-    "No run is twice in a family. A family takes half of the runs or more, so the families overlap, and the shares "
-    "are those of these runs: their own sampling error is larger than what ± says. The runs of a family share no "
-    "seed, so nothing is gained here by pairs; real families, which share seeds, find at least as much."
-)
+def limits(document: dict[str, Any]) -> str:
+    """What the numbers hold for."""
+    return (
+        f"No run is twice in a family. A family takes {(document['variants'] + 1) * document['looks'][-1]} of the "
+        f"{document['runs']} runs, so the families overlap, and the shares are those of these runs: their own sampling "
+        "error is larger than what ± says. The runs of a family share no seed, so nothing is gained here by pairs; "
+        "real families, which share seeds, find at least as much."
+    )
 
 
 def method(document: dict[str, Any]) -> str:
@@ -60,7 +62,7 @@ def markdown(document: dict[str, Any], figure: str) -> str:
         "# An A/A test of the statistics",
         method(document),
         "\n".join(f"- {sentence}" for sentence in sentences(document)),
-        LIMITS,
+        limits(document),
         power(document),
         f"![Share of comparisons called better or worse, by the size of the effect]({figure})",
         f"    {document['command']}",
