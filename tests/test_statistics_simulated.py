@@ -74,6 +74,30 @@ def test_looking_at_an_effect_three_times_is_no_three_chances() -> None:
     assert effects({(False,): [0.0] * 4, (True,): runs[0][:4]}, ["a"], DESIGN)["a"].p > 0
 
 
+def share_found(differences: np.ndarray) -> float:
+    """The share of comparisons [comparison, seed] by themselves that any look calls different."""
+    found = np.zeros(len(differences), bool)
+    for look in LOOKS:
+        seen = differences[:, :look]
+        t = seen.mean(1) / (seen.std(1, ddof=1) / look**0.5)
+        found |= abs(t) > DESIGN.quantile(0.05, look - 1, look)
+    return float(found.mean())
+
+
+def test_a_single_comparison_is_wrong_a_little_more_often_than_one_in_twenty() -> None:
+    """The bounds are exact for the normal distribution, and taken over to Student's t."""
+    assert share_found(np.random.default_rng(0).normal(size=(400_000, 10))) == pytest.approx(0.0534, abs=0.001)
+
+
+@pytest.mark.slow
+def test_what_an_a_a_test_of_a_hundred_runs_can_tell() -> None:
+    rng, shares = np.random.default_rng(1), []
+    for _ in range(100):
+        runs = rng.normal(size=100)[rng.random((20_000, 100)).argsort(1)[:, :20]]
+        shares.append(share_found(runs[:, :10] - runs[:, 10:]))
+    assert np.percentile(shares, [2.5, 97.5]) == pytest.approx([0.0501, 0.0572], abs=0.001)
+
+
 def test_the_seeds_that_a_plan_proposes_are_enough_and_not_too_many() -> None:
     for effect, variants in ((0.01, 1), (0.02, 4)):
         seeds = seeds_for(effect, 0.01, variants)

@@ -20,9 +20,9 @@ def sentences(document: dict[str, Any]) -> list[str]:
         f"excess kurtosis {document['excess_kurtosis']:.2f} (both 0 for a normal distribution; Shapiro and Wilk's "
         f"test: p = {document['normal_p']:.2f}).",
         f"Of {single['simulated']:,} single comparisons of these runs with each other, {single['different']:.2%} were "
-        f"called better or worse (± {single['standard_error']:.2%}; promised: at most {ALPHA:.0%}).",
+        f"called better or worse (± {single['standard_error']:.2%}; aimed at: {ALPHA:.0%}).",
         f"Of {family['simulated']:,} families of {document['variants']} variants, {family['families']:.2%} had at "
-        f"least one that was (± {family['standard_error']:.2%}; promised: at most {ALPHA:.0%}). "
+        f"least one that was (± {family['standard_error']:.2%}; aimed at: {ALPHA:.0%} or less). "
         f"{family['equivalent']:.1%} of these comparisons were called equivalent.",
     ]
 
