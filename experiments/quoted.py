@@ -411,10 +411,7 @@ def calibration_told(evidence: Sequence[EvidenceRun]) -> str:
     document = calibrated(evidence)
     if not document:
         raise BadInput(f"The evidence lacks some of the {len(CALIBRATION.seeds)} runs of the A/A test.")
-    said = "\n".join(f"- {sentence}" for sentence in calibration.sentences(document))
-    return (
-        f"{calibration.method(document)}\n\n{said}\n\n{calibration.limits(document)}\n\n{calibration.power(document)}"
-    )
+    return calibration.told(document)
 
 
 BLOCKS: dict[str, Block] = {

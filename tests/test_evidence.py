@@ -264,8 +264,8 @@ def test_every_study_is_declared_once_and_its_command_names_what_it_is() -> None
         assert (asked.looks, asked.seeds) == (study.looks, study.seeds), study.name
     small = Study(name="x", experiment="size_curve", budget="quick:500", recipe="classic", changes={"epochs": 1})
     later = Study(name="x", experiment="ablate_bn", seeds=tuple(range(3, 13)))
-    assert " --seeds 3,4,5,6,7,8,9,10,11,12 --looks 4,7,10 " in later.command
-    assert small.command == (
+    assert " --seeds 3,4,5,6,7,8,9,10,11,12 --looks 4,7,10 " in later.options.command
+    assert small.options.command == (
         "harness run size_curve --budget quick:500 --recipe classic --set epochs=1 --precision bfloat16 --no-retune"
     )
 
@@ -333,20 +333,15 @@ def test_what_is_quoted_is_what_the_evidence_gives() -> None:
 
 def test_the_a_a_test_is_quoted_when_all_of_its_runs_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     network, recipe = next(iter(variants_of(studies.CALIBRATION)))
-    about = dataclasses.replace(
-        small_config(recipe, network),
-        train_images=5_000,
-        eval_images=10_000,
-        precision="bfloat16",
-        data="cifar10-jpeg75",
-    )
-    config = dataclasses.replace(about, engine="tensorflow", split="final")
+    config = dataclasses.replace(
+        small_config(recipe, network), train_images=5_000, precision="bfloat16", data="cifar10-jpeg75",
+        engine="tensorflow", split="final",
+    )  # fmt: skip
     runs = []
     for seed in range(100):
         run = a_run(accuracy=0.7 + 0.0005 * (seed * 37 % 23))
-        runs.append(
-            dataclasses.replace(run, spec=dataclasses.replace(run.spec, config=dataclasses.replace(config, seed=seed)))
-        )
+        spec = dataclasses.replace(run.spec, config=dataclasses.replace(config, seed=seed))
+        runs.append(dataclasses.replace(run, spec=spec))
     monkeypatch.setattr(quoted, "FAMILIES", 20)
     said = quoted.calibration_told(runs)
     assert "100 runs of one recipe" in said

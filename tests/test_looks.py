@@ -151,15 +151,20 @@ def test_looks_that_are_none_are_refused(trained: Trained, looks: str) -> None:
         job(seeds="10", looks=looks)
 
 
+def train_studies(monkeypatch: pytest.MonkeyPatch, *declared: Study) -> None:
+    """Do as `harness evidence run`, in this process and where the other commands here keep their runs."""
+    monkeypatch.setattr(campaign, "studies", SimpleNamespace(STUDIES=declared))
+    monkeypatch.setattr(campaign, "choose_recorder", lambda to: BundleRecorder())
+    monkeypatch.setattr(campaign.os, "nice", lambda by: 0)
+    campaign.train(Path("bundles"))
+
+
 def test_studies_come_to_their_first_look_one_after_the_other_then_to_the_next(
-    trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = Study(name="one", experiment="norms", seeds=tuple(range(3, 13)), precision="float32")
     other = Study(name="other", experiment="norms", recipe="classic", looks=(10,), precision="float32")
-    monkeypatch.setattr(campaign, "studies", SimpleNamespace(STUDIES=(one, other)))
-    monkeypatch.setattr(campaign, "choose_recorder", lambda to: BundleRecorder())
-    monkeypatch.setattr(campaign.os, "nice", lambda by: 0)
-    campaign.train(tmp_path)
+    train_studies(monkeypatch, one, other)
     first = [(variant, seed) for seed in range(3, 7) for variant in LEVEL]
     then = [(variant, seed) for seed in range(10) for variant in LEVEL]
     assert trained[:56] == first + then
@@ -170,16 +175,10 @@ def test_studies_come_to_their_first_look_one_after_the_other_then_to_the_next(
     assert campaign.left(jobs) == "0 runs"
 
 
-def test_a_folder_with_another_design_trains_no_evidence(
-    trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_folder_with_another_design_trains_no_evidence(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     job(seeds="3", precision="float32").train()
-    study = Study(name="one", experiment="norms", precision="float32")
-    monkeypatch.setattr(campaign, "studies", SimpleNamespace(STUDIES=(study,)))
-    monkeypatch.setattr(campaign, "choose_recorder", lambda to: BundleRecorder())
-    monkeypatch.setattr(campaign.os, "nice", lambda by: 0)
     with pytest.raises(BadInput, match="has another design"):
-        campaign.train(tmp_path)
+        train_studies(monkeypatch, Study(name="one", experiment="norms", precision="float32"))
 
 
 def test_what_is_left_counts_a_run_of_two_studies_once(trained: Trained) -> None:

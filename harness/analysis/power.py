@@ -135,11 +135,9 @@ def a_a_test(accuracies: tuple[float, ...], families: int) -> dict[str, Any]:
     """Compare runs that differ in nothing but the seed with each other, and count the differences that are found.
 
     accuracies: one a run, shares. families: how many families to draw, and how many single comparisons. Returns what
-    `harness.reporting.calibration` tells; `normal_p` is of Shapiro and Wilk's test. Raises BadInput with fewer runs
-    than a family takes, and for runs that are all equal.
+    `harness.reporting.calibration` tells; `normal_p` is of Shapiro and Wilk's test. Raises BadInput for runs that
+    are all equal, and ValueError with fewer than FAMILY.
     """
-    if len(accuracies) < FAMILY:
-        raise BadInput(f"There are {len(accuracies)} runs, and one family takes {FAMILY}.")
     if np.ptp(accuracies) == 0:
         raise BadInput(f"All {len(accuracies)} runs have the accuracy {accuracies[0]:g}: give runs of different seeds.")
     design, sd = Design(tuple(range(LOOKS[-1])), LOOKS), float(np.std(accuracies, ddof=1))

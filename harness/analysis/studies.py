@@ -69,11 +69,6 @@ class Study:
             retune=self.retuned,
         )
 
-    @property
-    def command(self) -> str:
-        """The command that makes these runs."""
-        return self.options.command
-
 
 def declared(study: Study) -> Experiment:
     """Return the experiment of a study, with the variants that it takes: under its recipe no two of them are alike."""
@@ -182,13 +177,13 @@ def progress(study: Study, results: Sequence[RunResult]) -> tuple[int, int]:
 
     What is decided at a look gets no further runs. Those of the tuning are not counted.
     """
-    without_rate = unclear(tried_by_variant(results))
+    asks, without_rate = declared(study), unclear(tried_by_variant(results))
     there, planned = 0, 0
     for phase in study.phases:
         own = {(each.spec.variant, each.spec.config.seed): each for each in results if each.spec.phase == phase}
         others = [each for each in results if each.spec.phase != phase]
         rates = without_rate if phase == "retuned" else frozenset()
-        wanted = called_for(declared(study), phase, own.get, study.design, elsewhere=others, unclear=rates)
+        wanted = called_for(asks, phase, own.get, study.design, elsewhere=others, unclear=rates)
         there, planned = there + len(wanted & own.keys()), planned + len(wanted)
     return there, planned
 
@@ -196,4 +191,4 @@ def progress(study: Study, results: Sequence[RunResult]) -> tuple[int, int]:
 def report_of(study: Study, results: Sequence[RunResult]) -> Report:
     """Return the report of a study from its runs in the evidence, at least one."""
     done, planned = progress(study, results)
-    return make_report(declared(study), results, study.design, missing=planned - done, command=study.command)
+    return make_report(declared(study), results, study.design, missing=planned - done, command=study.options.command)

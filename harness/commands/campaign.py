@@ -49,5 +49,9 @@ def train(to: Path) -> None:
                     f"exploratory, and no evidence. Give another folder, --to."
                 )
         for done, job in enumerate(jobs):
-            log.print(f"Look {look} of {last}, left in it: {left(jobs[done:])}, or more. Now: {job.options.command}")
-            job.train()
+            # To count what is left reads every file of all runs: only where hours of training follow.
+            if job.planned():
+                log.print(
+                    f"Look {look} of {last}, left in it: {left(jobs[done:])}, or more. Now: {job.options.command}"
+                )
+                job.train()

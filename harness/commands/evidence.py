@@ -78,7 +78,7 @@ def status() -> dict[str, Any]:
     rows = []
     for study in studies.DECLARED:
         done, planned = progress(study, runs_of(study, known))
-        rows.append({"study": study.name, "runs": done, "of": planned, "command": study.command})
+        rows.append({"study": study.name, "runs": done, "of": planned, "command": study.options.command})
     return {"studies": rows, "runs": len(known)}
 
 

@@ -150,9 +150,9 @@ class Job:
 
         It cannot where looks were named: what is decided lacks the seeds that are still to come.
         """
-        precision = self.settings.precision
-        own = dataclasses.replace(self.options, experiments=(name,), precision=precision)
-        return own.command if self.options.looks else ""
+        if not self.options.looks:
+            return ""
+        return dataclasses.replace(self.options, experiments=(name,), precision=self.settings.precision).command
 
     def planned(self) -> list[RunSpec]:
         """Return the runs that are not done.

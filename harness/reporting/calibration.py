@@ -56,15 +56,18 @@ def power(document: dict[str, Any]) -> str:
     return markdown_table(Table("How much is found of an effect that is added to every variant", header, rows, []))
 
 
-def markdown(document: dict[str, Any], figure: str) -> str:
-    """The page. figure: its name, in the same folder."""
+def told(document: dict[str, Any]) -> str:
+    """All that was found, as Markdown without a heading."""
+    found = "\n".join(f"- {sentence}" for sentence in sentences(document))
+    return "\n\n".join([method(document), found, limits(document), power(document)])
+
+
+def markdown(document: dict[str, Any], image: str) -> str:
+    """The page. image: the name of the figure, in the same folder."""
     parts = [
         "# An A/A test of the statistics",
-        method(document),
-        "\n".join(f"- {sentence}" for sentence in sentences(document)),
-        limits(document),
-        power(document),
-        f"![Share of comparisons called better or worse, by the size of the effect]({figure})",
+        told(document),
+        f"![Share of comparisons called better or worse, by the size of the effect]({image})",
         f"    {document['command']}",
     ]
     return "\n\n".join(parts) + "\n"
