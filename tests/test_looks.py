@@ -175,6 +175,22 @@ def test_studies_come_to_their_first_look_one_after_the_other_then_to_the_next(
     assert campaign.left(jobs) == "0 runs"
 
 
+def test_what_is_in_the_committed_evidence_is_not_trained_again(
+    trained: Trained, mlruns: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(name="one", experiment="norms", precision="float32", retuned=True)
+    train_studies(monkeypatch, study)
+    (_, done), *_ = Job(study.options, BundleRecorder()).published(None)
+    whole = len(trained)
+    early = [each for each in done if each.spec.config.seed < 2 and each.spec.phase != "retuned"]
+    for committed in (early, done):
+        monkeypatch.setattr(campaign, "runs_of", lambda study, known, there=committed: there)
+        shutil.rmtree(mlruns)
+        trained.clear()
+        train_studies(monkeypatch, study)
+        assert len(trained) == whole - len({each.spec.config.key for each in committed})
+
+
 def test_a_folder_with_another_design_trains_no_evidence(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     job(seeds="3", precision="float32").train()
     with pytest.raises(BadInput, match="has another design"):

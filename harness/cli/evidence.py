@@ -42,9 +42,10 @@ def status(json: Json = False) -> None:
 def run(
     to: Annotated[Path, typer.Option(help="The folder for the runs, as of `harness run --offline`.")] = Path("bundles"),
 ) -> None:
-    """Train what is missing of the studies in experiments/studies.py, at the lowest priority.
+    """Train what the evidence lacks of the studies in experiments/studies.py, at the lowest priority.
 
-    It takes days of two cores. The same command goes on where it was stopped.
+    It takes days of two cores. The same command goes on where it was stopped; what is in the committed evidence is not
+    trained again.
 
     ```
     harness evidence run

@@ -1,15 +1,17 @@
-"""`harness evidence run`: train what is missing of the studies, look by look, as their designs call for it."""
+"""`harness evidence run`: train what the evidence lacks of the studies, look by look, as their designs call for it."""
 
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.analysis.studies import runs_of
 from harness.commands.execution import choose_recorder
 from harness.commands.run import Job
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.plan import usual_speed
 from harness.reporting.console import log
+from harness.runs import evidence
 
 if TYPE_CHECKING:
     from experiments import studies
@@ -33,15 +35,17 @@ def left(jobs: list[Job]) -> str:
 
 
 def train(to: Path) -> None:
-    """Train all runs of the studies that are not finished in the folder `to`, as bundles.
+    """Train all runs of the studies that are neither in the committed evidence nor finished in the folder `to`.
 
-    All studies come to their first look, then to the next one. Raises BadInput if the folder has another design of one.
+    They become bundles there. All studies come to their first look, then to the next one. Raises BadInput if the folder
+    has another design of one.
     """
     os.nice(NICENESS - os.nice(0))
-    recorder = choose_recorder(to)
+    recorder, known = choose_recorder(to), evidence.read()
+    committed = {each.spec.config.key: each for study in studies.STUDIES for each in runs_of(study, known)}
     last = max(len(study.looks) for study in studies.STUDIES)
     for look in range(1, last + 1):
-        jobs = [Job(study.options, recorder, look) for study in studies.STUDIES if len(study.looks) >= look]
+        jobs = [Job(study.options, recorder, look, committed) for study in studies.STUDIES if len(study.looks) >= look]
         for job in jobs:
             if any(design.exploratory for design in job.designs.values()):
                 raise BadInput(

@@ -1,8 +1,9 @@
 """`harness run`: train the runs that the options ask for, and make the report of each experiment."""
 
 import dataclasses
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from harness import experiment, plan
@@ -38,11 +39,18 @@ else:
 class Job:
     """Validated options, with the data set and the runs that they ask for. Raises BadInput for an invalid option.
 
-    most_looks: after how many looks of a design to end, if before the last one.
+    most_looks: after how many looks of a design to end, if before the last one. elsewhere: runs that count as done
+    though they are not in the run folders, by run key.
     """
 
-    def __init__(self, options: RunOptions, recorder: Recorder, most_looks: int | None = None) -> None:
-        self.options, self.recorder, self.most_looks = options, recorder, most_looks
+    def __init__(
+        self,
+        options: RunOptions,
+        recorder: Recorder,
+        most_looks: int | None = None,
+        elsewhere: Mapping[str, RunResult] = MappingProxyType({}),
+    ) -> None:
+        self.options, self.recorder, self.most_looks, self._elsewhere = options, recorder, most_looks, elsewhere
         self._trained: set[str] = set()
         # Check the options first: an error in the command should be reported before data are searched or downloaded.
         self.experiments = {name: _chosen(name, options) for name in options.experiments}
@@ -91,7 +99,7 @@ class Job:
                 plan.tuning_spec(name, variant, changes, self.dataset, self.settings, factor, seed)
                 for factor, seed in wanted
             ]
-            done = [outcome for spec in specs if (outcome := result_of(spec))]
+            done = [outcome for spec in specs if (outcome := self._result_of(spec))]
             if len(done) < len(specs):
                 break
             tried = tried_by_variant(done)[variant]
@@ -124,7 +132,7 @@ class Job:
         retuned, reports = self._retuned(tuning), []
         for name, each in self.experiments.items():
             planned = [*specs[name], *tuning.get(name, []), *retuned.get(name, [])]
-            done = [outcome for spec in planned if (outcome := result_of(spec))]
+            done = [outcome for spec in planned if (outcome := self._result_of(spec))]
             if done:
                 report = make_report(
                     each,
@@ -159,7 +167,7 @@ class Job:
 
         The retuned runs are included only if the tuning is done, and those of a look only if the earlier looks are.
         """
-        return [spec for spec in self._wanted() if not is_done(spec, self.recorder)]
+        return [spec for spec in self._wanted() if not self._is_done(spec)]
 
     def _wanted(self) -> list[RunSpec]:
         tuning = self.tuning
@@ -167,7 +175,15 @@ class Job:
 
     def _is_trained(self, spec: RunSpec) -> bool:
         forgotten = self.options.fresh and spec.config.key not in self._trained
-        return not forgotten and is_done(spec, self.recorder)
+        return not forgotten and self._is_done(spec)
+
+    def _is_done(self, spec: RunSpec) -> bool:
+        return spec.config.key in self._elsewhere or is_done(spec, self.recorder)
+
+    def _result_of(self, spec: RunSpec) -> RunResult | None:
+        if known := self._elsewhere.get(spec.config.key):
+            return dataclasses.replace(known, spec=spec)
+        return result_of(spec)
 
     def _question(self, name: str) -> dict[str, str]:
         """Return what a design is declared for: the experiment, and the settings that all its runs share."""
@@ -195,9 +211,9 @@ class Job:
         asked = called_for(
             self.experiments[name],
             every[0].phase,
-            lambda which: result_of(own[which]),
+            lambda which: self._result_of(own[which]),
             self.designs[name],
-            elsewhere=[outcome for spec in alike if (outcome := result_of(spec))],
+            elsewhere=[outcome for spec in alike if (outcome := self._result_of(spec))],
             unclear=unclear,
             most_looks=self.most_looks,
         )
@@ -207,7 +223,7 @@ class Job:
         """Return the runs with the tuned learning rates, for the experiments whose tuning (`self.tuning`) is done."""
         retuned = {}
         for name, grid in tuning.items():
-            done = [outcome for spec in grid if (outcome := result_of(spec))]
+            done = [outcome for spec in grid if (outcome := self._result_of(spec))]
             if len(done) == len(grid):
                 tried, each = tried_by_variant(done), self.experiments[name]
                 factors = {variant: ranked(found)[0] for variant, found in tried.items()}
@@ -236,7 +252,7 @@ class Job:
                 "run_key": key,
                 "name": spec.name,
                 "phase": spec.phase,
-                "done": is_done(spec, self.recorder),
+                "done": self._is_done(spec),
                 "images": spec.cost,
             }
             for key, spec in planned.items()
@@ -257,7 +273,9 @@ class Job:
         for name, each in self.experiments.items():
             phases = [specs[name], retuned.get(name, [])] if name in tuning else [specs[name]]
             for asked in phases:
-                going = {spec.variant for spec in asked if not result_of(spec)} if asked else set(each.all_variants)
+                going = (
+                    {spec.variant for spec in asked if not self._result_of(spec)} if asked else set(each.all_variants)
+                )
                 left = len(self.designs[name].seeds) - len({spec.config.seed for spec in asked})
                 unknown += left * len(going)
         return unknown
