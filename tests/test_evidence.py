@@ -116,6 +116,17 @@ def test_a_run_that_two_devices_trained_is_one_seed_of_a_study() -> None:
     assert runs_of(study, [*elsewhere, *known]) == runs_of(study, known)
 
 
+def test_of_a_run_of_two_devices_that_counts_whose_seed_has_most_variants_there() -> None:
+    study = next(study for study in studies.STUDIES if study.name == "classic-factorial")
+    known = evidence.read()
+    of_seed = [each.folder for each in runs_of(study, known) if each.spec.config.seed == 3]
+    base, *others = [run for run in of_seed if isinstance(run, EvidenceRun)]
+    elsewhere = [dataclasses.replace(run, tags=run.tags | {"device": "another"}) for run in (base, *others)]
+    without = [run for run in known if all(run is not other for other in others)]
+    found = [each.folder for each in runs_of(study, [*without, *elsewhere]) if each.spec.config.seed == 3]
+    assert found == elsewhere
+
+
 def test_a_bundle_that_does_not_say_its_device_is_refused() -> None:
     run = a_run()
     tags = {name: tag for name, tag in run.tags.items() if name != "device"}

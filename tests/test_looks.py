@@ -17,6 +17,7 @@ from harness.commands.detect import detect, print_detect
 from harness.commands.run import Job
 from harness.common import paths
 from harness.common.errors import BadInput
+from harness.common.hardware import cpu_name
 from harness.data import load
 from harness.experiment import Experiment, Prediction
 from harness.plan import RunOptions
@@ -181,6 +182,7 @@ def test_what_is_in_the_committed_evidence_is_not_trained_again(
     study = Study(name="one", experiment="norms", precision="float32", retuned=True)
     train_studies(monkeypatch, study)
     (_, done), *_ = Job(study.options, BundleRecorder()).published(None)
+    monkeypatch.setattr(RunFolder, "environments", lambda self: [{"cpu": cpu_name()}])
     whole = len(trained)
     early = [each for each in done if each.spec.config.seed < 2 and each.spec.phase != "retuned"]
     for committed in (early, done):
@@ -189,6 +191,26 @@ def test_what_is_in_the_committed_evidence_is_not_trained_again(
         trained.clear()
         train_studies(monkeypatch, study)
         assert len(trained) == whole - len({each.spec.config.key for each in committed})
+
+
+def test_the_variants_of_a_seed_are_trained_on_one_device(
+    trained: Trained, mlruns: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(name="one", experiment="norms", precision="float32", looks=(10,))
+    train_studies(monkeypatch, study)
+    (_, done), *_ = Job(study.options, BundleRecorder()).published(None)
+    shutil.rmtree(mlruns)
+    trained.clear()
+    # Of seed 3 a variant is missing.
+    committed = [each for each in done if (each.spec.variant, each.spec.config.seed) != ("near", 3)]
+    monkeypatch.setattr(campaign, "runs_of", lambda study, known: committed)
+    for cpu, wanted in (("another", {(variant, 3) for variant in LEVEL}), (cpu_name(), {("near", 3)})):
+        environment = [{"cpu": cpu}]
+        monkeypatch.setattr(RunFolder, "environments", lambda self, there=environment: there)
+        train_studies(monkeypatch, study)
+        assert {*trained} == wanted
+        shutil.rmtree(mlruns)
+        trained.clear()
 
 
 def test_a_folder_with_another_design_trains_no_evidence(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,8 +93,8 @@ def variants_of(study: Study) -> dict[tuple[Network, Recipe], str]:
 def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:
     """Return the runs of a study: those with its settings, whichever experiment they were trained for.
 
-    They are of one code, that of most of the study's runs. Of a run that was trained on several devices the one counts
-    that is of the device with most runs: it is one seed.
+    They are of one code, that of most of the study's runs. Of a run that was trained on several devices one counts, as
+    it is one seed: that of the device on which most variants of its seed were trained, then of that with most runs.
     """
     about, images = (study.engine, study.precision, study.data), images_of(study)
     alike = [each for each in evidence if (each.config.engine, each.config.precision, each.config.data) == about]
@@ -122,9 +122,15 @@ def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:
 def _once(runs: Sequence[EvidenceRun], of_variants: Sequence[EvidenceRun]) -> list[EvidenceRun]:
     """The runs of the code that most of a study's variants are of, each once."""
     sources = Counter(each.config.source for each in of_variants or runs)
+    of_seed = Counter((each.config.seed, each.tags["device"]) for each in of_variants)
     devices = Counter(each.tags["device"] for each in runs)
     code = max(sources, key=lambda source: (sources[source], source), default="")
-    rarest_first = sorted(runs, key=lambda each: (devices[each.tags["device"]], each.tags["device"]))
+
+    def how_many(run: EvidenceRun) -> tuple[int, int, str]:
+        device = run.tags["device"]
+        return of_seed[run.config.seed, device], devices[device], device
+
+    rarest_first = sorted(runs, key=how_many)
     return list({each.config.key: each for each in rarest_first if each.config.source == code}.values())
 
 

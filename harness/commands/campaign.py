@@ -1,17 +1,22 @@
 """`harness evidence run`: train what the evidence lacks of the studies, look by look, as their designs call for it."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.analysis.studies import runs_of
+from harness.analysis.studies import Study, runs_of
 from harness.commands.execution import choose_recorder
 from harness.commands.run import Job
 from harness.common.errors import BadInput
+from harness.common.hardware import cpu_name
 from harness.common.lazy import lazy_import
 from harness.plan import usual_speed
 from harness.reporting.console import log
 from harness.runs import evidence
+from harness.runs.evidence import EvidenceRun
+from harness.runs.spec import RunResult
+from harness.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
     from experiments import studies
@@ -42,10 +47,9 @@ def train(to: Path) -> None:
     """
     os.nice(NICENESS - os.nice(0))
     recorder, known = choose_recorder(to), evidence.read()
-    committed = {each.spec.config.key: each for study in studies.STUDIES for each in runs_of(study, known)}
     last = max(len(study.looks) for study in studies.STUDIES)
     for look in range(1, last + 1):
-        jobs = [Job(study.options, recorder, look, committed) for study in studies.STUDIES if len(study.looks) >= look]
+        jobs = [_job(study, look, recorder, known) for study in studies.STUDIES if len(study.looks) >= look]
         for job in jobs:
             if any(design.exploratory for design in job.designs.values()):
                 raise BadInput(
@@ -59,3 +63,21 @@ def train(to: Path) -> None:
                     f"Look {look} of {last}, left in it: {left(jobs[done:])}, or more. Now: {job.options.command}"
                 )
                 job.train()
+
+
+def _job(study: Study, look: int, recorder: Recorder, known: Sequence[EvidenceRun]) -> Job:
+    """Return the job that brings a study to a look, and trains no run that the evidence has.
+
+    But a seed's variants are trained on one device, so that their pairs are alike: where some are missing, those that
+    the evidence has from another device are trained again.
+    """
+    committed = {each.spec.config.key: each for each in runs_of(study, known)}
+    job = Job(study.options, recorder, look, committed)
+    missing = {(spec.config.split, spec.config.seed) for spec in job.planned()}
+
+    def fits(run: RunResult) -> bool:
+        """Whether it is from a processor like this one, or no other run of its seed is missing."""
+        config, (environment, *_) = run.spec.config, run.folder.environments()
+        return environment.get("cpu") == cpu_name() or (config.split, config.seed) not in missing
+
+    return Job(study.options, recorder, look, {key: run for key, run in committed.items() if fits(run)})
