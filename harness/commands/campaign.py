@@ -73,11 +73,11 @@ def _job(study: Study, look: int, recorder: Recorder, known: Sequence[EvidenceRu
     """
     committed = {each.spec.config.key: each for each in runs_of(study, known)}
     job = Job(study.options, recorder, look, committed)
-    missing = {(spec.config.split, spec.config.seed) for spec in job.planned()}
+    missing = {(spec.phase, spec.config.seed) for spec in job.wanted() if spec.config.key not in committed}
 
     def fits(run: RunResult) -> bool:
-        """Whether it is from a processor like this one, or no other run of its seed is missing."""
-        config, (environment, *_) = run.spec.config, run.folder.environments()
-        return environment.get("cpu") == cpu_name() or (config.split, config.seed) not in missing
+        """Whether it is from a processor like this one, or the evidence has all runs of its seed."""
+        (environment, *_) = run.folder.environments()
+        return environment.get("cpu") == cpu_name() or (run.spec.phase, run.spec.config.seed) not in missing
 
     return Job(study.options, recorder, look, {key: run for key, run in committed.items() if fits(run)})

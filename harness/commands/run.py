@@ -112,12 +112,12 @@ class Job:
 
     def train(self, displays: Displays = TERMINAL) -> None:
         """Train all runs to their end, look by look, and the retuned ones after the tuning."""
-        wanted = self._wanted()
+        wanted = self.wanted()
         advise(self.options.engine, wanted[0].config.recipe.threads, len(wanted))
         self.declare()
         while todo := [spec for spec in wanted if not self._is_trained(spec)]:
             self._train(todo, displays)
-            wanted = self._wanted()
+            wanted = self.wanted()
 
     def publish(self, to: Path | None = None) -> list[Report]:
         """Return each experiment's report, from the runs that are done, and publish it: tables, figures, MLflow run.
@@ -167,9 +167,10 @@ class Job:
 
         The retuned runs are included only if the tuning is done, and those of a look only if the earlier looks are.
         """
-        return [spec for spec in self._wanted() if not self._is_done(spec)]
+        return [spec for spec in self.wanted() if not self._is_done(spec)]
 
-    def _wanted(self) -> list[RunSpec]:
+    def wanted(self) -> list[RunSpec]:
+        """Return the runs that the designs ask for, done or not, of all phases, as far as the results so far tell."""
         tuning = self.tuning
         return [*_flat(self.specs), *_flat(tuning), *_flat(self._retuned(tuning))]
 
@@ -246,7 +247,7 @@ class Job:
 
     def preview(self) -> dict[str, Any]:
         """Return the document of `harness run --dry-run`: the runs, and which of them are done."""
-        planned = {spec.config.key: spec for spec in self._wanted()}
+        planned = {spec.config.key: spec for spec in self.wanted()}
         rows: list[dict[str, Any]] = [
             {
                 "run_key": key,
