@@ -23,7 +23,7 @@ from harness.published import ACCURACY_TARGET, final
 from harness.reporting import calibration
 from harness.reporting.quoted import Block, Difference, difference, mean_interval
 from harness.reporting.summary import SCORES
-from harness.runs.evidence import FOLDER, EvidenceRun
+from harness.runs.evidence import FOLDER, EvidenceRun, same_weights
 
 RESULTS = FOLDER.parent
 full = {study.experiment: study for study in AGAIN if study.recipe == "fast"}
@@ -414,6 +414,13 @@ def calibration_told(evidence: Sequence[EvidenceRun]) -> str:
     return calibration.told(document)
 
 
+def twice(evidence: Sequence[EvidenceRun]) -> str:
+    """How often two devices gave the same weights, bit for bit."""
+    found = {" | ".join(sorted(devices)): counts for devices, counts in same_weights(evidence).items()}
+    rows = [f"| {devices} | {same} of {both} |" for devices, (same, both) in sorted(found.items())]
+    return table("| one device | another | runs with equal weights |", rows)
+
+
 BLOCKS: dict[str, Block] = {
     "calibration": calibration_told,
     "claims": claims,
@@ -430,6 +437,7 @@ BLOCKS: dict[str, Block] = {
     "full-table": partial(full_table, FULL),
     "second-table": partial(full_table, [full[name] for name in first]),
     "withdrawn": withdrawn,
+    "twice": twice,
     "classic-rates": classic_rates,
     **{f"answer-{question}": partial(answer, question) for question in ANSWERS},
 }

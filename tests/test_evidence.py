@@ -127,6 +127,24 @@ def test_of_a_run_of_two_devices_that_counts_whose_seed_has_most_variants_there(
     assert found == elsewhere
 
 
+def test_devices_that_give_the_same_weights_are_counted() -> None:
+    def trained(seed: int, device: str, weights: str) -> EvidenceRun:
+        run = a_run(seed, device=device)
+        return dataclasses.replace(run, result=dataclasses.replace(run.result, weights_sha256=weights))
+
+    runs = [
+        trained(0, "a", "x"),
+        trained(0, "b", "x"),
+        trained(0, "c", "y"),
+        trained(1, "a", "z"),
+        trained(1, "b", "y"),
+    ]
+    none = [trained(2, "a", ""), trained(2, "b", "")]
+    assert evidence.same_weights([*runs, *none]) == {
+        frozenset({"a", "b"}): (1, 2), frozenset({"a", "c"}): (0, 1), frozenset({"b", "c"}): (0, 1),
+    }  # fmt: skip
+
+
 def test_a_bundle_that_does_not_say_its_device_is_refused() -> None:
     run = a_run()
     tags = {name: tag for name, tag in run.tags.items() if name != "device"}

@@ -21,6 +21,7 @@ from harness.common.hardware import cpu_name
 from harness.data import load
 from harness.experiment import Experiment, Prediction
 from harness.plan import RunOptions
+from harness.runs import evidence
 from harness.runs.declared import contradicts, declare
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunSpec
@@ -152,11 +153,12 @@ def test_looks_that_are_none_are_refused(trained: Trained, looks: str) -> None:
         job(seeds="10", looks=looks)
 
 
-def train_studies(monkeypatch: pytest.MonkeyPatch, *declared: Study) -> None:
+def train_studies(monkeypatch: pytest.MonkeyPatch, *declared: Study, dirty: str = "false") -> None:
     """Do as `harness evidence run`, in this process and where the other commands here keep their runs."""
     monkeypatch.setattr(campaign, "studies", SimpleNamespace(STUDIES=declared))
     monkeypatch.setattr(campaign, "choose_recorder", lambda to: BundleRecorder())
     monkeypatch.setattr(campaign.os, "nice", lambda by: 0)
+    monkeypatch.setattr(campaign, "provenance", lambda: {"git_dirty": dirty})
     campaign.train(Path("bundles"))
 
 
@@ -182,7 +184,7 @@ def test_what_is_in_the_committed_evidence_is_not_trained_again(
     study = Study(name="one", experiment="norms", precision="float32", retuned=True)
     train_studies(monkeypatch, study)
     (_, done), *_ = Job(study.options, BundleRecorder()).published(None)
-    monkeypatch.setattr(RunFolder, "environments", lambda self: [{"cpu": cpu_name()}])
+    monkeypatch.setattr(RunFolder, "environments", lambda self: [{"device": cpu_name()}])
     whole = len(trained)
     early = [each for each in done if each.spec.config.seed < 2 and each.spec.phase != "retuned"]
     for committed in (early, done):
@@ -204,23 +206,33 @@ def test_the_variants_of_a_seed_are_trained_on_one_device(
     # Of seed 3 a variant is missing.
     committed = [each for each in done if (each.spec.variant, each.spec.config.seed) != ("near", 3)]
     monkeypatch.setattr(campaign, "runs_of", lambda study, known: committed)
-    monkeypatch.setattr(RunFolder, "environments", lambda self: [{"cpu": "another"}])
+    monkeypatch.setattr(RunFolder, "environments", lambda self: [{"device": "another"}])
     train_studies(monkeypatch, study)
     assert trained == [(variant, 3) for variant in LEVEL]
     # It is so too where the variant that was missing has been trained here since.
     shutil.rmtree(next(RunFolder(each.spec.config).path for each in committed if each.spec.config.seed == 3))
     train_studies(monkeypatch, study)
     assert trained == [*((variant, 3) for variant in LEVEL), ("baseline", 3)]
-    shutil.rmtree(mlruns)
-    monkeypatch.setattr(RunFolder, "environments", lambda self: [{"cpu": cpu_name()}])
-    train_studies(monkeypatch, study)
-    assert trained[-2:] == [("baseline", 3), ("near", 3)]
+    # A device like this one, or one that has given the same weights in all that both have trained.
+    for device, same in ((cpu_name(), {}), ("another", {frozenset({cpu_name(), "another"}): (7, 7)})):
+        shutil.rmtree(mlruns)
+        trained.clear()
+        monkeypatch.setattr(RunFolder, "environments", lambda self, device=device: [{"device": device}])
+        monkeypatch.setattr(evidence, "same_weights", lambda known, same=same: same)
+        train_studies(monkeypatch, study)
+        assert trained == [("near", 3)]
 
 
 def test_a_folder_with_another_design_trains_no_evidence(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     job(seeds="3", precision="float32").train()
     with pytest.raises(BadInput, match="has another design"):
         train_studies(monkeypatch, Study(name="one", experiment="norms", precision="float32"))
+
+
+def test_code_in_no_commit_trains_no_evidence(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadInput, match="in no commit"):
+        train_studies(monkeypatch, Study(name="one", experiment="norms"), dirty="true")
+    assert not trained
 
 
 def test_what_is_left_counts_a_run_of_two_studies_once(trained: Trained) -> None:

@@ -11,11 +11,13 @@ from harness.commands.run import Job
 from harness.common.errors import BadInput
 from harness.common.hardware import cpu_name
 from harness.common.lazy import lazy_import
+from harness.common.paths import PROJECT
 from harness.plan import usual_speed
 from harness.reporting.console import log
 from harness.runs import evidence
 from harness.runs.evidence import EvidenceRun
 from harness.runs.spec import RunResult
+from harness.tracking.provenance import provenance
 from harness.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -42,9 +44,14 @@ def left(jobs: list[Job]) -> str:
 def train(to: Path) -> None:
     """Train all runs of the studies that are neither in the committed evidence nor finished in the folder `to`.
 
-    They become bundles there. All studies come to their first look, then to the next one. Raises BadInput if the folder
-    has another design of one.
+    They become bundles there. All studies come to their first look, then to the next one. Raises BadInput where they
+    would be no evidence: if the folder has another design of a study, or the code is in no commit.
     """
+    if provenance().get("git_dirty") != "false":
+        raise BadInput(
+            f"The code in {PROJECT} is in no commit (`git status` shows what is not): its runs would be no evidence. "
+            f"Commit first, or train in a clean clone."
+        )
     os.nice(NICENESS - os.nice(0))
     recorder, known = choose_recorder(to), evidence.read()
     last = max(len(study.looks) for study in studies.STUDIES)
@@ -69,15 +76,18 @@ def _job(study: Study, look: int, recorder: Recorder, known: Sequence[EvidenceRu
     """Return the job that brings a study to a look, and trains no run that the evidence has.
 
     But a seed's variants are trained on one device, so that their pairs are alike: where some are missing, those that
-    the evidence has from another device are trained again.
+    the evidence has from another device are trained again, unless that device is known to give the same numbers.
     """
     committed = {each.spec.config.key: each for each in runs_of(study, known)}
     job = Job(study.options, recorder, look, committed)
     missing = {(spec.phase, spec.config.seed) for spec in job.wanted() if spec.config.key not in committed}
+    same_weights, here = evidence.same_weights(known), cpu_name()
 
     def fits(run: RunResult) -> bool:
-        """Whether it is from a processor like this one, or the evidence has all runs of its seed."""
+        """Whether it is as if it were trained here, or the evidence has all runs of its seed."""
         (environment, *_) = run.folder.environments()
-        return environment.get("cpu") == cpu_name() or (run.spec.phase, run.spec.config.seed) not in missing
+        same, both = same_weights.get(frozenset({environment["device"], here}), (0, 1))
+        alike = environment["device"] == here or same == both
+        return alike or (run.spec.phase, run.spec.config.seed) not in missing
 
     return Job(study.options, recorder, look, {key: run for key, run in committed.items() if fits(run)})

@@ -8,6 +8,7 @@ need not train. `correct` has one bit per evaluation image, eight to a byte, in 
 """
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -102,6 +103,23 @@ def add(runs: Iterable[EvidenceRun], folder: Path = FOLDER) -> int:
 def identity(run: EvidenceRun) -> tuple[str, str]:
     """Return what a run is in the tables once for: its key and its device."""
     return run.config.key, run.tags["device"]
+
+
+def same_weights(runs: Iterable[EvidenceRun]) -> dict[frozenset[str], tuple[int, int]]:
+    """Return, for each two devices that both trained some runs, in how many of these they gave the same weights.
+
+    The value is that number, and the number of the runs. Equal weights are equal bit for bit.
+    """
+    weights: dict[str, dict[str, str]] = {}
+    for run in runs:
+        if run.result.weights_sha256:
+            weights.setdefault(run.config.key, {})[run.tags["device"]] = run.result.weights_sha256
+    found: dict[frozenset[str], tuple[int, int]] = {}
+    for of_device in weights.values():
+        for one, other in itertools.combinations(of_device, 2):
+            same, both = found.get(frozenset({one, other}), (0, 0))
+            found[frozenset({one, other})] = same + (of_device[one] == of_device[other]), both + 1
+    return found
 
 
 def write(runs: list[EvidenceRun], folder: Path = FOLDER) -> None:
