@@ -120,9 +120,8 @@ def test_of_a_run_of_two_devices_that_counts_whose_seed_has_most_variants_there(
     study = next(study for study in studies.STUDIES if study.name == "classic-factorial")
     known = evidence.read()
     of_seed = [each.folder for each in runs_of(study, known) if each.spec.config.seed == 3]
-    base, *others = [run for run in of_seed if isinstance(run, EvidenceRun)]
-    elsewhere = [dataclasses.replace(run, tags=run.tags | {"device": "another"}) for run in (base, *others)]
-    without = [run for run in known if all(run is not other for other in others)]
+    elsewhere = [dataclasses.replace(run, tags=run.tags | {"device": "another"}) for run in of_seed]
+    without = [run for run in known if all(run is not other for other in of_seed[1:])]
     found = [each.folder for each in runs_of(study, [*without, *elsewhere]) if each.spec.config.seed == 3]
     assert found == elsewhere
 

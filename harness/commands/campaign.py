@@ -1,11 +1,11 @@
 """`harness evidence run`: train what the evidence lacks of the studies, look by look, as their designs call for it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.analysis.studies import Study, runs_of
+from harness.analysis.studies import runs_of
 from harness.commands.execution import choose_recorder
 from harness.commands.run import Job
 from harness.common.errors import BadInput
@@ -15,10 +15,8 @@ from harness.common.paths import PROJECT
 from harness.plan import usual_speed
 from harness.reporting.console import log
 from harness.runs import evidence
-from harness.runs.evidence import EvidenceRun
 from harness.runs.spec import RunResult
 from harness.tracking.provenance import provenance
-from harness.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
     from experiments import studies
@@ -54,9 +52,15 @@ def train(to: Path) -> None:
         )
     os.nice(NICENESS - os.nice(0))
     recorder, known = choose_recorder(to), evidence.read()
+    here = cpu_name()
+    same_numbers = {pair for pair, (same, both) in evidence.same_weights(known).items() if same == both}
+    alike = {here}.union(*(pair for pair in same_numbers if here in pair))
     last = max(len(study.looks) for study in studies.STUDIES)
     for look in range(1, last + 1):
-        jobs = [_job(study, look, recorder, known) for study in studies.STUDIES if len(study.looks) >= look]
+        looked_at = [study for study in studies.STUDIES if len(study.looks) >= look]
+        jobs = [Job(study.options, recorder, look) for study in looked_at]
+        for study, job in zip(looked_at, jobs, strict=True):
+            _count_in(job, runs_of(study, known), alike)
         for job in jobs:
             if any(design.exploratory for design in job.designs.values()):
                 raise BadInput(
@@ -72,22 +76,16 @@ def train(to: Path) -> None:
                 job.train()
 
 
-def _job(study: Study, look: int, recorder: Recorder, known: Sequence[EvidenceRun]) -> Job:
-    """Return the job that brings a study to a look, and trains no run that the evidence has.
+def _count_in(job: Job, committed: Sequence[RunResult], alike: Set[str]) -> None:
+    """Let a study's runs in the evidence count as done.
 
-    But a seed's variants are trained on one device, so that their pairs are alike: where some are missing, those that
-    the evidence has from another device are trained again, unless that device is known to give the same numbers.
+    But a seed's variants are trained on one device, so that their pairs are alike: where some are missing, the others
+    count only if they are of a device that gives the same numbers as this one.
     """
-    committed = {each.spec.config.key: each for each in runs_of(study, known)}
-    job = Job(study.options, recorder, look, committed)
-    missing = {(spec.phase, spec.config.seed) for spec in job.wanted() if spec.config.key not in committed}
-    same_weights, here = evidence.same_weights(known), cpu_name()
-
-    def fits(run: RunResult) -> bool:
-        """Whether it is as if it were trained here, or the evidence has all runs of its seed."""
-        (environment, *_) = run.folder.environments()
-        same, both = same_weights.get(frozenset({environment["device"], here}), (0, 1))
-        alike = environment["device"] == here or same == both
-        return alike or (run.spec.phase, run.spec.config.seed) not in missing
-
-    return Job(study.options, recorder, look, {key: run for key, run in committed.items() if fits(run)})
+    known = job.elsewhere = {each.spec.config.key: each for each in committed}
+    missing = {(spec.phase, spec.config.seed) for spec in job.wanted() if spec.config.key not in known}
+    job.elsewhere = {
+        key: run
+        for key, run in known.items()
+        if (run.spec.phase, run.spec.config.seed) not in missing or run.folder.environments()[0]["device"] in alike
+    }

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping, Set
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from harness import experiment, plan
@@ -39,18 +38,13 @@ else:
 class Job:
     """Validated options, with the data set and the runs that they ask for. Raises BadInput for an invalid option.
 
-    most_looks: after how many looks of a design to end, if before the last one. elsewhere: runs that count as done
-    though they are not in the run folders, by run key.
+    most_looks: after how many looks of a design to end, if before the last one. elsewhere: set later, runs by run key
+    that count as done though they are not in the run folders.
     """
 
-    def __init__(
-        self,
-        options: RunOptions,
-        recorder: Recorder,
-        most_looks: int | None = None,
-        elsewhere: Mapping[str, RunResult] = MappingProxyType({}),
-    ) -> None:
-        self.options, self.recorder, self.most_looks, self._elsewhere = options, recorder, most_looks, elsewhere
+    def __init__(self, options: RunOptions, recorder: Recorder, most_looks: int | None = None) -> None:
+        self.options, self.recorder, self.most_looks = options, recorder, most_looks
+        self.elsewhere: Mapping[str, RunResult] = {}
         self._trained: set[str] = set()
         # Check the options first: an error in the command should be reported before data are searched or downloaded.
         self.experiments = {name: _chosen(name, options) for name in options.experiments}
@@ -179,10 +173,10 @@ class Job:
         return not forgotten and self._is_done(spec)
 
     def _is_done(self, spec: RunSpec) -> bool:
-        return spec.config.key in self._elsewhere or is_done(spec, self.recorder)
+        return spec.config.key in self.elsewhere or is_done(spec, self.recorder)
 
     def _result_of(self, spec: RunSpec) -> RunResult | None:
-        if known := self._elsewhere.get(spec.config.key):
+        if known := self.elsewhere.get(spec.config.key):
             return dataclasses.replace(known, spec=spec)
         return result_of(spec)
 
