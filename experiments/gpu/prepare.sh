@@ -16,6 +16,10 @@ budget=${1:-full}
 precision=${2:-bfloat16}
 python=${PYTHON:-.venv/bin/python}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+if [ "$budget" != smoke ] && [ -z "${SEEDS:-}" ] && [ -n "$(git status --porcelain)" ]; then
+    echo "There are changes that are in no commit (\`git status\`), and runs of such code are no evidence: commit first." >&2
+    exit 2
+fi
 mkdir -p .whl data campaign
 
 # With two versions of a package in the folder, pip would install neither.
