@@ -13,8 +13,16 @@ from harness.analysis.design import fixed
 from harness.analysis.history import Inside, code_that_measured_last, mechanism
 from harness.analysis.power import a_a_test
 from harness.analysis.report import Report
-from harness.analysis.stats import CHANCE
-from harness.analysis.studies import Study, declared, report_of, runs_of, variants_of
+from harness.analysis.stats import CHANCE, Compared
+from harness.analysis.studies import (
+    Study,
+    declared,
+    has_been_looked_at,
+    images_of,
+    report_of,
+    runs_of,
+    variants_of,
+)
 from harness.analysis.target import against_target, wanted
 from harness.common import rounded
 from harness.common.errors import BadInput
@@ -33,6 +41,11 @@ named = {study.name: study for study in (*STUDIES, *AGAIN)}
 AT_FULL_SIZE = (
     "50,000 images x 8 epochs of fast, five declared seeds, one NVIDIA H200, JAX, bfloat16, 2026-11-27; nothing is "
     "tuned for a variant"
+)
+
+AT_EACH_SIZE = (
+    "8 epochs of fast, below 5,000 images in smaller batches; 2-core CPUs, TensorFlow, bfloat16, cifar10-jpeg75; an "
+    "interval holds for the two comparisons of a size and at every look"
 )
 
 #: Families of the A/A test that is quoted.
@@ -141,6 +154,14 @@ MUON_AT_QUICK = {
     "fast-factorial": CELLS | RAW_CELLS,
     "fast-activation": _TANH | {"GELU, batch norm": "gelu", "SiLU, batch norm": "silu"},
     "fast-linear": _LINEAR,
+}
+DROPOUT_AT_QUICK = {
+    "fast-dropout": {
+        "none": BASELINE,
+        **{f"{rate}{ramped}": f"{rate}{ramped}" for rate in (0.1, 0.25, 0.5, 0.75) for ramped in ("", " ramped")},
+        "0.5 behind the blocks alone": "0.5 in blocks",
+        "0.5 behind the dense layer alone": "0.5 in dense",
+    }
 }
 
 
@@ -256,6 +277,29 @@ def every_seed(what: Mapping[str, Mapping[str, str]], evidence: Sequence[Evidenc
     return table(
         "| network | test accuracy, each seed | verdict, points | `gradient_ratio`, first epoch | last |", rows
     )
+
+
+def by_size(evidence: Sequence[EvidenceRun]) -> dict[str, list[tuple[int, Compared]]]:
+    """Return the comparisons of the size curve by variant, as the reports have them: training images, comparison."""
+    found: dict[str, list[tuple[int, Compared]]] = {}
+    for study in STUDIES:
+        runs = runs_of(study, evidence) if study.experiment == "size_curve" and not study.changes else []
+        if runs and has_been_looked_at(study, runs):
+            for row in report_of(study, runs).rows("same recipe"):
+                if compared := row.against_baseline:
+                    found.setdefault(row.variant, []).append((images_of(study), compared))
+    return found
+
+
+def size_table(evidence: Sequence[EvidenceRun]) -> str:
+    """The size curve: verdicts and points of its two comparisons, by the number of training images."""
+    found = by_size(evidence)
+    cells: dict[int, list[str]] = {}
+    for of_variant in found.values():
+        for images, each in of_variant:
+            cells.setdefault(images, []).append(f"{each.verdict}, {rounded.points(each.mean, each.interval)}")
+    rows = [f"| {images:,} | {' | '.join(each)} |" for images, each in sorted(cells.items())]
+    return table(f"| training images | {' | '.join(found)} |", rows)
 
 
 #: Rows of a table: what each is called, the study, and the variant.
@@ -430,6 +474,8 @@ BLOCKS: dict[str, Block] = {
     "plain-sgd": partial(every_seed, WITH_PLAIN_SGD),
     "plain-sgd-at-quick": partial(every_seed, PLAIN_SGD_AT_QUICK),
     "muon-at-quick": partial(every_seed, MUON_AT_QUICK),
+    "dropout-at-quick": partial(every_seed, DROPOUT_AT_QUICK),
+    "size-curve": size_table,
     "drift": partial(drift, NORMALIZED),
     "drift-at-quick": partial(drift, NORMALIZED_AT_QUICK),
     "predictions": predictions,

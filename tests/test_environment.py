@@ -176,4 +176,6 @@ def test_pairs_of_unlike_environments_are_counted_and_told(mlruns: Path) -> None
     results += [run("tanh", seed, HERE if seed else ELSEWHERE) for seed in range(3)]
     report = make_report(TANH, results)
     assert [row.unlike_pairs for row in report.variants] == [0, 1]
-    assert any("in 1 of 3 pairs" in said for said in reservations(report))
+    assert any("tanh, same recipe: in 1 of 3 pairs the two" in said for said in reservations(report))
+    more = dataclasses.replace(report, variants=(*report.variants, *report.variants[1:]))
+    assert any("tanh, tanh, same recipe: in 1 of 3 pairs of each the two" in said for said in reservations(more))

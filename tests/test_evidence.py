@@ -15,6 +15,8 @@ from pyarrow import parquet
 
 from experiments import quoted, studies
 from harness import experiment
+from harness.analysis.design import fixed
+from harness.analysis.stats import Compared, compare_family
 from harness.analysis.studies import Study, has_been_looked_at, images_of, progress, report_of, runs_of, variants_of
 from harness.commands import compare
 from harness.commands import evidence as commands
@@ -149,6 +151,32 @@ def test_a_bundle_that_does_not_say_its_device_is_refused() -> None:
     tags = {name: tag for name, tag in run.tags.items() if name != "device"}
     with pytest.raises(BadInput, match="on which device"):
         evidence.evidence_of(sealed(dataclasses.replace(run, tags=tags)))
+
+
+def test_a_bundle_that_the_evidence_has_is_not_asked_for_its_commit_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been added with `--commit`."""
+    there, unlike, fresh = a_run(0), a_run(1), a_run(2)
+    changed = {"git_dirty": "true"}
+    other_weights = dataclasses.replace(unlike.result, weights_sha256="cd")
+    bundles = {
+        "a": sealed(dataclasses.replace(there, tags=there.tags | changed)),
+        "b": sealed(dataclasses.replace(unlike, result=other_weights)),
+        "c": sealed(dataclasses.replace(fresh, tags=fresh.tags | changed)),
+        "d": sealed(a_run(3)),
+    }
+    for name in bundles:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bundle.json").touch()
+    added: list[EvidenceRun] = []
+    monkeypatch.setattr(commands, "read_bundle", lambda folder: bundles[folder.name])
+    monkeypatch.setattr(commands.evidence, "read", lambda: [there, unlike])
+    monkeypatch.setattr(commands.evidence, "add", lambda runs: added.extend(runs) or len(runs))
+    document = commands.add([tmp_path], None)
+    assert [each.config.seed for each in added] == [3]
+    assert (document["new"], document["read"]) == (1, 2)
+    assert ["another result" in document["refused"][0], "in no commit" in document["refused"][1]] == [True, True]
 
 
 def test_a_study_takes_the_runs_of_its_settings_whoever_trained_them() -> None:
@@ -334,8 +362,11 @@ def test_a_figure_of_other_numbers_is_named_and_drawn_anew(tmp_path: Path, monke
 
 
 def test_the_size_curve_has_every_size_and_variant() -> None:
-    def found(mean: float) -> Difference:
-        return Difference(mean, (mean - 0.01, mean + 0.02), 10, 0, 0.5)
+    def found(mean: float) -> Compared:
+        (compared,) = compare_family(
+            {0: 0.5, 1: 0.52}, {"x": {0: 0.5 + mean, 1: 0.52 + mean}}, fixed(range(2))
+        ).values()
+        return compared
 
     points = {"linear": [(2_000, found(-0.01)), (500, found(0.07))], "sigmoid": [(500, found(-0.1))]}
     (axes,) = size_curve(points, "cifar10").axes

@@ -8,13 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.studies import Study, has_been_looked_at, images_of, progress, report_of, runs_of, variants_of
+from harness.analysis.stats import Compared
+from harness.analysis.studies import Study, has_been_looked_at, progress, report_of, runs_of
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
 from harness.common.paths import PROJECT
+from harness.common.rounded import points
 from harness.reporting.console import log, print_line, print_rows
-from harness.reporting.quoted import Difference, difference, filled
+from harness.reporting.quoted import Difference, filled
 from harness.runs import evidence
 from harness.runs.bundle import read_bundle
 from harness.runs.evidence import EvidenceRun, evidence_of
@@ -48,7 +50,7 @@ TOLERANCE = 1e-6
 
 def add(folders: Sequence[Path], commit: str | None) -> dict[str, Any]:
     """Add the runs of bundles to the evidence. Return how many are new, and why others were refused."""
-    found, refused = [], []
+    found, refused, read = [], [], 0
     known = {evidence.identity(run): run.result.weights_sha256 for run in evidence.read()}
     for folder in folders:
         bundles = sorted(file.parent for file in folder.glob("**/bundle.json"))
@@ -56,13 +58,20 @@ def add(folders: Sequence[Path], commit: str | None) -> dict[str, Any]:
             raise BadInput(f"{folder} has no bundles: give the folder that was given to `harness run --offline`.")
         for bundle in bundles:
             try:
-                run = evidence_of(read_bundle(bundle), commit)
-                if known.setdefault(evidence.identity(run), run.result.weights_sha256) != run.result.weights_sha256:
+                sealed = read_bundle(bundle)
+                identity, weights = (
+                    (sealed.spec.config.key, sealed.tags.get("device", "")),
+                    sealed.result.weights_sha256,
+                )
+                if identity not in known:
+                    found.append(evidence_of(sealed, commit))
+                    known[identity] = weights
+                elif known[identity] != weights:
                     raise BadInput(f"{bundle} has another result than the evidence for the same run and device.")
-                found.append(run)
+                read += 1
             except BadInput as error:
                 refused.append(str(error))
-    return {"new": evidence.add(found), "read": len(found), "refused": refused}
+    return {"new": evidence.add(found), "read": read, "refused": refused}
 
 
 def print_added(document: dict[str, Any]) -> None:
@@ -112,14 +121,10 @@ def publish_all() -> list[Path]:
 
 def _figures(known: Sequence[EvidenceRun]) -> Iterator[tuple[Path, str, Callable[[], "Figure"]]]:
     """Yield each figure over several studies: its file, the numbers in it as text, and what draws it."""
-    sizes: dict[str, list[tuple[int, Difference]]] = {}
-    for study, _ in _published(known):
-        if study.experiment == "size_curve" and not study.changes:
-            for variant in list(variants_of(study).values())[1:]:
-                sizes.setdefault(variant, []).append((images_of(study), difference(study, variant, known)))
+    sizes = quoted.by_size(known)
     if any(len(each) > 1 for each in sizes.values()):
         file = evidence.FOLDER.parent / "quick" / "size-curve.png"
-        yield file, _as_shown(sizes), lambda: evidence_figures.size_curve(sizes, studies.STUDIES[0].data)
+        yield file, _as_shown(sizes), lambda: evidence_figures.size_curve(sizes, quoted.AT_EACH_SIZE)
     answers = {claim: quoted.found(question, known) for question, claim in quoted.CLAIMS.items()}
     file = evidence.FOLDER.parent / "answers.png"
     yield file, _as_shown(answers), lambda: evidence_figures.answers(answers, quoted.AT_FULL_SIZE)
@@ -133,9 +138,13 @@ def _figures(known: Sequence[EvidenceRun]) -> Iterator[tuple[Path, str, Callable
         yield file, shown, partial(run_figures.curves, history, "accuracy", title, fair=True)
 
 
-def _as_shown(rows: Mapping[str, Sequence[tuple[str | int, Difference]]]) -> str:
+def _as_shown(rows: Mapping[str, Sequence[tuple[str | int, Difference | Compared]]]) -> str:
     """Return differences as text, rounded: another library version may change their last digits."""
-    return "\n".join(f"{of}, {name}: {each}, n = {each.n}" for of, found in rows.items() for name, each in found)
+    return "\n".join(
+        f"{of}, {name}: {each if isinstance(each, Difference) else points(each.mean, each.interval)}, n = {each.n}"
+        for of, found in rows.items()
+        for name, each in found
+    )
 
 
 def _numbers_in(file: Path) -> str:

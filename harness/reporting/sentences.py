@@ -126,11 +126,16 @@ def reservations(report: Report) -> list[str]:
                 f"{row.variant}, {row.phase}: {row.stuck} of {row.n} runs {'are' if row.stuck > 1 else 'is'} stuck "
                 f"(accuracy below {STUCK:g}, where guessing gives {CHANCE:g}){mixed}."
             )
+    unlike: dict[tuple[str, int, int], list[str]] = {}
+    for row in report.variants:
         if row.unlike_pairs:
-            said.append(
-                f"{row.variant}, {row.phase}: in {row.unlike_pairs} of {row.n} pairs the two runs were trained in "
-                f"different environments (processor, threads or versions), so more than the variant differs."
-            )
+            unlike.setdefault((row.phase, row.unlike_pairs, row.n), []).append(row.variant)
+    for (phase, pairs, n), variants in unlike.items():
+        said.append(
+            f"{', '.join(variants)}, {phase}: in {pairs} of {n} pairs{' of each' if len(variants) > 1 else ''} the two "
+            f"runs were trained in different environments (processor, threads or versions), so more than the variant "
+            f"differs."
+        )
     if report.exploratory:
         said.append(
             "These seeds were not declared before the first of them was trained (the design of that first command is "
