@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -42,6 +43,9 @@ STUCK = 0.15
 Verdict = Literal["better", "worse", "equivalent", "undecided", "too few seeds", "exploratory"]
 
 Interval = tuple[float, float]
+
+#: How many numbers, their mean and their standard deviation, which one number alone does not have.
+Moments = tuple[int, float, float | None]
 
 
 @dataclass(frozen=True)
@@ -152,21 +156,39 @@ def _look(
     claims: Mapping[str, Sequence[float]],
 ) -> dict[str, Compared]:
     """Judge the pairs [variant and baseline, seed] of those that are undecided; the others keep their p."""
-    spread = {name: _spread(pair, pairs) for name, pair in pairs.items()}
+    moments = {name: _moments(pair[0] - pair[1]) for name, pair in pairs.items()}
+    pooled = _pooled(pairs.values())
+    spread = {name: _spread(pair, moments[name], pooled) for name, pair in pairs.items()}
     p_values = {name: each.p for name, each in found.items()}
-    for name, pair in pairs.items():
-        (error, freedom), n = spread[name], pair.shape[1]
-        mean = _moments(pair[0] - pair[1])[1]
+    for name, (n, mean, _) in moments.items():
+        error, freedom = spread[name]
         p_values[name] = design.p(mean / error, freedom, n) if error else None
     p_holm = holm(p_values)
     alphas = dict(zip(p_values, levels(list(p_values.values())), strict=True))
     return {
-        name: _judged(pair, spread[name], p_values[name], p_holm[name], alphas[name], design, claims.get(name, ()))
+        name: _judged(
+            pair, moments[name], spread[name], p_values[name], p_holm[name], alphas[name], design, claims.get(name, ())
+        )
         for name, pair in pairs.items()
     }
 
 
-def _spread(pair: np.ndarray, pairs: Mapping[str, np.ndarray]) -> tuple[float, int]:
+def _pooled(pairs: Collection[np.ndarray]) -> tuple[float, int]:
+    """The standard deviation of a difference, pooled over the pairs that share a baseline and have no failed run.
+
+    With its degrees of freedom, which are 0 if there is no such pair.
+    """
+    sound = [pair for pair in pairs if not _failed(pair)]
+    if not sound:
+        return 0.0, 0
+    arms = np.stack([sound[0][1], *(pair[0] for pair in sound)])
+    residual = arms - arms.mean(0) - arms.mean(1, keepdims=True) + arms.mean()
+    freedom = (len(arms) - 1) * (arms.shape[1] - 1)
+    # A difference of two runs has twice the variance of one.
+    return math.sqrt(2 * float((residual**2).sum()) / freedom), freedom
+
+
+def _spread(pair: np.ndarray, moments: Moments, pooled: tuple[float, int]) -> tuple[float, int]:
     """The standard error of a mean difference, and its degrees of freedom.
 
     Pooled over the runs of the family (the residual of variant and seed), and at least the comparison's own: pooling
@@ -174,23 +196,20 @@ def _spread(pair: np.ndarray, pairs: Mapping[str, np.ndarray]) -> tuple[float, i
     is larger than chance explains (an F test at OWN) is judged by it alone; so is one with a run that is stuck, as such
     runs have no spread, or a second mode.
     """
-    n = pair.shape[1]
-    own = _moments(pair[0] - pair[1])[2] or 0.0
+    n, own = moments[0], moments[2] or 0.0
     alone = own / math.sqrt(n), n - 1
     if _failed(pair):
         return alone
-    arms = np.stack([pair[1], *(each[0] for each in pairs.values() if not _failed(each))])
-    residual = arms - arms.mean(0) - arms.mean(1, keepdims=True) + arms.mean()
-    freedom = (len(arms) - 1) * (n - 1)
-    # A difference of two runs has twice the variance of one.
-    pooled = math.sqrt(2 * float((residual**2).sum()) / freedom) if own else 0.0
-    if own > pooled and special.fdtrc(n - 1, freedom, own**2 / pooled**2) < OWN:
+    # Of a pair whose differences are all equal, none is shown by pooling either.
+    sd, freedom = pooled if own else (0.0, pooled[1])
+    if own > sd and special.fdtrc(n - 1, freedom, own**2 / sd**2) < OWN:
         return alone
-    return max(pooled, own) / math.sqrt(n), freedom
+    return max(sd, own) / math.sqrt(n), freedom
 
 
 def _judged(
     pair: np.ndarray,
+    moments: Moments,
     spread: tuple[float, int],
     p: float | None,
     p_holm: float | None,
@@ -198,8 +217,8 @@ def _judged(
     design: Design,
     claims: Sequence[float],
 ) -> Compared:
-    n, mean, sd = _moments(pair[0] - pair[1])
-    (error, freedom) = spread
+    n, mean, sd = moments
+    error, freedom = spread
     interval = _around(mean, error * design.quantile(alpha, freedom, n)) if error else None
     verdict: Verdict = "undecided"
     if interval:
@@ -235,8 +254,7 @@ def _checked(values: Sequence[float] | Sequence[list[float]] | np.ndarray) -> np
     return sample
 
 
-def _moments(sample: np.ndarray) -> tuple[int, float, float | None]:
-    """How many, their mean and their standard deviation, which one number alone does not have."""
+def _moments(sample: np.ndarray) -> Moments:
     sample = sample.round(DECIMALS)
     sd = float(sample.std(ddof=1)) if len(sample) > 1 and np.ptp(sample) else 0.0
     return len(sample), float(sample.mean().round(DECIMALS)), sd if len(sample) > 1 else None
@@ -257,8 +275,14 @@ def _probability_of_improvement(a: np.ndarray, b: np.ndarray) -> tuple[float, In
     # As if these were n pairs of separate runs, whose share of wins varies more: simulated with 5 to 20 seeds, it
     # covers 96 to 99 %. Brunner-Munzel's interval covers as little as 82 % where runs hardly overlap, and there is
     # none where they do not overlap at all.
+    return share, _wilson(share, n)
+
+
+@lru_cache(1_000)
+def _wilson(share: float, n: int) -> Interval:
+    """Wilson's 95 % interval. There are few shares of n runs, and an A/A test asks for them 200,000 times."""
     low, high = proportion.proportion_confint(share * n, n, method="wilson")
-    return share, (float(low), float(high))
+    return float(low), float(high)
 
 
 def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
