@@ -30,7 +30,7 @@ def size_curve(comparisons: Mapping[str, Sequence[tuple[int, Compared]]], about:
     axes.minorticks_off()
     axes.grid(alpha=0.25)
     axes.set(xlabel="training images", ylabel=f"points of accuracy against the baseline\n{DIRECTIONS}")
-    axes.set_title(f"By the number of training images\n{textwrap.fill(about, 110)}", fontsize=9)
+    axes.set_title(f"By the number of training images\n{textwrap.fill(about, 95)}", fontsize=9)
     axes.legend(fontsize=9)
     return figure
 
