@@ -59,10 +59,8 @@ def add(folders: Sequence[Path], commit: str | None) -> dict[str, Any]:
         for bundle in bundles:
             try:
                 sealed = read_bundle(bundle)
-                identity, weights = (
-                    (sealed.spec.config.key, sealed.tags.get("device", "")),
-                    sealed.result.weights_sha256,
-                )
+                identity = sealed.spec.config.key, sealed.tags.get("device", "")
+                weights = sealed.result.weights_sha256
                 if identity not in known:
                     found.append(evidence_of(sealed, commit))
                     known[identity] = weights
