@@ -3,9 +3,11 @@
 import os
 import subprocess
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from harness.common.errors import HarnessError
 from harness.common.paths import PROJECT
 from harness.engine import backend, devices
 from harness.execute import workers
@@ -99,3 +101,19 @@ def test_a_run_that_leaves_most_cores_idle_says_how_to_use_them(monkeypatch: pyt
     assert devices.idle_cores_advice(2, 8) == devices.idle_cores_advice(16, 1) == ""
     monkeypatch.setattr(devices, "cores", lambda: [0, 1])
     assert devices.idle_cores_advice(2, 1) == ""
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"), [("jax", "JAX cannot be imported"), ("absl.logging", "Keras .* there is no usable absl ")]
+)
+def test_the_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, missing: str, said: str) -> None:
+    def import_module(name: str) -> Mock:
+        if (name == "jax") == (missing == "jax"):
+            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+        return Mock()
+
+    for name in ("NPROC", "XLA_FLAGS", "XLA_PYTHON_CLIENT_PREALLOCATE"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setattr(backend.importlib, "import_module", import_module)
+    with pytest.raises(HarnessError, match=said):
+        backend._import_jax(2)

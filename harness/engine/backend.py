@@ -170,6 +170,12 @@ def _import_jax(threads: int) -> None:
             jax.devices()
             importlib.import_module("keras")
     except ImportError as error:
+        missing = (error.name or "jax").partition(".")[0]
+        if missing not in ("jax", "jaxlib"):
+            raise HarnessError(
+                f"Keras cannot be imported for JAX: there is no usable {missing} ({error}). "
+                f"`{sys.executable} -m pip install keras` gets what it needs."
+            ) from error
         raise HarnessError(
             f"JAX cannot be imported ({error}). `.venv/bin/python -m pip install jax` gets it for the CPU, "
             f"`jax[cuda13]` for an NVIDIA GPU; --engine tensorflow needs neither."
