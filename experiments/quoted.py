@@ -24,7 +24,6 @@ from harness.analysis.studies import (
     variants_of,
 )
 from harness.analysis.target import against_target, wanted
-from harness.common import rounded
 from harness.common.errors import BadInput
 from harness.experiment import BASELINE
 from harness.published import ACCURACY_TARGET, final
@@ -217,7 +216,7 @@ def verdicts(report: Report) -> dict[str, tuple[str, str]]:
     said = {BASELINE: ("", "")}
     for row in report.rows("same recipe"):
         if compared := row.against_baseline:
-            said[row.variant] = str(compared.verdict), rounded.points(compared.mean, compared.interval)
+            said[row.variant] = str(compared.verdict), str(compared)
     return said
 
 
@@ -297,7 +296,7 @@ def size_table(evidence: Sequence[EvidenceRun]) -> str:
     cells: dict[int, list[str]] = {}
     for of_variant in found.values():
         for images, each in of_variant:
-            cells.setdefault(images, []).append(f"{each.verdict}, {rounded.points(each.mean, each.interval)}")
+            cells.setdefault(images, []).append(f"{each.verdict}, {each}")
     rows = [f"| {images:,} | {' | '.join(each)} |" for images, each in sorted(cells.items())]
     return table(f"| training images | {' | '.join(found)} |", rows)
 

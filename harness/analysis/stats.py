@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from harness.analysis.design import Design
+from harness.common import rounded
 from harness.common.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -114,6 +115,9 @@ class Compared(OneSample):
     verdict: Verdict
     failed: int
     goes_on: bool
+
+    def __str__(self) -> str:
+        return rounded.points(self.mean, self.interval)
 
 
 def compare_family(

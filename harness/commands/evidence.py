@@ -14,7 +14,6 @@ from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
 from harness.common.paths import PROJECT
-from harness.common.rounded import points
 from harness.reporting.console import log, print_line, print_rows
 from harness.reporting.quoted import Difference, filled
 from harness.runs import evidence
@@ -59,8 +58,7 @@ def add(folders: Sequence[Path], commit: str | None) -> dict[str, Any]:
         for bundle in bundles:
             try:
                 sealed = read_bundle(bundle)
-                identity = sealed.spec.config.key, sealed.tags.get("device", "")
-                weights = sealed.result.weights_sha256
+                identity, weights = evidence.identity(sealed), sealed.result.weights_sha256
                 if identity not in known:
                     found.append(evidence_of(sealed, commit))
                     known[identity] = weights
@@ -138,11 +136,7 @@ def _figures(known: Sequence[EvidenceRun]) -> Iterator[tuple[Path, str, Callable
 
 def _as_shown(rows: Mapping[str, Sequence[tuple[str | int, Difference | Compared]]]) -> str:
     """Return differences as text, rounded: another library version may change their last digits."""
-    return "\n".join(
-        f"{of}, {name}: {each if isinstance(each, Difference) else points(each.mean, each.interval)}, n = {each.n}"
-        for of, found in rows.items()
-        for name, each in found
-    )
+    return "\n".join(f"{of}, {name}: {each}, n = {each.n}" for of, found in rows.items() for name, each in found)
 
 
 def _numbers_in(file: Path) -> str:

@@ -100,9 +100,9 @@ def add(runs: Iterable[EvidenceRun], folder: Path = FOLDER) -> int:
         return len(known) - before
 
 
-def identity(run: EvidenceRun) -> tuple[str, str]:
-    """Return what a run is in the tables once for: its key and its device."""
-    return run.config.key, run.tags["device"]
+def identity(run: EvidenceRun | Sealed) -> tuple[str, str]:
+    """Return what a run is in the tables once for: its key and its device, empty if a bundle does not say it."""
+    return run.spec.config.key, run.tags.get("device", "")
 
 
 def same_weights(runs: Iterable[EvidenceRun]) -> dict[frozenset[str], tuple[int, int]]:
