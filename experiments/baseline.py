@@ -9,7 +9,7 @@ CIFAR-10, in under a tenth of the notebook's 200 epochs (recipe `fast`).
     make baseline SEEDS=10        # enough for a verdict
     make baseline RECIPE=published
 
-Cost: 0.02 PFLOP an epoch, 8 epochs; 23 to 43 minutes a seed on two 2.8 GHz cores that had other work too.
+Cost: 0.02 PFLOP an epoch, 8 epochs; 12 minutes a seed on 2 fast cores, and up to 40 on slow ones.
 """
 
 from harness.experiment import Experiment

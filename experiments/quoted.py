@@ -13,14 +13,14 @@ from harness.analysis.design import fixed
 from harness.analysis.history import Inside, code_that_measured_last, mechanism
 from harness.analysis.power import a_a_test
 from harness.analysis.report import Report
-from harness.analysis.stats import CHANCE, Compared
+from harness.analysis.stats import CHANCE
 from harness.analysis.studies import (
     Study,
     declared,
     has_been_looked_at,
-    images_of,
     report_of,
     runs_of,
+    train_images_of,
     variants_of,
 )
 from harness.analysis.target import against_target, wanted
@@ -28,6 +28,7 @@ from harness.common.errors import BadInput
 from harness.experiment import BASELINE
 from harness.published import ACCURACY_TARGET, final
 from harness.reporting import calibration
+from harness.reporting.evidence_figures import AtSize
 from harness.reporting.quoted import Block, Difference, difference, mean_interval
 from harness.reporting.summary import SCORES
 from harness.runs.evidence import FOLDER, EvidenceRun, same_weights
@@ -68,8 +69,8 @@ MEASURED = {
     "instead of sigmoid, no normalization}; but with plain SGD sigmoid is then {sigmoid, plain SGD}, its gradient at "
     "the first convolution {vanished} of that at the last.",
     "norm": "With ReLU it gives {batch norm instead of none, ReLU}, with sigmoid "
-    "{batch norm instead of none, sigmoid}, but with plain SGD sigmoid needs it. Group norm in its place: {group "
-    "norm}. Covariate shift: open.",
+    "{batch norm instead of none, sigmoid}, but with plain SGD sigmoid is stuck without it. Group norm in its place: "
+    "{group norm}. Covariate shift: open.",
 }
 
 #: The rows that speak to a claim: what a row is called, and the experiment and the variant it is from.
@@ -278,26 +279,26 @@ def every_seed(what: Mapping[str, Mapping[str, str]], evidence: Sequence[Evidenc
     )
 
 
-def by_size(evidence: Sequence[EvidenceRun]) -> dict[str, list[tuple[int, Compared]]]:
-    """Return the comparisons of the size curve by variant, as the reports have them: training images, comparison."""
-    found: dict[str, list[tuple[int, Compared]]] = {}
+def by_size(evidence: Sequence[EvidenceRun]) -> dict[str, list[AtSize]]:
+    """Return the comparisons of the size curve by variant, as the reports have them."""
+    found: dict[str, list[AtSize]] = {}
     for study in STUDIES:
-        runs = runs_of(study, evidence) if study.experiment == "size_curve" and not study.changes else []
+        runs = runs_of(study, evidence) if study.experiment == "size_curve" else []
         if runs and has_been_looked_at(study, runs):
+            apart = runs[0].spec.config.recipe.epochs if study.changes else None
             for row in report_of(study, runs).rows("same recipe"):
                 if compared := row.against_baseline:
-                    found.setdefault(row.variant, []).append((images_of(study), compared))
+                    found.setdefault(row.variant, []).append(AtSize(train_images_of(study), compared, apart))
     return found
 
 
 def size_table(evidence: Sequence[EvidenceRun]) -> str:
     """The size curve: verdicts and points of its two comparisons, by the number of training images."""
     found = by_size(evidence)
-    cells: dict[int, list[str]] = {}
-    for of_variant in found.values():
-        for images, each in of_variant:
-            cells.setdefault(images, []).append(f"{each.verdict}, {each}")
-    rows = [f"| {images:,} | {' | '.join(each)} |" for images, each in sorted(cells.items())]
+    cells: dict[str, list[str]] = {}
+    for each in sorted((each for of_variant in found.values() for each in of_variant), key=lambda each: each.images):
+        cells.setdefault(str(each), []).append(f"{each.compared.verdict}, {each.compared}")
+    rows = [f"| {trained_on} | {' | '.join(verdicts)} |" for trained_on, verdicts in cells.items()]
     return table(f"| training images | {' | '.join(found)} |", rows)
 
 
@@ -314,6 +315,8 @@ NORMALIZED: Rows = (
     ("Muon, sigmoid, none", "again-factorial", "no norm + no relu"),
     ("SGD, ReLU, batch norm", "full-classic-factorial", BASELINE),
     ("SGD, ReLU, none", "full-classic-factorial", "no norm"),
+    ("SGD, sigmoid, batch norm", "full-classic-factorial", "no relu"),
+    ("SGD, sigmoid, none (stuck)", "full-classic-factorial", "no norm + no relu"),
 )
 NORMALIZED_AT_QUICK: Rows = (
     ("Muon, ReLU, batch norm", "fast-bn", BASELINE),
@@ -377,7 +380,7 @@ def targets(evidence: Sequence[EvidenceRun]) -> str:
     on_cpu = [run["accuracy"] for run in cpu["runs"]]
     rows = (
         ("`fast`, one H200, JAX, bfloat16", 8, accuracies(FAST, evidence)),
-        ("`fast`, 2-core CPU, TensorFlow, float32, exploratory (a look after 3)", 8, on_cpu),
+        ("`fast`, 2-core CPU, TensorFlow, float32, exploratory: two seeds after a look", 8, on_cpu),
         ("[six epochs](docs/records.md), one H200", 6, accuracies(SIX_EPOCHS, evidence)),
         ("`fast` with the notebook's dropout 0.5, one H200", 16, accuracies(DROPOUT, evidence)),
         ("[`published`](docs/recipes.md#how-published-was-fitted), our guess, one H200", 200,

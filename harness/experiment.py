@@ -14,6 +14,7 @@ from typing import Any, Literal
 import experiments
 from harness.common.errors import BadInput
 from harness.config import Network, Recipe, change
+from harness.metrics import INSIDE
 from harness.recipes import RECIPES, named
 
 Direction = Literal["worse", "better", "equivalent"]
@@ -41,16 +42,15 @@ class Prediction:
 class Experiment:
     """A question, as variants of the baseline: each has a name, and the settings that it changes with their new values.
 
-    The settings are the fields of `Network` and `Recipe` in harness/config.py. `family` names the variants whose
-    comparisons with the baseline are corrected together for multiple testing (Holm); None is all of them. `looks` are
-    the numbers of seeds after which a variant may stop, if the command does not say how many seeds there are.
-    `mechanism` names the measures (harness/metrics.py) that would show the claimed cause at work. `factors` are those
-    of a factorial design.
+    The settings are the fields of `Network` and `Recipe` in harness/config.py. Their comparisons with the
+    baseline are corrected together for multiple testing (Holm). `looks` are the numbers of seeds after which a variant
+    may stop, if the command does not say how many seeds there are. `mechanism` names the measures (`INSIDE` in
+    harness/metrics.py) that would show the claimed cause at work. `factors` are those of a factorial design: by name,
+    the setting and its value when the factor is off. `question` is the first line of the file's docstring.
     """
 
     variants: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     predictions: tuple[Prediction, ...] = ()
-    family: tuple[str, ...] | None = None
     looks: tuple[int, ...] = LOOKS
     mechanism: tuple[str, ...] = ()
     factors: dict[str, tuple[str, Any]] = dataclasses.field(default_factory=dict)
@@ -61,11 +61,6 @@ class Experiment:
         """The baseline first, then the others."""
         return {BASELINE: {}} | self.variants
 
-    @property
-    def compared(self) -> tuple[str, ...]:
-        """The variants of the family."""
-        return tuple(self.variants) if self.family is None else self.family
-
     def only(self, variants: Collection[str]) -> "Experiment":
         """This experiment with these of its variants. Without some of them it is no longer a factorial one."""
         if set(variants) == set(self.variants):
@@ -73,7 +68,6 @@ class Experiment:
         return dataclasses.replace(
             self,
             variants={name: self.variants[name] for name in variants},
-            family=tuple(name for name in self.compared if name in variants),
             predictions=tuple(each for each in self.predictions if each.variant in variants),
             factors={},
         )
@@ -217,15 +211,18 @@ def _check(name: str, experiment: Experiment) -> None:
                 f"experiments/{name}.py declares {variant!r} and {alike!r} alike: each variant must change something "
                 f"of its own. Take one of them out."
             )
-    named_in = {"family": experiment.family or (), "predictions": [p.variant for p in experiment.predictions]}
-    for where, variants in named_in.items():
-        for variant in variants:
-            if variant not in experiment.variants:
-                raise BadInput(
-                    f"The {where} of experiments/{name}.py name {variant!r}, which is no variant of it; there are "
-                    f"{', '.join(experiment.variants) or 'none'}."
-                )
+    for measure in experiment.mechanism:
+        if measure not in INSIDE:
+            raise BadInput(
+                f"The mechanism of experiments/{name}.py names {measure!r}, which is no measure; there are "
+                f"{', '.join(INSIDE)}."
+            )
     for prediction in experiment.predictions:
+        if prediction.variant not in experiment.variants:
+            raise BadInput(
+                f"The predictions of experiments/{name}.py name {prediction.variant!r}, which is no variant of it; "
+                f"there are {', '.join(experiment.variants) or 'none'}."
+            )
         if prediction.by < 0 or (prediction.direction == "equivalent" and prediction.by):
             raise BadInput(
                 f"The prediction of {prediction.variant!r} in experiments/{name}.py has by={prediction.by:g}. That is "

@@ -47,7 +47,8 @@ INSIDE = {
     "probe_seconds": Metric("s", "what looking inside took, beside the epoch's seconds"),
 }
 
-#: What the measures of earlier code meant, by the hash of that code, where it is not what they mean now.
+#: What the measures of earlier code meant, by the hash of that code, where it is not what they mean now: nothing, if
+#: measures were added since and the others stayed what they were.
 EARLIER = {
     "b2d2155ea0bc": {
         "gradient_change": "how far the gradient moved when the layers below took the epoch's mean update, over its "

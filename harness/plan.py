@@ -62,7 +62,8 @@ class RunOptions:
         words = ["harness", "run", *self.experiments]
         usual = {each.name: each.default for each in dataclasses.fields(self)}
         for name in ("budget", "recipe", "engine", "seeds", "looks", "split", "data"):
-            if (value := getattr(self, name)) != usual[name]:
+            # Which engine is the usual one depends on the machine.
+            if (value := getattr(self, name)) != usual[name] or name == "engine":
                 words += [f"--{name}", value]
         words += [word for variant in self.variants for word in ("--variant", variant)]
         words += [word for name, value in self.changes.items() for word in ("--set", f"{name}={value_text(value)}")]
@@ -232,7 +233,7 @@ def seeds_text(seeds: list[int]) -> str:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """`3` is the seeds 0, 1, 2; `0,4,7` is those three. Raises BadInput for other text, doubles and the tuning seed."""
+    """`3` is the seeds 0, 1, 2; `0,4,7` is those three. BadInput for other text, doubles and tuning seeds."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts or not all(part.isdecimal() for part in parts):
         raise BadInput(f"Invalid value --seeds {text}: give how many (--seeds 10) or which (--seeds 0,4,7).")

@@ -20,7 +20,7 @@ T = TypeVar("T")
 #: What `harness search --confirm --save` writes.
 SAVED = PROJECT / "experiments" / "recipes"
 
-#: `fast`: chosen on the tune split alone; README.md has the table of what was tried.
+#: `fast`: chosen on the tune split alone; docs/recipes.md has the table of what was tried.
 FAST = Recipe(
     epochs=8,
     batch_size=128,
@@ -41,7 +41,7 @@ FAST = Recipe(
 CLASSIC = dataclasses.replace(FAST, optimizer="sgd", learning_rate=0.1, weight_decay=0.005)
 
 #: `published`: what the curve of the notebook implies. Its optimizer, batch size, rate and the order of activation and
-#: normalization are unknown; these follow its first 30 epochs, flat start included (README.md says how closely).
+#: normalization are unknown; these follow its first 30 epochs, flat start included (docs/recipes.md says how closely).
 PUBLISHED = Recipe(
     epochs=200,
     batch_size=128,
@@ -121,7 +121,6 @@ class Budget:
     Fewer than `fewest_steps` in an epoch, and a schedule jumps where it should glide: few images get smaller batches.
     """
 
-    meaning: str
     epochs: int | None = None
     train_images: int | None = None
     eval_images: int | None = None
@@ -143,11 +142,11 @@ class Budget:
 
 
 BUDGETS = {
-    "smoke": Budget(
-        "seconds: does it work at all", epochs=3, train_images=128, eval_images=100, fewest_steps=8, most_seeds=1
-    ),
-    "quick": Budget("a minute or two: the least at which the questions have answers", epochs=8, train_images=5_000),
-    "full": Budget("the whole data set and recipe"),
+    # Seconds: does it work at all?
+    "smoke": Budget(epochs=3, train_images=128, eval_images=100, fewest_steps=8, most_seeds=1),
+    # A minute or two: the least at which the questions have answers.
+    "quick": Budget(epochs=8, train_images=5_000),
+    "full": Budget(),
 }
 
 

@@ -17,7 +17,15 @@ from experiments import quoted, studies
 from harness import experiment
 from harness.analysis.design import fixed
 from harness.analysis.stats import Compared, compare_family
-from harness.analysis.studies import Study, has_been_looked_at, images_of, progress, report_of, runs_of, variants_of
+from harness.analysis.studies import (
+    Study,
+    has_been_looked_at,
+    progress,
+    report_of,
+    runs_of,
+    train_images_of,
+    variants_of,
+)
 from harness.commands import compare
 from harness.commands import evidence as commands
 from harness.commands.compare import is_asked_for
@@ -27,7 +35,7 @@ from harness.common.paths import PROJECT
 from harness.config import Network, Recipe
 from harness.experiment import BASELINE
 from harness.plan import RunOptions
-from harness.reporting.evidence_figures import answers, size_curve
+from harness.reporting.evidence_figures import AtSize, answers, size_curve
 from harness.reporting.quoted import Difference, difference, filled
 from harness.runs import evidence
 from harness.runs.bundle import Sealed
@@ -256,7 +264,7 @@ def test_a_retuned_study_has_its_tuning_and_the_runs_at_each_variants_best_rate(
     def at(network: Network, recipe: Recipe, factor: float, seed: int, split: Literal["tune", "final"]) -> EvidenceRun:
         own = dataclasses.replace(recipe, learning_rate=recipe.learning_rate * factor)
         config = dataclasses.replace(
-            small_config(own, network, seed), train_images=images_of(study), split=split, eval_images=100
+            small_config(own, network, seed), train_images=train_images_of(study), split=split, eval_images=100
         )
         accuracy = 0.6 - 0.1 * abs(math.log2(factor / best[variants[network, recipe]])) + 0.001 * (seed % 2)
         metrics = {"accuracy": accuracy, "cross_entropy": 1.0, "training_seconds": 1.0}
@@ -322,7 +330,8 @@ def test_every_study_is_declared_once_and_its_command_names_what_it_is() -> None
     later = Study(name="x", experiment="ablate_bn", seeds=tuple(range(3, 13)))
     assert " --seeds 3,4,5,6,7,8,9,10,11,12 --looks 4,7,10 " in later.options.command
     assert small.options.command == (
-        "harness run size_curve --budget quick:500 --recipe classic --set epochs=1 --precision bfloat16 --no-retune"
+        "harness run size_curve --budget quick:500 --recipe classic --engine tensorflow --set epochs=1 "
+        "--precision bfloat16 --no-retune"
     )
 
 
@@ -368,11 +377,14 @@ def test_the_size_curve_has_every_size_and_variant() -> None:
         assert compared.interval
         return compared
 
-    points = {"linear": [(2_000, found(-0.01)), (500, found(0.07))], "sigmoid": [(500, found(-0.1))]}
+    points = {
+        "linear": [AtSize(2_000, found(-0.01)), AtSize(500, found(0.07)), AtSize(50_000, found(-0.05), epochs=1)],
+        "sigmoid": [AtSize(500, found(-0.1))],
+    }
     (axes,) = size_curve(points, "cifar10").axes
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["500", "2,000"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["500", "2,000", "50,000\n(1 epoch)"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["linear", "sigmoid"]
-    line = next(each for each in axes.lines if list(each.get_xdata()) == [500, 2_000])
+    line = next(each for each in axes.lines if each.get_label() == "linear")
     assert list(line.get_ydata()) == pytest.approx([7, -1])
 
 

@@ -52,7 +52,7 @@ def test_a_factorial_experiment_has_every_combination() -> None:
     [
         (Experiment(variants={"one": {"shift": 1}, "other": {"shift": 1}}), "alike"),
         (Experiment(variants={"no change": {"activation": "relu"}}), "alike"),
-        (Experiment(variants={"one": {"shift": 1}}, family=("two",)), "'two'"),
+        (Experiment(variants={"one": {"shift": 1}}, mechanism=("gradient_norms",)), "'gradient_norms'"),
         (Experiment(variants={"one": {"shift": 1}}, predictions=(Prediction("three", "worse"),)), "'three'"),
         (Experiment(variants={"one": {"shifts": 1}}), "did you mean shift"),
     ],

@@ -123,7 +123,8 @@ def test_other_seeds_may_be_looked_at_as_often(trained: Trained) -> None:
     (report,) = job(**asked).publish()
     assert (report.missing, report.looks, report.exploratory) == (0, (4, 6), False)
     assert report.command == (
-        "harness run norms --budget quick --seeds 3,5,6,7,8,9 --looks 4,6 --precision float32 --no-retune"
+        "harness run norms --budget quick --engine tensorflow --seeds 3,5,6,7,8,9 --looks 4,6 --precision float32 "
+        "--no-retune"
     )
     # Without seeds they are the first ones.
     assert job(looks="2,3", budget="full").designs["norms"].seeds == (0, 1, 2)

@@ -267,7 +267,7 @@ def test_numbers_that_are_none_harm_no_figure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
-        ({}, "harness run ablate_bn --budget quick --precision float32 --seeds 7"),
+        ({}, "harness run ablate_bn --budget quick --engine tensorflow --precision float32 --seeds 7"),
         ({"changes": "dropout=0,0,0,0.5, epochs=3"}, "--set dropout=0,0,0,0.5 --set epochs=3"),
         ({"recipe": "published"}, "--precision float32 --recipe published --seeds 7"),
         ({"data": "digits"}, "--data digits"),

@@ -10,8 +10,8 @@ import numpy as np
 
 from harness.analysis.stats import ALPHA
 from harness.common.lazy import lazy_import
-from harness.engine.loop import calibration_error
 from harness.experiment import BASELINE
+from harness.runs.records import unpacked
 from harness.runs.spec import Phase, RunResult
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class ImagesRow:
     """What the single test images say of one variant in one phase.
 
     `calibration_error` is the mean over its runs. `difference` to the baseline is paired by seed and image, over the
-    seeds that its comparison has, and `classes` has it for each class; both are empty where there is no comparison.
+    seeds that its comparison has, and `classes` has it for each class where the labels are known; both are empty where
+    there is no comparison.
     """
 
     phase: Phase
@@ -52,18 +53,17 @@ class ImagesRow:
 def image_rows(
     groups: Mapping[tuple[Phase, str], Sequence[RunResult]],
     compared: Mapping[tuple[Phase, str], int],
-    labels: np.ndarray,
+    labels: np.ndarray | None = None,
 ) -> Iterator[ImagesRow]:
-    """A row for each variant whose runs have kept the probabilities of every image; a run that diverged has none.
+    """A row for each variant whose runs say which images they got right; a run that diverged does not.
 
-    compared: how many seeds a variant's comparison has. labels: of the images that judged the runs.
+    compared: how many seeds a variant's comparison has. labels: of the images that judged the runs; without them there
+    are no classes.
     """
-    kept = {group: {each.spec.config.seed: each.folder.probabilities() for each in runs}
+    kept = {group: {each.spec.config.seed: each for each in runs if each.result.correct}
             for group, runs in groups.items()}  # fmt: skip
-    correct = {
-        group: {seed: each.argmax(axis=1) == labels for seed, each in runs.items() if each is not None}
-        for group, runs in kept.items()
-    }
+    correct = {group: {seed: unpacked(each.result.correct, each.spec.config.eval_images) for seed, each in runs.items()}
+               for group, runs in kept.items()}  # fmt: skip
     pairs = {}
     for (phase, variant), seeds in compared.items():
         ours, theirs = correct[phase, variant], correct[phase, BASELINE]
@@ -74,14 +74,13 @@ def image_rows(
                 np.array([theirs[seed] for seed in common]),
             )
     for group, runs in kept.items():
-        known = [each for each in runs.values() if each is not None]
-        if known:
+        if runs:
             pair = pairs.get(group)
             yield ImagesRow(
                 *group,
-                calibration_error=fmean(calibration_error(each, labels) for each in known),
+                calibration_error=fmean(each.result.metrics["calibration_error"] for each in runs.values()),
                 difference=over_seeds_and_images(np.subtract(*pair, dtype=np.float64)) if pair else None,
-                classes=tuple(by_class(*pair, labels)) if pair else (),
+                classes=() if pair is None or labels is None else tuple(by_class(*pair, labels)),
             )
 
 

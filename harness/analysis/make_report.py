@@ -102,7 +102,7 @@ def make_report(
         stale=stale,
         command=command,
         measured_by="" if measured_by == measures_hash(config.engine) else measured_by,
-        images=() if labels is None else tuple(image_rows(judged, _compared_seeds(rows), labels)),
+        images=tuple(image_rows(judged, _compared_seeds(rows), labels)),
     )
 
 
@@ -172,7 +172,7 @@ def compare(
 
     It is without those whose runs an earlier phase has judged, and without the `unclear` ones.
     """
-    family = [v for v in experiment.compared if v not in unclear and not _judged_in(phase, v, groups)]
+    family = [v for v in experiment.variants if v not in unclear and not _judged_in(phase, v, groups)]
     predicted: dict[str, list[float]] = {}
     for prediction in experiment.predictions:
         predicted.setdefault(prediction.variant, []).extend(claims(prediction))

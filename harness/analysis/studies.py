@@ -76,7 +76,7 @@ def declared(study: Study) -> Experiment:
     return whole.only([variant for variant in variants_of(study).values() if variant != BASELINE])
 
 
-def images_of(study: Study) -> int:
+def train_images_of(study: Study) -> int:
     """Return the number of training images of each run of a study."""
     return budget_called(study.budget).train_images or TRAIN_IMAGES
 
@@ -84,7 +84,7 @@ def images_of(study: Study) -> int:
 def variants_of(study: Study) -> dict[tuple[Network, Recipe], str]:
     """Return the variants of a study by what they are. Under some recipe two are alike: the first stands for both."""
     network, recipe = recipe_called(study.recipe)
-    shrunk = budget_called(study.budget).shrink(recipe, images_of(study))
+    shrunk = budget_called(study.budget).shrink(recipe, train_images_of(study))
     whole = experiment.load(study.experiment)
     chosen = whole.only(study.variants) if study.variants else whole
     return experiment.distinct(chosen.all_variants, network, shrunk, study.changes)
@@ -96,7 +96,7 @@ def runs_of(study: Study, evidence: Iterable[EvidenceRun]) -> list[RunResult]:
     They are of one code, that of most of the study's runs. Of a run that was trained on several devices one counts, as
     it is one seed: that of the device on which most variants of its seed were trained, then of that with most runs.
     """
-    about, images = (study.engine, study.precision, study.data), images_of(study)
+    about, images = (study.engine, study.precision, study.data), train_images_of(study)
     alike = [each for each in evidence if (each.config.engine, each.config.precision, each.config.data) == about]
     variant_of = variants_of(study)
 
@@ -148,7 +148,7 @@ def _retuned(study: Study, judged: Iterable[EvidenceRun], on_validation: Iterabl
     tuning = [
         _as_run_of(study, run, variant, "tuning", factor)
         for run, variant, factor in placed(on_validation)
-        if run.config.seed in TUNING_SEEDS and run.config.train_images == images_of(study)
+        if run.config.seed in TUNING_SEEDS and run.config.train_images == train_images_of(study)
     ]
     best = {variant: ranked(tried)[0] for variant, tried in tried_by_variant(tuning).items() if not next_runs(tried)}
     yield from tuning

@@ -55,7 +55,10 @@ def run(
     ] = "full",
     seeds: Annotated[
         str | None,
-        typer.Option(help="How many (`10`: seeds 0-9) or which (`0,4,7`); default: up to 10, looking after 4 and 7."),
+        typer.Option(
+            help="How many (`10`: seeds 0-9) or which (`0,4,7`); default: up to 10, looking after 4 and 7; of "
+            "`baseline`, and at `smoke`, one."
+        ),
     ] = None,
     looks: Annotated[
         str | None,
@@ -82,7 +85,10 @@ def run(
     ] = None,
     probe: Annotated[bool, typer.Option(help="Look inside the network after every epoch.")] = True,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that train; default: one, or one per core for many runs.")
+        int | None,
+        typer.Option(
+            help="Processes that train; default: one for every two cores, for many runs one per core; one a GPU."
+        ),
     ] = None,
     slurm: Slurm = None,
     specs: Annotated[
@@ -291,7 +297,7 @@ def plan(
     budget: Annotated[str, typer.Option(help="`smoke`, `quick` or `full`.")] = "full",
     seeds: Annotated[str | None, typer.Option(help="As in `harness run`.")] = None,
     looks: Annotated[str | None, typer.Option(help="As in `harness run`.")] = None,
-    recipe: Annotated[str, typer.Option(help="`fast` or `published`.")] = "fast",
+    recipe: Annotated[str, typer.Option(help="`fast`, `classic` or `published`.")] = "fast",
     split: Annotated[str, typer.Option(help="`final` or `tune`.")] = "final",
     setting: Setting = None,
     data: Data = None,

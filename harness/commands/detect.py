@@ -36,17 +36,17 @@ def detect(job: Job, points: float) -> dict[str, Any]:
 
 def _row(job: Job, name: str, effect: float) -> dict[str, Any]:
     each, design = job.experiments[name], job.designs[name]
-    if not each.compared:
+    if not each.variants:
         raise BadInput(f"{name} compares nothing, so --detect has no answer for it; name an ablation.")
     every = plan.run_specs(name, each, job.dataset, job.settings, list(design.seeds))
     done = [outcome for spec in every if (outcome := result_of(spec))]
     sd, origin = _spread(done, job.settings, job.dataset.name)
-    found = power.detect(effect, sd, len(each.compared), design)
-    needed = power.seeds_for(effect, sd, len(each.compared))
+    found = power.detect(effect, sd, len(each.variants), design)
+    needed = power.seeds_for(effect, sd, len(each.variants))
     arms = len(each.all_variants)
     return {
         "experiment": name,
-        "variants": len(each.compared),
+        "variants": len(each.variants),
         "sd": sd,
         "sd_of": origin,
         "looks": list(design.looks),

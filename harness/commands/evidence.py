@@ -120,7 +120,8 @@ def _figures(known: Sequence[EvidenceRun]) -> Iterator[tuple[Path, str, Callable
     sizes = quoted.by_size(known)
     if any(len(each) > 1 for each in sizes.values()):
         file = evidence.FOLDER.parent / "quick" / "size-curve.png"
-        yield file, _as_shown(sizes), lambda: evidence_figures.size_curve(sizes, quoted.AT_EACH_SIZE)
+        numbers = _as_shown({variant: [(at, at.compared) for at in points] for variant, points in sizes.items()})
+        yield file, numbers, lambda: evidence_figures.size_curve(sizes, quoted.AT_EACH_SIZE)
     answers = {claim: quoted.found(question, known) for question, claim in quoted.CLAIMS.items()}
     file = evidence.FOLDER.parent / "answers.png"
     yield file, _as_shown(answers), lambda: evidence_figures.answers(answers, quoted.AT_FULL_SIZE)
@@ -134,7 +135,7 @@ def _figures(known: Sequence[EvidenceRun]) -> Iterator[tuple[Path, str, Callable
         yield file, shown, partial(run_figures.curves, history, "accuracy", title, fair=True)
 
 
-def _as_shown(rows: Mapping[str, Sequence[tuple[str | int, Difference | Compared]]]) -> str:
+def _as_shown(rows: Mapping[str, Sequence[tuple[object, Difference | Compared]]]) -> str:
     """Return differences as text, rounded: another library version may change their last digits."""
     return "\n".join(f"{of}, {name}: {each}, n = {each.n}" for of, found in rows.items() for name, each in found)
 

@@ -164,7 +164,7 @@ class SearchJob:
     def confirm(self, seeds: Sequence[int], to: Path | None = None) -> Report:
         """Train the best trials' recipes and the baseline with new seeds, and compare them on the test images.
 
-        to: as in `publish`. Raises HarnessError if there is nothing to confirm, and BadInput if a trial used a seed.
+        to: as in `publish`. Raises HarnessError if there is nothing to confirm.
         """
         ended = finished(self.study)
         winners = [trial for trial in complete(ended) if not trial.user_attrs.get("is_baseline")][:WINNERS]
@@ -175,8 +175,6 @@ class SearchJob:
                 f"trials went to their end, and the baseline is {'one' if baseline else 'none'} of them. Give `harness "
                 f"search` with more --trials, or begin another study with --study NAME."
             )
-        if plan.TUNING_SEED in seeds:
-            raise BadInput(f"Invalid value --seeds {plan.TUNING_SEED}: it is the one that every trial used.")
         settings = dataclasses.replace(self.settings, split="final")
         (_, base), (_, shrunk) = recipe_called(self.options.recipe), plan.shrunk_recipe(self.dataset, settings)
         experiment = Experiment(

@@ -58,7 +58,7 @@ class Execution:
     """How runs are trained: the same for all runs of a command.
 
     probe: measure the network's internals after every epoch of the runs that reports compare. workers: number of worker
-    processes; None means one for a few runs, and for many runs one per core if memory allows. slurm: options of Slurm
+    processes; None means `default_workers` (harness/execute/workers.py). slurm: options of Slurm
     jobs, if the workers are jobs.
     """
 

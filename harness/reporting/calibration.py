@@ -32,8 +32,9 @@ def limits(document: dict[str, Any]) -> str:
     return (
         f"No run is twice in a family. A family takes {(document['variants'] + 1) * document['looks'][-1]} of the "
         f"{document['runs']} runs, so the families overlap, and the shares are those of these runs: their own sampling "
-        "error is larger than what ± says. The runs of a family share no seed, so nothing is gained here by pairs; "
-        "real families, which share seeds, find at least as much."
+        "error is larger than what ± says. The runs of a family share no seed, so nothing is gained here by pairs. "
+        "Real families share seeds, and may find more by it; where a variant spreads more than the baseline, they find "
+        "less."
     )
 
 

@@ -2,6 +2,8 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -11,22 +13,47 @@ from harness.reporting.forest import DIRECTIONS
 from harness.reporting.quoted import Difference
 
 
-def size_curve(comparisons: Mapping[str, Sequence[tuple[int, Compared]]], about: str) -> Figure:
-    """Draw the comparisons, by variant: (training images, comparison) each. about: what they were made on."""
+@dataclass(frozen=True)
+class AtSize:
+    """A comparison with the baseline by the number of training images.
+
+    epochs: of a comparison that is no part of the curve, as it has another number of them.
+    """
+
+    images: int
+    compared: Compared
+    epochs: int | None = None
+
+    def __str__(self) -> str:
+        apart = "" if self.epochs is None else f" ({self.epochs} epoch{'' if self.epochs == 1 else 's'})"
+        return f"{self.images:,}{apart}"
+
+
+def size_curve(comparisons: Mapping[str, Sequence[AtSize]], about: str) -> Figure:
+    """Draw the comparisons, by variant. about: what they were made on.
+
+    A line joins those of the curve. What is apart from it is hollow, and the axis says its epochs.
+    """
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color="black", lw=1)
-    for (variant, points), colour in zip(comparisons.items(), distinct_colours(len(comparisons)), strict=True):
-        points = sorted(points, key=lambda point: point[0])
-        sizes = [images for images, _ in points]
-        means = [100 * found.mean for _, found in points]
-        intervals = [found.interval or (found.mean, found.mean) for _, found in points]
-        around = [[100 * abs(ends[i] - found.mean) for ends, (_, found) in zip(intervals, points, strict=True)]
-                  for i in (0, 1)]  # fmt: skip
-        axes.errorbar(sizes, means, yerr=around, marker="o", ms=5, capsize=3, lw=1.5, color=colour, label=variant)
+    every = sorted((each for points in comparisons.values() for each in points), key=lambda each: each.images)
+    for i, colour in enumerate(distinct_colours(len(comparisons))):
+        variant, points = list(comparisons.items())[i]
+        # Side by side, so that no interval hides another.
+        aside = 1.03 ** (i - (len(comparisons) - 1) / 2)
+        marker: dict[str, Any] = {"marker": "o", "ms": 5, "color": colour, "lw": 1.5}
+        joined = [each for each in every if each in points and each.epochs is None]
+        means = [100 * each.compared.mean for each in joined]
+        axes.plot([aside * each.images for each in joined], means, label=variant, **marker)
+        for each in points:
+            mean = each.compared.mean
+            low, high = each.compared.interval or (mean, mean)
+            axes.errorbar(aside * each.images, 100 * mean, ([100 * (mean - low)], [100 * (high - mean)]), capsize=3,
+                          mfc=colour if each.epochs is None else "white", **marker)  # fmt: skip
     axes.set_xscale("log")
-    every = sorted({images for points in comparisons.values() for images, _ in points})
-    axes.set_xticks(every, [f"{images:,}" for images in every])
+    ticks = {each.images: str(each).replace(" (", "\n(") for each in every}
+    axes.set_xticks(list(ticks), list(ticks.values()))
     axes.minorticks_off()
     axes.grid(alpha=0.25)
     axes.set(xlabel="training images", ylabel=f"points of accuracy against the baseline\n{DIRECTIONS}")

@@ -167,8 +167,10 @@ def command(report: Report, seeds: list[int] | None = None) -> str:
     if name not in experiment.names():
         # Some runs, compared: the first is one of the baseline's.
         return shlex.join(["harness", "compare", *dict.fromkeys(run.run_key for run in report.runs)])
-    words = ["harness", "run", name, "--budget", report.budget, "--precision", report.precision]
-    for option, usual in {"recipe": "fast", "split": "final", "engine": "tensorflow"}.items():
+    # Which engine is the usual one depends on the machine.
+    words = ["harness", "run", name, "--budget", report.budget, "--engine", report.engine]
+    words += ["--precision", report.precision]
+    for option, usual in {"recipe": "fast", "split": "final"}.items():
         given = getattr(report, option)
         words += [f"--{option}", given] if given != usual else []
     if seeds or len(report.looks) == 1:

@@ -259,7 +259,7 @@ def _mechanism(phase: str, members: list[VariantRow], measured_by: str) -> Table
     cells = [[row.variant, *(_inside(row.mechanism[name]) for name in names)] for row in members]
     meanings = {name: metric.meaning for name, metric in INSIDE.items()} | EARLIER.get(measured_by, {})
     notes = []
-    if measured_by:
+    if measured_by and EARLIER.get(measured_by) != {}:
         notes.append(f"Measured by earlier code ({measured_by}), on other images than today, or by other formulas.")
     if not measured_by or measured_by in EARLIER:
         notes += [f"{name}: {meanings[name]}." for name in names if name in meanings]
@@ -301,20 +301,25 @@ def _images(report: Report, phase: str, members: list[ImagesRow]) -> Table:
     cells = []
     for row in members:
         over = row.difference
-        told = [
+        apart = [
             f"{report.class_names[number] if report.class_names else number}: {points(each.mean, each.interval)}"
             for number, each in enumerate(row.classes)
             if each.interval and not each.interval[0] <= 0 <= each.interval[1]
         ]
         difference = points(over.mean, over.interval, "\n") if over else NOTHING
         error = f"{row.calibration_error:.3f}" + "*" * bool(stuck.get(row.variant))
-        cells.append([row.variant, error, difference, "\n".join(told) or NOTHING])
+        cells.append([row.variant, error, difference, "\n".join(apart) or NOTHING])
     header = ["variant", "calibration\nerror", "difference in points\n[95 % over seeds and images]", "classes apart"]
-    notes = [
-        "Calibration error: mean distance of confidence and accuracy, 15 bins of equal width.",
-        "Intervals over seeds and images describe the seeds compared. They are not corrected for looks, variants or "
-        "classes; classes apart are those whose interval leaves out zero.",
-    ]
+    notes = ["Calibration error: mean distance of confidence and accuracy, 15 bins of equal width."]
+    if any(row.difference for row in members):
+        notes.append(
+            "Intervals over seeds and images describe the seeds compared. They are not corrected for looks, variants "
+            "or classes."
+        )
+    if any(row.classes for row in members):
+        notes.append("Classes apart are those whose interval leaves out zero.")
+    else:
+        cells, header = [each[:-1] for each in cells], header[:-1]
     if any(stuck.values()):
         notes.append(
             "*: with a stuck run. It gives every class about the same probability: its small error says nothing."

@@ -68,7 +68,8 @@ class BundleRecorder:
     """Writes bundles, which `harness sync` imports on a machine with MLflow.
 
     A machine that is rented by the minute draws no figures: the import makes figures and model from the bundle. The
-    probabilities are not kept, as nothing reads them but people, and they are most of a bundle without its checkpoint.
+    probabilities are not kept, as they are most of a bundle without its checkpoint: only the pictures of a run's most
+    confident mistakes need them.
     """
 
     offline = True

@@ -31,7 +31,10 @@ WORDS = (
         "settings of the training: Muon as the optimizer, 8 epochs, flips and shifts of the images, no dropout.",
     ),
     ("recipe classic", r"\bclassic\b", "as the recipe fast, with plain SGD (stochastic gradient descent) for Muon."),
-    ("recipe published", r"recipe published", "settings of the training whose accuracy follows the notebook's curve."),
+    (
+        "recipe published", r"recipe published",
+        "our guess at the settings of the notebook's training; its accuracy follows the notebook's curve in part.",
+    ),
     (
         "Muon", r"\bMuon\b",
         "an optimizer (Jordan et al. 2024) whose steps are as long for a small gradient as for a large one.",
