@@ -79,7 +79,7 @@ size-curve: $(READY)  ## does the answer depend on the number of images?
 	@set -e; for budget in quick:500 quick:1000 quick:2000 quick:5000 quick:10000 "full --set epochs=1"; do \
 	  .venv/bin/harness run size_curve $(what) $(how) --no-retune --budget $$budget; done
 
-ablate: $(READY)  ## every ablate-... and factorial
+ablate: $(READY)  ## factorial and every ablate-...
 	@.venv/bin/harness run $(ablations) $(options)
 
 ##@ What README and docs quote

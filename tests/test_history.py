@@ -9,6 +9,7 @@ from conftest import small_config
 from harness.analysis.history import Inside, Reached, code_that_measured_last, mechanism, reached
 from harness.analysis.make_report import make_report
 from harness.experiment import Experiment
+from harness.metrics import EARLIER
 from harness.reporting.tables import tables
 from harness.runs.folder import History, Result, RunFolder
 from harness.runs.spec import RunResult, RunSpec
@@ -108,7 +109,7 @@ def test_what_older_code_measured_is_left_out_and_said() -> None:
     assert not any("older code" in note for note in table.notes)
 
 
-def test_what_was_measured_by_other_code_than_todays_is_said() -> None:
+def test_what_was_measured_by_other_code_than_todays_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     history = [{"epoch": 1, "timestamp": 1, "test_accuracy": 0.5, "pflop": 0.1, "dead/a": 0.2}]
     experiment = Experiment(mechanism=("dead",))
     for code, note in (("old", "Measured by earlier code (old)"), (measures_hash("tensorflow"), "dead: share of")):
@@ -121,3 +122,14 @@ def test_what_was_measured_by_other_code_than_todays_is_said() -> None:
     (table,) = [table for table in tables(report) if table.title.startswith("inside")]
     assert "so this says nothing about covariate shift" in table.notes[1]
     assert table.notes[2].startswith("dead: share of")
+    # A measure was added since, and this one is what it was.
+    monkeypatch.setitem(EARLIER, "old", {})
+    (table,) = [table for table in tables(make_report(experiment, [run(history, "old")])) if "inside" in table.title]
+    assert table.notes[0].startswith("dead: share of")
+
+
+def test_the_geometric_mean_is_called_so() -> None:
+    history = [{"epoch": 1, "timestamp": 1, "test_accuracy": 0.5, "pflop": 0.1, "dead/a": 0.2, "gradient_ratio": 0.5}]
+    report = make_report(Experiment(mechanism=("dead", "gradient_ratio")), [run(history)])
+    (table,) = [table for table in tables(report) if "inside" in table.title]
+    assert "The mean of gradient_ratio is the geometric one." in table.notes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import published
 from harness.analysis import MARGIN, AgainstTarget, Compared
-from harness.analysis.history import Inside, Reached
+from harness.analysis.history import GEOMETRIC, Inside, Reached
 from harness.analysis.images import ImagesRow
 from harness.analysis.report import (
     LEVELS,
@@ -263,6 +263,8 @@ def _mechanism(phase: str, members: list[VariantRow], measured_by: str) -> Table
         notes.append(f"Measured by earlier code ({measured_by}), on other images than today, or by other formulas.")
     if not measured_by or measured_by in EARLIER:
         notes += [f"{name}: {meanings[name]}." for name in names if name in meanings]
+    if geometric := [name for name in names if name in GEOMETRIC]:
+        notes.append(f"The mean of {' and '.join(geometric)} is the geometric one.")
     notes.append(NO_CAUSE)
     if left_out := sum(row.measured_by_older_code for row in members):
         notes.append(f"Measured by older code and left out: {left_out} run{'s' * (left_out != 1)}.")
