@@ -19,7 +19,8 @@ from harness import experiment, recipes
 from harness.common.errors import BadInput
 from harness.config import LATER, Network, Recipe, change, changes_text, from_json, parse_changes, read_changes
 from harness.experiment import Experiment
-from harness.plan import TUNING_SEED, Settings, parse_seeds
+from harness.plan import Settings
+from harness.run_options import TUNING_SEED, parse_seeds
 from harness.runs.spec import RunSpec
 from harness.search.space import faults
 

@@ -21,7 +21,8 @@ from harness.common.errors import HarnessError
 from harness.data import Dataset
 from harness.engine.backend import import_keras
 from harness.execute import ended, pool, run_one
-from harness.plan import RunOptions, Settings
+from harness.plan import Settings
+from harness.run_options import RunOptions
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunSpec
 from harness.tracking.recorder import MlflowRecorder

@@ -34,9 +34,9 @@ from harness.common.errors import BadInput
 from harness.common.paths import PROJECT
 from harness.config import Network, Recipe
 from harness.experiment import BASELINE
-from harness.plan import RunOptions
 from harness.reporting.evidence_figures import AtSize, answers, size_curve
 from harness.reporting.quoted import Difference, difference, filled
+from harness.run_options import RunOptions
 from harness.runs import evidence
 from harness.runs.bundle import Sealed
 from harness.runs.evidence import EvidenceRun

@@ -23,7 +23,8 @@ from harness.config import RunConfig
 from harness.data import digits
 from harness.experiment import Experiment, Prediction, factorial
 from harness.metrics import INSIDE
-from harness.plan import RunOptions, Settings
+from harness.plan import Settings
+from harness.run_options import RunOptions
 from harness.runs.folder import Result, RunFolder
 from harness.tracking.recorder import MlflowRecorder
 

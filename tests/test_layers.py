@@ -20,6 +20,7 @@ LAYERS = (
     "experiment",
     "data",
     "runs",
+    "run_options",
     "plan",
     "engine",
     "analysis",

@@ -20,7 +20,7 @@ from harness.common.errors import BadInput
 from harness.common.hardware import cpu_name
 from harness.data import load
 from harness.experiment import Experiment, Prediction
-from harness.plan import RunOptions
+from harness.run_options import RunOptions
 from harness.runs import evidence
 from harness.runs.declared import contradicts, declare
 from harness.runs.folder import Result, RunFolder

@@ -23,7 +23,7 @@ from harness.commands.run import Job
 from harness.common.errors import BadInput
 from harness.data.sklearn_digits import digits
 from harness.experiment import Experiment, Prediction, factorial
-from harness.plan import RunOptions, images_of
+from harness.plan import images_of
 from harness.reporting import summary
 from harness.reporting.page import charts
 from harness.reporting.page.mistakes import SHOWN, mistakes
@@ -31,6 +31,7 @@ from harness.reporting.page.render import render, ticked
 from harness.reporting.page.section import section
 from harness.reporting.publish import publish_all
 from harness.reporting.tables import flat, tables
+from harness.run_options import RunOptions
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunResult
 from harness.tracking.recorder import MlflowRecorder

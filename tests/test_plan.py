@@ -12,19 +12,8 @@ from hypothesis import strategies as st
 from harness.common.errors import BadInput
 from harness.config import RunConfig
 from harness.data import Dataset
-from harness.plan import (
-    MOST_SEEDS,
-    TUNING_SEED,
-    TUNING_SEEDS,
-    RunSpec,
-    Settings,
-    parse_seeds,
-    run_spec,
-    seeds_text,
-    stale,
-    tuning_spec,
-    usual_speed,
-)
+from harness.plan import RunSpec, Settings, run_spec, stale, tuning_spec, usual_speed
+from harness.run_options import MOST_SEEDS, TUNING_SEED, TUNING_SEEDS, parse_seeds, seeds_text
 from harness.runs.folder import Result, RunFolder
 
 

@@ -21,8 +21,8 @@ from harness.commands.search import SearchJob, SearchOptions
 from harness.common.paths import PROJECT
 from harness.config import read_changes
 from harness.experiment import Experiment
-from harness.plan import RunOptions, parse_seeds
 from harness.reporting import sentences
+from harness.run_options import RunOptions, parse_seeds
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunResult, RunSpec
 from harness.tracking.recorder import MlflowRecorder

@@ -18,12 +18,12 @@ from harness.analysis.make_report import make_report
 from harness.analysis.report import Report, RunLink
 from harness.common.errors import BadInput
 from harness.experiment import Experiment, Prediction, factorial
-from harness.plan import TUNING_SEEDS
 from harness.reporting import sentences, summary
 from harness.reporting import text as report_text
 from harness.reporting.console import Terminal
 from harness.reporting.publish import draw_report, folder_for, note, publish, write_report
 from harness.reporting.tables import NOTHING, flat, tables
+from harness.run_options import TUNING_SEEDS
 from harness.runs.spec import RunResult
 from harness.tracking import answer
 from harness.tracking.mlflow_report import LONGEST_NOTE, log_report

@@ -22,6 +22,7 @@ from harness.config import Network, change
 from harness.data import Dataset
 from harness.execute import work_queue as queue
 from harness.recipes import BUDGETS, RECIPES, rate_for_batch, recipe_called, save
+from harness.run_options import TUNING_SEED
 from harness.runs.folder import Result
 from harness.search import Case, Search, load
 from harness.search.objective import Unfit
@@ -78,8 +79,8 @@ def test_the_baseline_comes_first_and_is_the_run_of_the_ablations(dataset: Datas
     sampled = sample(search.space, fixed)
     assert change(Network(), FAST, sampled) == (Network(), FAST)
     changes = search.changes_at(FAST, plan.shrunk_recipe(dataset, settings)[1], sampled)
-    (ablated,) = plan.run_specs("e", plan.Experiment(), dataset, settings, [plan.TUNING_SEED])
-    searched = plan.run_spec("s", "baseline", changes, dataset, settings, plan.TUNING_SEED, "search")
+    (ablated,) = plan.run_specs("e", plan.Experiment(), dataset, settings, [TUNING_SEED])
+    searched = plan.run_spec("s", "baseline", changes, dataset, settings, TUNING_SEED, "search")
     assert searched.config.key == ablated.config.key
 
 

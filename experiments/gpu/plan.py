@@ -25,7 +25,7 @@ from harness.commands.execution import choose_recorder
 from harness.commands.run import Job
 from harness.engine.backend import import_keras
 from harness.experiment import BASELINE
-from harness.plan import RunOptions, seeds_text
+from harness.run_options import RunOptions, seeds_text
 from harness.runs.spec import RunSpec
 
 STUDIES = {"full": AGAIN, "quick": QUICK_ON_GPU}

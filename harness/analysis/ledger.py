@@ -23,9 +23,9 @@ from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
 from harness.common.paths import PROJECT
 from harness.config import Network, Recipe, RunConfig, changes_text, from_json
-from harness.plan import seeds_text
 from harness.published import ACCURACY_TARGET
 from harness.recipes import RECIPES
+from harness.run_options import seeds_text
 
 if TYPE_CHECKING:
     from scipy import stats

@@ -28,8 +28,7 @@ from harness.analysis.target import AgainstTarget, against_target, claims, score
 from harness.analysis.tuning import is_clear, maxima, ranked, tried_by_variant, unclear
 from harness.common.errors import BadInput
 from harness.experiment import BASELINE, Experiment, factorial_name
-from harness.plan import Phase
-from harness.runs.spec import RunResult
+from harness.runs.spec import Phase, RunResult
 from harness.source_hash import measures_hash
 
 #: Runs by phase and variant.

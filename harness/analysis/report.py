@@ -15,7 +15,7 @@ from harness.analysis.target import AgainstTarget, Score
 from harness.analysis.tuning import Maxima
 from harness.config import Network
 from harness.experiment import Direction
-from harness.plan import Phase
+from harness.runs.spec import Phase
 
 #: Test accuracies: a report tells in which epoch a variant first has each of them.
 LEVELS = (0.5, 0.7, 0.8, 0.86)

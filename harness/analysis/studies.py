@@ -15,10 +15,10 @@ from harness.analysis.tuning import next_runs, ranked, tried_by_variant, unclear
 from harness.config import Network, Precision, Recipe
 from harness.data.loader import TRAIN_IMAGES
 from harness.experiment import BASELINE, LOOKS, Experiment
-from harness.plan import TUNING_SEEDS, Phase, RunOptions, seeds_text
 from harness.recipes import budget_called, recipe_called
+from harness.run_options import TUNING_SEEDS, RunOptions, seeds_text
 from harness.runs.evidence import EvidenceRun
-from harness.runs.spec import RunResult
+from harness.runs.spec import Phase, RunResult
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.analysis.stats import CHANCE, STUCK, pooled_sd
 from harness.experiment import BASELINE
-from harness.plan import TUNING_SEEDS
+from harness.run_options import TUNING_SEEDS
 from harness.runs.spec import RunResult
 
 #: The rates that are tried first, as factors on the recipe's own. Beyond an edge the next one is STEP further.

@@ -15,7 +15,7 @@ from harness.commands.bench.child import Parent, peak_memory_gb
 from harness.commands.execution import TERMINAL, choose_recorder
 from harness.commands.run import Job
 from harness.config import RunConfig
-from harness.plan import RunOptions
+from harness.run_options import RunOptions
 from harness.runs.folder import History
 
 #: After so many steps memory has stopped growing.

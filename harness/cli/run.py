@@ -24,8 +24,8 @@ from harness.commands.execution import choose_recorder, in_the_terminal
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.experiment import names, write_skeleton
-from harness.plan import RunOptions
 from harness.reporting.console import log, preview, print_line, print_runs
+from harness.run_options import RunOptions
 
 if TYPE_CHECKING:
     from harness.commands import compare as comparison

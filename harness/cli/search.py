@@ -9,9 +9,9 @@ from harness.cli.options import Data, Details, Engine, Json, Offline, Precision,
 from harness.commands.execution import choose_recorder
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
-from harness.plan import parse_seeds
 from harness.recipes import new_name
 from harness.reporting.console import log
+from harness.run_options import parse_seeds
 
 if TYPE_CHECKING:
     from harness.commands import search as commands_search

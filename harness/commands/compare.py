@@ -17,8 +17,8 @@ from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.config import RunConfig, parse_changes, value_text
 from harness.experiment import BASELINE, Experiment
-from harness.plan import RunOptions
 from harness.reporting.console import log
+from harness.run_options import RunOptions
 from harness.runs import evidence
 from harness.runs.folder import RunFolder, all_runs
 from harness.runs.spec import RunResult, RunSpec

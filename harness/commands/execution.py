@@ -1,4 +1,4 @@
-"""How the commands train runs: the recorder, the display in the terminal, and the figures of a run."""
+"""How the commands train runs: the data, the recorder, the display in the terminal, and the figures of a run."""
 
 import os
 from collections.abc import Sequence
@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.analysis.report import RunLink
+from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
+from harness.data import Dataset, how_to_get_cifar10, load
 from harness.engine.devices import idle_cores_advice, slow_engine_advice
 from harness.execute.run_one import Displays, Execution
 from harness.reporting.console import log
@@ -69,3 +71,22 @@ def advise(engine: str, threads: int, at_once: int) -> None:
 def draw(folder: RunFolder, name: str, result: Result, history: History) -> None:
     """Write the figures of a run into its artifacts folder."""
     run_figures.draw_run(folder, name, result, history)
+
+
+def check_workers(workers: int | None) -> None:
+    """Raise BadInput if the number of workers is less than 1."""
+    if workers is not None and workers < 1:
+        raise BadInput(f"Invalid value --workers {workers}: at least one process has to do the work.")
+
+
+def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
+    """Return the data set to use, and tell the user if it is the digits in place of CIFAR-10."""
+    dataset = load(which, allow_digits=may_fall_back)
+    if dataset.name == "digits" and which != "digits":
+        log.print(
+            f"CIFAR-10 was not found and could not be downloaded. {how_to_get_cifar10()} This run goes on with "
+            "scikit-learn's 1,797 handwritten digits, so that the machinery can be seen working: its numbers are "
+            "named `digits` everywhere and are never compared with 0.86.",
+            style="bold",
+        )
+    return dataset

@@ -10,19 +10,19 @@ from harness.analysis.design import Design, fixed
 from harness.analysis.make_report import called_for, make_report
 from harness.analysis.report import Report
 from harness.analysis.tuning import Tried, next_runs, ranked, tried_by_variant, unclear
-from harness.commands.execution import TERMINAL, advise, in_the_terminal, links
+from harness.commands.execution import TERMINAL, advise, check_workers, find_data, in_the_terminal, links
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.config import SplitName, changes_text
-from harness.data import Dataset, how_to_get_cifar10, load
 from harness.engine.backend import ENGINES
 from harness.engine.devices import resolve_precision
 from harness.execute.pool import train_all
 from harness.execute.run_one import Displays, forget, is_done, result_of
 from harness.experiment import BASELINE, Experiment
-from harness.plan import RunOptions, Settings
+from harness.plan import Settings
 from harness.recipes import budget_called, named, recipe_called
 from harness.reporting.console import log
+from harness.run_options import RunOptions, parse_looks, parse_seeds
 from harness.runs import declared
 from harness.runs.spec import RunResult, RunSpec
 from harness.tracking.champion import crown
@@ -279,8 +279,8 @@ class Job:
 def design_of(experiment: Experiment, options: RunOptions) -> Design:
     """Return the design that `--seeds` and `--looks` fix, or else the looks of the experiment."""
     if options.looks is not None:
-        looks = plan.parse_looks(options.looks)
-        seeds = plan.parse_seeds(options.seeds or str(looks[-1]))
+        looks = parse_looks(options.looks)
+        seeds = parse_seeds(options.seeds or str(looks[-1]))
         if len(seeds) != looks[-1]:
             raise BadInput(f"Invalid value --looks {options.looks}: the last look is after all {len(seeds)} --seeds.")
         if not experiment.variants:
@@ -289,29 +289,10 @@ def design_of(experiment: Experiment, options: RunOptions) -> Design:
             )
         return Design(tuple(seeds), looks)
     if options.seeds:
-        return fixed(plan.parse_seeds(options.seeds))
+        return fixed(parse_seeds(options.seeds))
     most = budget_called(options.budget).most_seeds
     looks = (most,) if most else experiment.looks
     return Design(tuple(range(looks[-1])), looks)
-
-
-def check_workers(workers: int | None) -> None:
-    """Raise BadInput if the number of workers is less than 1."""
-    if workers is not None and workers < 1:
-        raise BadInput(f"Invalid value --workers {workers}: at least one process has to do the work.")
-
-
-def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
-    """Return the data set to use, and tell the user if it is the digits in place of CIFAR-10."""
-    dataset = load(which, allow_digits=may_fall_back)
-    if dataset.name == "digits" and which != "digits":
-        log.print(
-            f"CIFAR-10 was not found and could not be downloaded. {how_to_get_cifar10()} This run goes on with "
-            "scikit-learn's 1,797 handwritten digits, so that the machinery can be seen working: its numbers are "
-            "named `digits` everywhere and are never compared with 0.86.",
-            style="bold",
-        )
-    return dataset
 
 
 def _chosen(name: str, options: RunOptions) -> Experiment:

@@ -13,8 +13,7 @@ from harness import plan
 from harness.analysis.design import fixed
 from harness.analysis.make_report import make_report
 from harness.analysis.report import Report, SelectionBias
-from harness.commands.execution import advise, in_the_terminal, links
-from harness.commands.run import check_workers, find_data
+from harness.commands.execution import advise, check_workers, find_data, in_the_terminal, links
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
 from harness.common.lazy import lazy_import
@@ -32,6 +31,7 @@ from harness.plan import Settings
 from harness.recipes import budget_called, named, recipe_called, save
 from harness.reporting.console import log
 from harness.reporting.search_progress import SearchDisplay
+from harness.run_options import seeds_text
 from harness.runs import declared
 from harness.runs.folder import Result
 from harness.runs.spec import RunSpec
@@ -201,7 +201,7 @@ class SearchJob:
             links=links(done, self.recorder),
             missing=len(planned) - len(done),
             stale=plan.stale(planned),
-            command=self._command("--confirm", "--seeds", plan.seeds_text(list(seeds))),
+            command=self._command("--confirm", "--seeds", seeds_text(list(seeds))),
         )
         gains = {f"trial {t.number}": (t.value or 0.0) - (baseline.value or 0.0) for t in winners}
         report = dataclasses.replace(report, selection_bias=_selection_bias(report, gains))

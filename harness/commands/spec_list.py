@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.commands.run import check_workers
+from harness.commands.execution import check_workers
 from harness.common import paths
 from harness.common.documents import read_json
 from harness.common.errors import BadInput

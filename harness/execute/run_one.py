@@ -152,36 +152,44 @@ def run_one(
             model = trained_model(folder.path, spec, result, dataset) if recorder.keeps_artifacts else None
             record_ended(folder, spec, recorder, dataset, execution.draw, model)
             return result
-        # An import that was killed may have left this file. The run is now trained on this machine.
-        (folder.path / "bundle.json").unlink(missing_ok=True)
-        split = images_of(spec.config, dataset)
-        engine = open_engine(spec.config, split)
-        check_precision(spec.config.precision, spec.config.engine)
-        here = {"device": engine.device, "threads": str(computing_threads(spec.config))}
-        tags = provenance() | spec.tags | here
-        if device := folder.other_device(tags):
-            # Nobody may be there to decide, and no result is lost.
-            execution.displays.say(
-                f"{spec.name}: its finished epochs are of another device ({device}) than the one here "
-                f"({engine.device}), which rounds differently; it starts over."
-            )
-            _forget(folder, recorder)
-        elif changes := _changes_of_environment(folder, tags):
-            execution.displays.say(
-                f"{spec.name} goes on in another environment than it was begun in ({changes}): its last bits are those "
-                f"of neither. environment.json keeps both, and reports say so."
-            )
-        folder.begin(tags, dataset.source)
-        with recorder.record(folder, spec, tags, dataset.source) as record:
-            probe = execution.probe and spec.is_compared
-            ended = train(spec.config, engine, split, folder, [*callbacks, record], probe=probe)
-            result = dataclasses.replace(ended.result, measured_by=measures_hash(spec.config.engine))
-            ended = dataclasses.replace(ended, result=result)
-            if recorder.keeps_artifacts:
-                with record.timed():
-                    make_artifacts(folder, spec, ended, execution.draw)
-            folder.finish(ended.result, ended.history)
-            kept = spec.keeps_model and recorder.keeps_artifacts
-            model = engine.export(ended.state) if kept and result.status == "finished" else None
-            record.finish(ended.result, ended.history, model, split.eval_images)
-        return ended.result
+        return _train(folder, spec, dataset, execution, callbacks)
+
+
+def _train(
+    folder: RunFolder, spec: RunSpec, dataset: Dataset, execution: Execution, callbacks: Sequence[Callback]
+) -> Result:
+    """Train what is left of a run whose folder is locked, record it, and return its result."""
+    recorder = execution.recorder
+    # An import that was killed may have left this file. The run is now trained on this machine.
+    (folder.path / "bundle.json").unlink(missing_ok=True)
+    split = images_of(spec.config, dataset)
+    engine = open_engine(spec.config, split)
+    check_precision(spec.config.precision, spec.config.engine)
+    here = {"device": engine.device, "threads": str(computing_threads(spec.config))}
+    tags = provenance() | spec.tags | here
+    if device := folder.other_device(tags):
+        # Nobody may be there to decide, and no result is lost.
+        execution.displays.say(
+            f"{spec.name}: its finished epochs are of another device ({device}) than the one here "
+            f"({engine.device}), which rounds differently; it starts over."
+        )
+        _forget(folder, recorder)
+    elif changes := _changes_of_environment(folder, tags):
+        execution.displays.say(
+            f"{spec.name} goes on in another environment than it was begun in ({changes}): its last bits are those "
+            f"of neither. environment.json keeps both, and reports say so."
+        )
+    folder.begin(tags, dataset.source)
+    with recorder.record(folder, spec, tags, dataset.source) as record:
+        probe = execution.probe and spec.is_compared
+        ended = train(spec.config, engine, split, folder, [*callbacks, record], probe=probe)
+        result = dataclasses.replace(ended.result, measured_by=measures_hash(spec.config.engine))
+        ended = dataclasses.replace(ended, result=result)
+        if recorder.keeps_artifacts:
+            with record.timed():
+                make_artifacts(folder, spec, ended, execution.draw)
+        folder.finish(ended.result, ended.history)
+        kept = spec.keeps_model and recorder.keeps_artifacts
+        model = engine.export(ended.state) if kept and result.status == "finished" else None
+        record.finish(ended.result, ended.history, model, split.eval_images)
+    return ended.result

@@ -9,9 +9,9 @@ from harness.analysis.stats import CHANCE, STUCK
 from harness.common import rounded
 from harness.config import read_changes
 from harness.data.loader import NAMED
-from harness.plan import seeds_text
 from harness.reporting.console import duration
 from harness.reporting.tables import seeds_needed
+from harness.run_options import seeds_text
 
 #: What the settings of a network are called, in the order of its layers.
 SETTINGS = {

@@ -8,8 +8,8 @@ from harness import plan
 from harness.common.errors import BadInput
 from harness.data import Dataset
 from harness.experiment import BASELINE
-from harness.plan import TUNING_SEED
 from harness.recipes import recipe_called
+from harness.run_options import TUNING_SEED
 from harness.runs.folder import Result, RunFolder
 from harness.runs.spec import RunSpec
 from harness.search.space import sample

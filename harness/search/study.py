@@ -19,6 +19,7 @@ from harness.execute import work_queue
 from harness.experiment import BASELINE
 from harness.plan import Settings
 from harness.recipes import recipe_called
+from harness.run_options import TUNING_SEED
 from harness.search.space import describe, parameters_of
 from harness.search.spec import PRUNERS, SAMPLERS, Search
 from harness.source_hash import source_hash
@@ -60,7 +61,7 @@ class StudyConfig:
 
 def study_config_of(name: str, search: Search, dataset: Dataset, settings: Settings) -> StudyConfig:
     """Return the configuration that a study of this search has with the code and the data of this machine."""
-    baseline = plan.run_spec(name, BASELINE, {}, dataset, settings, plan.TUNING_SEED, "search")
+    baseline = plan.run_spec(name, BASELINE, {}, dataset, settings, TUNING_SEED, "search")
     return StudyConfig(
         search=name,
         recipe=settings.recipe,
