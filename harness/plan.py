@@ -95,7 +95,10 @@ def run_spec(
     phase: Phase,
     factor: float = 1.0,
 ) -> RunSpec:
-    """The run of one variant with one seed. Raises BadInput if its batch is larger than the budget's images."""
+    """The run of one variant with one seed. factor: on the recipe's learning rate.
+
+    Raises BadInput if its batch is larger than the budget's images.
+    """
     images = _sizes(dataset, settings)
     network, recipe = change(*shrunk_recipe(dataset, settings), {**variant_changes, **settings.changes})
     if recipe.batch_size > images[0]:

@@ -33,7 +33,8 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(96)
 class Design:
     """The seeds of a family in their order, and after how many of them it is looked at. One look is a fixed number.
 
-    `exploratory`: the seeds were chosen after some of their results were known, so there is neither p nor verdict.
+    looks: rising numbers of seeds, the last of which is all of them; `p` and `quantile` take one of these. exploratory:
+    the seeds were chosen after some of their results were known, so there is neither p nor verdict.
     """
 
     seeds: tuple[int, ...]

@@ -141,7 +141,7 @@ def _judged_groups(groups: Groups, design: Design) -> Groups:
 
 
 def accuracies(results: Sequence[RunResult]) -> dict[int, float]:
-    """The accuracy of each seed's run."""
+    """The accuracy of each seed's run, CHANCE for one that diverged."""
     return {each.spec.config.seed: _accuracy(each) for each in results}
 
 

@@ -131,7 +131,7 @@ def compare_family(
     The looks are taken in order, each when all variants that are still undecided have its seeds. A comparison is
     decided when it has a verdict and its interval is clear of all its `claims` (differences that were predicted); it
     keeps what it was at that look, whichever seeds are there besides. A variant without a seed in common with the
-    baseline counts in the family, and is not in the answer.
+    baseline counts in the family, and is not in the answer. Raises ValueError for numbers that are not finite.
     """
     common = {name: [seed for seed in design.seeds if seed in values and seed in baseline]
               for name, values in variants.items()}  # fmt: skip

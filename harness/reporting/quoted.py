@@ -27,8 +27,9 @@ Block = Callable[[Sequence[EvidenceRun]], str]
 class Difference:
     """Accuracy of a variant minus that of the baseline, as shares, over the `n` seeds that both have.
 
-    interval: 95 %, by Student's t, for this comparison alone. stuck: seeds whose run of the variant stayed at chance or
-    diverged; if there is one, the outcomes are of two kinds and their mean says nothing.
+    interval: 95 %, by Student's t, for this comparison alone. accuracy: the variant's mean over these seeds. stuck:
+    seeds whose run of the variant stayed at chance or diverged; if there is one, the outcomes are of two kinds and
+    their mean says nothing.
     """
 
     mean: float
