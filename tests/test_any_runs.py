@@ -73,6 +73,11 @@ def test_the_tests_are_those_of_scipy() -> None:
     assert row.pairs is None
 
 
+def test_equal_numbers_have_no_spread_whatever_their_mean_is_rounded_to() -> None:
+    (first, row) = compare_groups(runs(a=[0.1] * 3, b=[0.3] * 3), "a", paired=False).rows
+    assert (row.verdict, row.p, row.sd, first.sd) == ("no spread", None, 0, 0)
+
+
 def test_a_lower_loss_is_better_and_two_groups_are_a_family() -> None:
     found = runs(a=[5.0, 5.1, 4.9], b=[3.0, 3.1, 2.95], c=[7.0, 7.2, 6.9], d=[5.0], e=[5.0, 5.1, 4.9])
     rows = {row.group: row for row in compare_groups(found, "a", paired=True, higher_is_better=False).rows}

@@ -80,6 +80,7 @@ def test_ways_are_compared_where_the_cheapest_search_ended(tmp_path: Path, capsy
         (search("b", [(0.3, 1)], data="other"), "differ in data"),
         (search("a", [(0.3, 1)]), "given twice"),
         (search("b", [(None, 1)]), "no search with a finished trial"),
+        (search("b", [(None, 1), (0.3, 1)]), "'b' has its first result at 2 PFLOP, and another one spent 1"),
         ({"trials": [{"accuracy": 1}]}, "it lacks data"),
         ([], "no search"),
         (search("b", [(0.3, 1)], trials=[{"accuracy": 0.3}]), "no search"),

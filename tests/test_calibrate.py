@@ -35,7 +35,8 @@ def test_runs_that_are_alike_are_seldom_told_apart(
 
 def test_what_is_read(tmp_path: Path) -> None:
     rows = [{"variant": "baseline", "accuracy": 0.7}, {"variant": "gelu", "accuracy": 0.8}]
-    (tmp_path / "report.json").write_text(json.dumps({"runs": rows}))
+    other = [{"variant": "baseline", "accuracy": 0.3, "phase": phase} for phase in ("tuning", "retuned")]
+    (tmp_path / "report.json").write_text(json.dumps({"runs": [*rows, *other]}))
     pd.DataFrame(rows).to_csv(tmp_path / "table.csv")
     pd.DataFrame({"accuracy": [0.6, 0.7]}).to_csv(tmp_path / "bare.csv")
     assert read(tmp_path / "report.json") == read(tmp_path / "table.csv") == [0.7]

@@ -1,5 +1,6 @@
 """The script of the GPU campaign: what it packs, and that a trace sees the programs that runs use."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.gpu.tell import tell_runs
 from harness.common.paths import PROJECT
 
 SCRIPT = ("sh", str(PROJECT / "experiments" / "gpu.sh"))
@@ -51,3 +53,26 @@ def test_a_trace_begins_when_the_harness_has_set_the_compilers_flags(tmp_path: P
     environment |= {"PYTHON": str(python), "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{site}:{PROJECT}"}
     tried = subprocess.run([*SCRIPT, "profile"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert "flags: --xla_gpu_deterministic_ops=true" in tried.stderr
+
+
+def test_a_difference_is_told_between_runs_of_one_size_and_phase(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bundle(variant: str, images: int, phase: str, accuracy: float) -> None:
+        folder = tmp_path / "runs" / f"{variant}{images}{phase}"
+        folder.mkdir(parents=True)
+        config = {"split": "final", "seed": 20, "train_images": images}
+        spec = {"recipe": "fast", "experiment": "ablate_bn", "variant": variant, "changes": "", "phase": phase,
+                "budget": "quick", "config": config}  # fmt: skip
+        contents = {"bundle.json": {}, "spec.json": spec, "result.json": {"metrics": {"accuracy": accuracy}}}
+        for name, content in contents.items():
+            (folder / name).write_text(json.dumps(content))
+        (folder / "metrics.jsonl").touch()
+
+    for images, usual in ((5_000, 0.7), (500, 0.3)):
+        bundle("baseline", images, "same recipe", usual)
+        bundle("no norm", images, "same recipe", usual - 0.05)
+    bundle("no norm", 5_000, "retuned", 0.69)
+    tell_runs(tmp_path)
+    told = [line for line in capsys.readouterr().out.splitlines() if "no norm" in line]
+    assert [line.split()[-1] for line in told] == ["-0.0500", "-0.0500", "-0.0100"]

@@ -75,6 +75,7 @@ def test_runs_are_listed_filtered_and_sorted(
     mlruns: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "harness run baseline" in shown(capsys, monkeypatch, "runs")[1]
+    assert shown(capsys, monkeypatch, "runs", "--where", "variant=baseline")[0] == 0
     results = kept(mlruns)
     text = shown(capsys, monkeypatch, "runs")[1]
     assert all(each.spec.config.key[:8] in text for each in results)
@@ -83,6 +84,8 @@ def test_runs_are_listed_filtered_and_sorted(
     listed = json.loads(shown(capsys, monkeypatch, *chosen, "--json")[1])["runs"]
     wanted = sorted((each.result.metrics["accuracy"] for each in results[:2]), reverse=True)
     assert [row["accuracy"] for row in listed] == wanted
+    nothing = ("runs", "--where", "variant=none", "--where", "status=finished")
+    assert json.loads(shown(capsys, monkeypatch, *nothing, "--json")[1])["runs"] == []
     rate = results[0].spec.config.recipe.learning_rate
     read = pd.read_csv(
         io.StringIO(shown(capsys, monkeypatch, "runs", "--where", f"learning_rate={rate:.17f}", "--csv")[1])
@@ -114,6 +117,12 @@ def test_a_run_is_removed_only_when_that_is_wanted(
     *others, last = harness.load_runs()["run_key"]
     assert len(others) == 3
     assert shown(capsys, monkeypatch, "runs", "rm", *others, "--yes")[0] == 0
+    # One with a damaged file can be named by its key.
+    file = RunFolder(kept(mlruns)[0].spec.config).path / "result.json"
+    os.truncate(file, 5)
+    assert shown(capsys, monkeypatch, "runs", "rm", file.parent.name, "--yes")[0] == 0
+    assert not file.exists()
+    assert shown(capsys, monkeypatch, "runs", "rm", *set(harness.load_runs()["run_key"]) - {last}, "--yes")[0] == 0
     # The start of the only one, too: an empty variable of a script.
     assert shown(capsys, monkeypatch, "runs", "rm", "", "--yes")[0] == 2
     assert list(harness.load_runs()["run_key"]) == [last]

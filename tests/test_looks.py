@@ -1,6 +1,7 @@
 """From look to look: which runs a command trains, and seeds that were added after one."""
 
 import dataclasses
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,7 +63,12 @@ def trained(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
         return {spec.config.key for spec in specs}
 
     monkeypatch.setattr(commands, "train_all", train)
-    monkeypatch.setattr(commands, "is_done", lambda spec, recorder: RunFolder(spec.config).result() is not None)
+
+    def is_done(spec: RunSpec, recorder: Recorder) -> bool:
+        folder = RunFolder(spec.config)
+        return not folder.damage() and folder.result() is not None
+
+    monkeypatch.setattr(commands, "is_done", is_done)
     monkeypatch.setattr(experiment, "load", lambda name: NORMS)
     digits = load("digits", allow_digits=True)
     monkeypatch.setattr(commands, "find_data", lambda which, may_fall_back: digits)
@@ -156,7 +162,8 @@ def test_looks_that_are_none_are_refused(trained: Trained, looks: str) -> None:
 
 def train_studies(monkeypatch: pytest.MonkeyPatch, *declared: Study, dirty: str = "false") -> None:
     """Do as `harness evidence run`, in this process and where the other commands here keep their runs."""
-    monkeypatch.setattr(campaign, "studies", SimpleNamespace(STUDIES=declared))
+    here = [dataclasses.replace(study, data="digits") for study in declared]
+    monkeypatch.setattr(campaign, "studies", SimpleNamespace(STUDIES=here))
     monkeypatch.setattr(campaign, "choose_recorder", lambda to: BundleRecorder())
     monkeypatch.setattr(campaign.os, "nice", lambda by: 0)
     monkeypatch.setattr(campaign, "provenance", lambda: {"git_dirty": dirty})
@@ -236,6 +243,31 @@ def test_code_in_no_commit_trains_no_evidence(trained: Trained, monkeypatch: pyt
     assert not trained
 
 
+def test_other_data_than_those_of_the_studies_train_no_evidence(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(BadInput, match="is of digits, and here is cifar10 "):
+        other = dataclasses.replace(load("digits", allow_digits=True), name="cifar10")
+        patched.setattr(commands, "find_data", lambda which, may_fall_back: other)
+        train_studies(patched, Study(name="one", experiment="norms", precision="float32"))
+    assert not trained
+
+
+@pytest.mark.parametrize("name", ["result.json", "artifacts/history.json", "seal.json"])
+def test_a_run_with_a_damaged_file_is_planned_again(trained: Trained, mlruns: Path, name: str) -> None:
+    whole = job(seeds="3")
+    whole.train()
+    broken = whole.wanted()[5]
+    file = RunFolder(broken.config).path / name
+    os.truncate(file, file.stat().st_size - 2)
+    again = job(seeds="3", fresh=True)
+    assert len(again.wanted()) == 12
+    assert [row["done"] for row in again.preview()["specs"]] == [spec != broken for spec in again.wanted()]
+    # To show what is done without training names it.
+    with pytest.raises(BadInput, match=broken.config.key):
+        again.publish()
+
+
 def test_what_is_left_counts_a_run_of_two_studies_once(trained: Trained) -> None:
     jobs = [job(), job(seeds="5")]
     assert campaign.left(jobs) == "20 runs"
@@ -269,6 +301,13 @@ def test_to_look_without_training_declares_nothing(trained: Trained) -> None:
     job(seeds="5").publish()
     job(seeds="7").train()
     assert not job(seeds="7").publish()[0].exploratory
+
+
+def test_a_design_is_read_whatever_it_is_about(mlruns: Path) -> None:
+    about = {"experiment": "search confirmed", "study": "search fast quick", "trials": "trial 3, trial 7"}
+    declare(about, [0, 1], [2])
+    assert not contradicts(about, [0, 1], [2])
+    assert contradicts(about, [0, 1, 2], [3])
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[" * 100_000, '{"seeds": 3}'])
@@ -315,6 +354,11 @@ def test_what_an_effect_needs_by_the_runs_that_are_here(trained: Trained, capsys
     assert row["power"] > half["power"]
     print_detect(detect(ten, 0.5))
     assert "to find an effect of 0.5 points" in capsys.readouterr().out
+    # With other seeds than were declared here a run would be exploratory: the answer is that of the design.
+    later = job(variants=["far", "open"])
+    assert later.designs["norms"].exploratory
+    (found,) = detect(later, 2)["experiments"]
+    assert found["power"] > 0.99
 
 
 def test_what_an_effect_needs_by_the_committed_runs(trained: Trained) -> None:

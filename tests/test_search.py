@@ -333,6 +333,9 @@ def test_a_search_goes_on_and_is_confirmed(harness: Command) -> None:
     confirmed = document(harness(*SEARCH, "--trials", "4", "--confirm", "--seeds", "2"))
     assert confirmed["split"] == "final"
     assert confirmed["variants"][0]["variant"] == "baseline"
+    # Again, it shows what it found.
+    again = document(harness(*SEARCH, "--trials", "4", "--confirm", "--seeds", "2"))
+    assert again["variants"] == confirmed["variants"]
     assert all(
         each["selection_bias"] == pytest.approx(each["searched"] - each["confirmed"])
         for each in confirmed["selection_bias"]

@@ -80,6 +80,19 @@ def test_maxima_are_compared_whichever_rates_have_them() -> None:
     assert maxima(one, one).difference == 0
 
 
+def test_a_choice_among_rates_at_which_a_seed_is_stuck_is_not_clear() -> None:
+    # At every rate one seed learns and one stays at chance: which rate is best is chance too.
+    half = {0.25: {1000: 0.62, 1001: 0.1}, 0.5: {1000: 0.63, 1001: 0.1}, 1.0: {1000: 0.61, 1001: 0.1},
+            2.0: {1000: 0.1, 1001: 0.1}}  # fmt: skip
+    assert next_runs(half) == [(factor, seed) for factor in (0.5, 0.25) for seed in MORE_SEEDS]
+    assert not is_clear(half)
+    assert maxima(half, half).interval is None
+    # Not even where the others are known to spread little.
+    mixed = {**{factor: {1000: 0.5, 1001: 0.501} for factor in FACTORS}, 0.5: {1000: 0.99, 1001: 0.1}}
+    assert ranked(mixed)[0] == 0.5
+    assert not is_clear({**mixed, **{factor: {**mixed[factor], 1002: 0.5, 1003: 0.5} for factor in (0.25, 0.5)}})
+
+
 @given(st.dictionaries(st.sampled_from(FACTORS), st.floats(0, 1), min_size=4), st.integers(0, 100))
 def test_tuning_ends_and_judges_its_own_best(means: dict[float, float], seed: int) -> None:
     noise = np.random.default_rng(seed)

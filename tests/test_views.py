@@ -121,9 +121,29 @@ def test_a_report_finds_its_runs_again_with_a_verdict_a_colour_and_a_view(mlruns
     assert len(client.search_runs([experiment], state["searchFilter"])) == 12
 
     places = pages(mlflow)
-    assert list(places) == ["ablate_test fast quick", "all runs on synthetic"]
-    assert f"viewStateShareKey={VIEW}&" in places["ablate_test fast quick"]
+    assert list(places) == ["ablate_test fast quick synthetic", "all runs on synthetic"]
+    assert f"viewStateShareKey={VIEW}&" in places["ablate_test fast quick synthetic"]
     assert views.TAG + "all" in mlflow.get_experiment(experiment).tags
+
+
+def test_a_run_of_two_phases_keeps_the_verdict_of_the_one_that_judged_it(mlruns: Path) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{mlruns / 'mlflow.db'}")
+    results = Lab(NORMS, LEVELS, data="synthetic").under_one_recipe(4)
+    links = logged(results)
+    retuned = [dataclasses.replace(each, spec=dataclasses.replace(each.spec, phase="retuned")) for each in results]
+    show_report(make_report(NORMS, [*results, *retuned], links=links), {})
+    tags = of_report(mlflow_runs(mlruns))["no norm · s2 · fast · quick"].data.tags
+    assert tags[f"report.{VIEW}"].startswith("worse: ")
+
+
+def test_the_newest_of_reports_with_the_same_words_is_opened(mlruns: Path, tmp_path: Path) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{mlruns / 'mlflow.db'}")
+    for engine in ("tensorflow", "jax"):
+        results = Lab(NORMS, LEVELS, data="synthetic").under_one_recipe(2)
+        report = make_report(NORMS, results, links=logged(results))
+        publish(dataclasses.replace(report, engine=engine), results, tmp_path)
+    first, second, *_ = pages(mlflow)
+    assert (first, second) == ("ablate_test fast quick synthetic jax", "ablate_test fast quick synthetic")
 
 
 def test_the_same_report_of_another_machine_leaves_this_one_s_runs_and_view_alone(

@@ -40,7 +40,10 @@ def tell_runs(bundles: Path) -> None:
             continue
         # Experiments share their baseline, whichever of them has trained it.
         experiment = "baseline" if spec["variant"] == "baseline" else spec["experiment"]
-        name: tuple[str, ...] = (spec["recipe"], experiment, spec["variant"], spec["changes"])
+        # A phase by itself, and a number of images: a difference is between runs that have both in common.
+        phase = "" if spec["phase"] == "same recipe" else spec["phase"]
+        size = "" if spec["budget"] == "full" else str(config["train_images"])
+        name: tuple[str, ...] = (spec["recipe"], experiment, spec["variant"], spec["changes"], size, phase)
         if accuracy is None:
             diverged[name] += 1
         else:
@@ -48,7 +51,7 @@ def tell_runs(bundles: Path) -> None:
         for before, after in itertools.pairwise(epochs):
             passed = (after["timestamp"] - before["timestamp"]) / 1e3
             numbers = (after["epoch_seconds"], after.get("probe_seconds", 0.0), passed, after["images_per_second"])
-            speeds["baseline" if name[1:] == ("baseline", "baseline", "") else "others"].append(numbers)
+            speeds["baseline" if name[1:4] == ("baseline", "baseline", "") else "others"].append(numbers)
     print(f"{len(done)} runs are whole ({tuning} of the tuning), {every - len(done)} are not")
     for which, rows in sorted(speeds.items()):
         words = ("train + evaluate", "probe", "epoch to epoch", "images/s")
@@ -56,12 +59,15 @@ def tell_runs(bundles: Path) -> None:
         told = ", ".join(f"{word} {value:.3f}" for word, value in zip(words, medians, strict=True))
         print(f"medians, {which}: {told}")
     for name in sorted({*found, *diverged}):
-        values, usual = found[name], found.get((name[0], "baseline", "baseline", ""), {})
-        differences = [values[seed] - usual[seed] for seed in values.keys() & usual.keys()]
+        recipe, experiment, _, changes, size, phase = name
+        # A setting of the baseline is held against the baseline without it, a variant against one with the same.
+        against = (recipe, "baseline", "baseline", "" if experiment == "baseline" else changes, size)
+        # A baseline whose own best rate is the recipe's has no run of that phase.
+        usual = found.get((*against, phase)) or found.get((*against, "")) or {}
+        values = found[name]
+        differences = [values[seed] - usual[seed] for seed in values.keys() & usual.keys()] if usual != values else []
         told = mean_text([*values.values()]) if values else ""
-        by = (
-            f" {statistics.fmean(differences):+.4f}" if differences and name[1:] != ("baseline", "baseline", "") else ""
-        )
+        by = f" {statistics.fmean(differences):+.4f}" if differences else ""
         lost = f" {diverged[name]} diverged" if diverged[name] else ""
         print(f"{' '.join(filter(None, name)).removeprefix('fast '):46s} {told}{by}{lost}")
 

@@ -37,10 +37,14 @@ Tried = Mapping[float, Mapping[int, float]]
 
 @dataclass(frozen=True)
 class Maxima:
-    """The best mean of a variant minus that of the baseline, whichever rates have them; the interval is a 95 % one."""
+    """The best mean of a variant minus that of the baseline, whichever rates have them.
+
+    The interval is a 95 % one, and None where no rate of one of the two lets all of its seeds learn: nothing is known
+    of the spread then.
+    """
 
     difference: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
 
 
 def tried_by_variant(results: Iterable[RunResult]) -> dict[str, Tried]:
@@ -96,28 +100,41 @@ def maxima(variant: Tried, baseline: Tried) -> Maxima:
     over the rates of a variant, as two seeds say little about it. The maximum of uncertain means is too high, the
     more so the more rates are nearly as good: no verdict is read off it.
     """
-    random = np.random.default_rng(BOOTSTRAP_SEED)
-    drawn = [_drawn_maxima(tried, random) for tried in (variant, baseline)]
-    low, high = np.quantile(drawn[0] - drawn[1], (0.025, 0.975))
     best = [_mean(tried, ranked(tried)[0]) for tried in (variant, baseline)]
-    return Maxima(best[0] - best[1], (float(low), float(high)))
+    difference = best[0] - best[1]
+    spreads = [_spread(tried) for tried in (variant, baseline)]
+    if None in spreads:
+        return Maxima(difference, None)
+    random = np.random.default_rng(BOOTSTRAP_SEED)
+    ours, theirs = (_drawn_maxima(tried, spread or 0.0, random)
+                    for tried, spread in zip((variant, baseline), spreads, strict=True))  # fmt: skip
+    low, high = np.quantile(ours - theirs, (0.025, 0.975))
+    return Maxima(difference, (float(low), float(high)))
 
 
-def _drawn_maxima(tried: Tried, random: np.random.Generator) -> np.ndarray:
+def _drawn_maxima(tried: Tried, spread: float, random: np.random.Generator) -> np.ndarray:
     means = np.array([_mean(tried, factor) for factor in tried])
-    errors = np.array([_spread(tried) / math.sqrt(len(values)) for values in tried.values()])
+    errors = np.array([spread / math.sqrt(len(values)) for values in tried.values()])
     return (means + errors * random.standard_normal((RESAMPLES, len(means)))).max(axis=1)
 
 
 def _apart(tried: Tried, best: float, second: float) -> bool:
-    error = _spread(tried) * math.sqrt(1 / len(tried[best]) + 1 / len(tried[second]))
+    """Whether a rate is better than another beyond chance: not where a seed of it is stuck, and another may be too."""
+    spread = _spread(tried)
+    if spread is None or not _learned(tried[best]):
+        return False
+    error = spread * math.sqrt(1 / len(tried[best]) + 1 / len(tried[second]))
     return _mean(tried, best) - _mean(tried, second) > CLEAR * error
 
 
-def _spread(tried: Tried) -> float:
-    """The standard deviation between seeds, pooled over the rates at which all of them learned something."""
-    learned = [list(values.values()) for values in tried.values() if min(values.values()) >= STUCK]
-    return pooled_sd(learned)[0]
+def _spread(tried: Tried) -> float | None:
+    """The standard deviation between seeds, pooled over the rates at which all of them learned; None without one."""
+    spread, freedom = pooled_sd([list(values.values()) for values in tried.values() if _learned(values)])
+    return spread if freedom else None
+
+
+def _learned(values: Mapping[int, float]) -> bool:
+    return min(values.values()) >= STUCK
 
 
 def _mean(tried: Tried, factor: float) -> float:

@@ -60,6 +60,11 @@ def train(to: Path) -> None:
         looked_at = [study for study in studies.STUDIES if len(study.looks) >= look]
         jobs = [Job(study.options, recorder, look) for study in looked_at]
         for study, job in zip(looked_at, jobs, strict=True):
+            if job.dataset.name != study.data:
+                raise BadInput(
+                    f"The evidence is of {study.data}, and here is {job.dataset.name} ({job.dataset.source}): no study "
+                    f"would count its runs. Set $CIFAR10_DIR to {study.data}."
+                )
             _count_in(job, runs_of(study, known), alike)
         for job in jobs:
             if any(design.exploratory for design in job.designs.values()):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness import plan
@@ -41,7 +42,8 @@ def _row(job: Job, name: str, effect: float) -> dict[str, Any]:
     every = plan.run_specs(name, each, job.dataset, job.settings, list(design.seeds))
     done = [outcome for spec in every if (outcome := result_of(spec))]
     sd, origin = _spread(done, job.settings, job.dataset.name)
-    found = power.detect(effect, sd, len(each.variants), design)
+    # What seeds find does not depend on whether these would be exploratory here.
+    found = power.detect(effect, sd, len(each.variants), replace(design, exploratory=False))
     needed = power.seeds_for(effect, sd, len(each.variants))
     arms = len(each.all_variants)
     return {

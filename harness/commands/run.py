@@ -24,6 +24,7 @@ from harness.recipes import budget_called, named, recipe_called
 from harness.reporting.console import log
 from harness.run_options import RunOptions, parse_looks, parse_seeds
 from harness.runs import declared
+from harness.runs.folder import Damaged
 from harness.runs.spec import RunResult, RunSpec
 from harness.tracking.champion import crown
 from harness.tracking.recorder import Recorder
@@ -93,7 +94,7 @@ class Job:
                 plan.tuning_spec(name, variant, changes, self.dataset, self.settings, factor, seed)
                 for factor, seed in wanted
             ]
-            done = [outcome for spec in specs if (outcome := self._result_of(spec))]
+            done = [outcome for spec in specs if (outcome := self._result_so_far(spec))]
             if len(done) < len(specs):
                 break
             tried = tried_by_variant(done)[variant]
@@ -180,6 +181,13 @@ class Job:
             return dataclasses.replace(known, spec=spec)
         return result_of(spec)
 
+    def _result_so_far(self, spec: RunSpec) -> RunResult | None:
+        """As `_result_of`, for what is to be trained: a run with a damaged file is to be mended, or trained again."""
+        try:
+            return self._result_of(spec)
+        except Damaged:
+            return None
+
     def _question(self, name: str) -> dict[str, str]:
         """Return what a design is declared for: the experiment, and the settings that all its runs share."""
         settings = self.settings
@@ -206,9 +214,9 @@ class Job:
         asked = called_for(
             self.experiments[name],
             every[0].phase,
-            lambda which: self._result_of(own[which]),
+            lambda which: self._result_so_far(own[which]),
             self.designs[name],
-            elsewhere=[outcome for spec in alike if (outcome := self._result_of(spec))],
+            elsewhere=[outcome for spec in alike if (outcome := self._result_so_far(spec))],
             unclear=unclear,
             most_looks=self.most_looks,
         )
@@ -218,7 +226,7 @@ class Job:
         """Return the runs with the tuned learning rates, for the experiments whose tuning (`self.tuning`) is done."""
         retuned = {}
         for name, grid in tuning.items():
-            done = [outcome for spec in grid if (outcome := self._result_of(spec))]
+            done = [outcome for spec in grid if (outcome := self._result_so_far(spec))]
             if len(done) == len(grid):
                 tried, each = tried_by_variant(done), self.experiments[name]
                 factors = {variant: ranked(found)[0] for variant, found in tried.items()}
@@ -269,7 +277,9 @@ class Job:
             phases = [specs[name], retuned.get(name, [])] if name in tuning else [specs[name]]
             for asked in phases:
                 going = (
-                    {spec.variant for spec in asked if not self._result_of(spec)} if asked else set(each.all_variants)
+                    {spec.variant for spec in asked if not self._result_so_far(spec)}
+                    if asked
+                    else set(each.all_variants)
                 )
                 left = len(self.designs[name].seeds) - len({spec.config.seed for spec in asked})
                 unknown += left * len(going)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from harness import tracking
 from harness.commands.predict import find_kept, load_model
-from harness.common.errors import BadInput, HarnessError
+from harness.common.errors import BadInput, HarnessError, first_line
 from harness.common.files import atomic, write_atomically
 from harness.common.lazy import lazy_import
 from harness.common.paths import mlruns
 from harness.recipes import named
 from harness.reporting.model_card import model_card
-from harness.runs.folder import RunFolder, all_runs
+from harness.runs.folder import RunFolder, all_runs, run_at
 from harness.runs.frames import load_epochs, load_runs
 from harness.runs.spec import keeps_model
 
@@ -48,7 +48,8 @@ def chosen_runs(where: Sequence[tuple[str, str]], sort: str) -> "pd.DataFrame":
     columns = {name: name for name in map(str, frame.columns)}
     for name, value in where:
         column = frame[named("column of runs", columns, name)]
-        frame = frame[column.map(lambda found, wanted=value: _same(found, wanted))]
+        # Of no rows, `map` makes no booleans.
+        frame = frame[column.map(lambda found, wanted=value: _same(found, wanted)).astype(bool)]
     name = named("column of runs", columns, sort.removeprefix("-"))
     return frame.sort_values(name, ascending=not sort.startswith("-"), kind="stable", ignore_index=True)
 
@@ -64,14 +65,18 @@ def _same(found: object, wanted: str) -> bool:
 
 def runs_called(keys: Sequence[str]) -> list[RunFolder]:
     """Return the runs whose keys begin so. Raises BadInput unless each is the beginning of exactly one."""
-    known = all_runs()
+    # Those with a damaged file too, which no list has: they can be deleted.
+    known = sorted((mlruns() / "runs").glob("*/config.json"))
     found = {}
     for key in keys:
         # An empty variable of a script is the start of every key.
-        matching = [run for run in known if key and run.config.key.startswith(key)]
+        matching = [file.parent for file in known if key and file.parent.name.startswith(key)]
         if len(matching) != 1:
             raise BadInput(f"{key!r} is the start of {len(matching)} run keys, not of one: `harness runs` lists them.")
-        found[matching[0].config.key] = matching[0]
+        try:
+            found[matching[0].name] = run_at(matching[0])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise BadInput(f"{matching[0]} is no run that this version can read ({first_line(error)}).") from error
     return list(found.values())
 
 

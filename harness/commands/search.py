@@ -219,7 +219,7 @@ class SearchJob:
         if not better:
             raise HarnessError(
                 f"No trial was confirmed as better than the {BASELINE}, so nothing is saved as {name!r}. More trials "
-                f"(--trials) or more seeds (--seeds) may find one."
+                f"(--trials) may find one, or another study (--study) that is confirmed with more seeds at once."
             )
         best, compared = max(better, key=lambda pair: pair[0].accuracy.mean if pair[0].accuracy else 0.0)
         trial = next(trial for trial in finished(self.study) if f"trial {trial.number}" == best.variant)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from harness.config import RunConfig
 from harness.reporting.console import duration, log
 from harness.reporting.status_line import StatusLine, fitted
-from harness.runs.folder import History, RunFolder
+from harness.runs.folder import Damaged, History, RunFolder
 from harness.runs.spec import RunSpec
 
 #: What trains, as it is called.
@@ -108,7 +108,10 @@ class RunsDisplay:
     def update(self) -> None:
         """Look which runs have ended since the last time."""
         for spec, folder in list(self._open):
-            result = folder.result()
+            try:
+                result = folder.result()
+            except Damaged:
+                continue  # it is not mended yet
             if result is None:
                 continue
             self._open.remove((spec, folder))

@@ -10,30 +10,12 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from harness.common import paths
 from harness.common.documents import read_json
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
-
-
-@dataclass(frozen=True)
-class Declared:
-    """The content of a file: what is asked, the seeds and looks, and when that was declared."""
-
-    experiment: str
-    budget: str
-    recipe: str
-    split: str
-    engine: str
-    precision: str
-    changes: str
-    data: str
-    seeds: list[int]
-    looks: list[int]
-    declared: str
 
 
 def declare(about: Mapping[str, str], seeds: Sequence[int], looks: Sequence[int]) -> None:
@@ -54,9 +36,9 @@ def contradicts(about: Mapping[str, str], seeds: Sequence[int], looks: Sequence[
     if looks[-1] < 2 or not file.exists():
         return False
     try:
-        kept: Declared = read_json(file, Declared)
-        return (kept.seeds, kept.looks) != (list(seeds), list(looks))
-    except (OSError, ValueError) as error:
+        kept: dict[str, str | list[int]] = read_json(file, dict[str, str | list[int]])
+        return (kept["seeds"], kept["looks"]) != (list(seeds), list(looks))
+    except (OSError, ValueError, KeyError) as error:
         raise BadInput(
             f"{file} holds no design ({error}): it says which seeds were declared. Take it from a backup, or delete it "
             f"if nothing of {about['experiment']} was looked at yet."

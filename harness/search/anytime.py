@@ -39,6 +39,12 @@ def anytime(files: Sequence[Path]) -> tuple[dict[str, Any], pd.DataFrame]:
     if len(curves) < len(searches):
         raise BadInput("One study was given twice; each repetition counts once.")
     spent = min(curve.index[-1] for curve in curves.values())
+    for study, curve in curves.items():
+        if curve.index[0] > spent:
+            raise BadInput(
+                f"The study {study!r} has its first result at {curve.index[0]:.3g} PFLOP, and another one spent "
+                f"{spent:.3g} in all: there is no cost at which both can be compared. Give the latter more --trials."
+            )
     methods: dict[str, list[str]] = {}
     for search in searches:
         methods.setdefault(f"{search['sampler']}, pruner {search['pruner']}", []).append(search["study"])

@@ -58,11 +58,14 @@ def pages(mlflow: Any) -> dict[str, str]:
         for run in client.search_runs([experiment.experiment_id], "tags.kind = 'report'"):
             name = view_name(run.data.tags)
             if views.TAG + name in experiment.tags:
-                label = " ".join(filter(None, map(run.data.tags.get, ("experiment", "recipe", "budget", "changes"))))
+                label = " ".join(word for each in IDENTITY if (word := run.data.tags.get(each, "")) not in ("", *USUAL))
                 if not is_ours(run.data.tags):
                     label += f" ({run.data.tags.get('machine', '')})"
                 of_reports.append((run.info.end_time or 0, label, views.address(experiment.experiment_id, name)))
-    return {label: place for _, label, place in sorted(of_reports, reverse=True)} | of_all
+    newest: dict[str, str] = {}
+    for _, label, place in sorted(of_reports, reverse=True):
+        newest.setdefault(label, place)
+    return newest | of_all
 
 
 def show_report(report: Report, colours: Mapping[str, str]) -> None:
@@ -85,11 +88,11 @@ def _show(mlflow: Any, experiment_id: str, report: Report, colours: Mapping[str,
     # Earlier versions gave the latter to all runs of a server.
     tag, former = f"report.{name}", f"report.{_short(identity)}"
     verdicts = {(row.variant, row.phase): verdict(row) for row in report.variants}
-    of_run = {
-        run.mlflow_run_id: (verdicts[run.variant, run.phase], run.variant)
-        for run in report.runs
-        if run.mlflow_run_id and (run.variant, run.phase) in verdicts
-    }
+    of_run: dict[str, tuple[str, str]] = {}
+    for run in report.runs:
+        # A run may be in two phases: the first has judged it.
+        if run.mlflow_run_id and (run.variant, run.phase) in verdicts:
+            of_run.setdefault(run.mlflow_run_id, (verdicts[run.variant, run.phase], run.variant))
     found = _tagged(client, experiment_id, tag) | _runs(client, experiment_id, of_run)
     if any(row.compared for row in report.variants):
         for run in client.search_runs([experiment_id], "tags.variant = 'published'"):
