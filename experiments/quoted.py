@@ -434,10 +434,11 @@ def withdrawn(evidence: Sequence[EvidenceRun]) -> str:
 
 
 def classic_rates(evidence: Sequence[EvidenceRun]) -> str:
-    """The validation accuracies of `classic` at `quick`, by learning rate."""
+    """The validation accuracies of `classic` at `quick`, by learning rate: of the runs that chose it."""
     found: dict[float, list[float]] = {}
     for run in evidence:
-        if (run.spec.recipe, run.spec.budget, run.config.split) == ("classic", "quick", "tune"):
+        of = run.spec.experiment, run.spec.recipe, run.spec.budget, run.config.split
+        if of == (BASELINE, "classic", "quick", "tune"):
             found.setdefault(run.config.recipe.learning_rate, []).append(run.result.metrics["accuracy"])
     rows = [
         f"| {rate:g} | {statistics.mean(values):.4f} | {', '.join(f'{value:.4f}' for value in sorted(values))} |"

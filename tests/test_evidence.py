@@ -397,6 +397,12 @@ def test_a_block_is_replaced_and_the_rest_of_a_page_is_kept() -> None:
         filled(page, {}, [])
 
 
+def test_the_rates_of_classic_are_of_the_runs_that_chose_one() -> None:
+    """The tuning of an experiment has runs of the same recipe, budget and split."""
+    _, _, *rows = quoted.classic_rates(evidence.read()).splitlines()
+    assert [len(row.split("|")[3].split(",")) for row in rows] == [3] * 4
+
+
 def test_what_is_quoted_is_what_the_evidence_gives() -> None:
     """If this fails: `harness evidence publish` writes the pages and reports anew."""
     assert commands.verify() == []
