@@ -42,7 +42,7 @@ class Prediction:
 class Experiment:
     """A question, as variants of the baseline: each has a name, and the settings that it changes with their new values.
 
-    The settings are the fields of `Network` and `Recipe` in harness/config.py. Their comparisons with the
+    The settings are the fields of `Network` and `Recipe` in harness/config.py. The comparisons of all variants with the
     baseline are corrected together for multiple testing (Holm). `looks` are the numbers of seeds after which a variant
     may stop, if the command does not say how many seeds there are. `mechanism` names the measures (`INSIDE` in
     harness/metrics.py) that would show the claimed cause at work. `factors` are those of a factorial design: by name,

@@ -113,6 +113,13 @@ def test_no_file_that_is_named_is_waited_for_or_nested_too_deep(tmp_path: Path, 
             read(tmp_path / name)
 
 
+def test_equal_repetitions_have_no_test_whatever_their_mean_is_rounded_to(tmp_path: Path) -> None:
+    found = {"tpe": 0.1, "random": 0.3}
+    repeated = [search(f"{name} {i}", [(best, 1)], name) for name, best in found.items() for i in range(3)]
+    (difference,) = anytime(written(tmp_path, *repeated))[0]["differences"]
+    assert (difference["interval"], difference["p"]) == (None, None)
+
+
 def test_repetitions_that_do_not_differ_have_no_test_and_the_file_is_json(tmp_path: Path) -> None:
     samplers = {"a": "tpe", "b": "tpe", "c": "random", "d": "random"}
     files = written(tmp_path, *(search(study, [(0.3, 1)], sampler) for study, sampler in samplers.items()))

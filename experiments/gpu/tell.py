@@ -65,7 +65,8 @@ def tell_runs(bundles: Path) -> None:
         # A baseline whose own best rate is the recipe's has no run of that phase.
         usual = found.get((*against, phase)) or found.get((*against, "")) or {}
         values = found[name]
-        differences = [values[seed] - usual[seed] for seed in values.keys() & usual.keys()] if usual != values else []
+        itself = usual is values
+        differences = [] if itself else [values[seed] - usual[seed] for seed in values.keys() & usual.keys()]
         told = mean_text([*values.values()]) if values else ""
         by = f" {statistics.fmean(differences):+.4f}" if differences else ""
         lost = f" {diverged[name]} diverged" if diverged[name] else ""

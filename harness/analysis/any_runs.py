@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from harness.analysis.design import fixed
-from harness.analysis.stats import ALPHA, Interval, holm, levels, one_sample
+from harness.analysis.stats import ALPHA, Interval, holm, levels, one_sample, standard_deviation
 from harness.common.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -157,14 +157,9 @@ def _welch(members: dict[str, float], reference: dict[str, float]) -> _Differenc
     mean = float(sides[0].mean() - sides[1].mean())
     if min(map(len, sides)) < 2:
         return _Difference(mean, 0.0, 0, None)
-    spread = [_sd(side) ** 2 / len(side) for side in sides]
+    spread = [standard_deviation(side) ** 2 / len(side) for side in sides]
     below = sum(part**2 / (len(side) - 1) for part, side in zip(spread, sides, strict=True))
     return _Difference(mean, math.sqrt(sum(spread)), sum(spread) ** 2 / below if below else 1, None)
-
-
-def _sd(values: np.ndarray) -> float:
-    # The standard deviation of equal floats is not always 0: their mean is rounded.
-    return float(values.std(ddof=1)) if np.ptp(values) else 0.0
 
 
 def _p(each: _Difference | None) -> float | None:
@@ -178,5 +173,5 @@ def _without(each: _Difference | None) -> GroupVerdict:
 
 def _row(group: str, members: dict[str, float], *rest: object) -> GroupRow:
     values = np.array(list(members.values()))
-    sd = _sd(values) if len(values) > 1 else None
+    sd = standard_deviation(values) if len(values) > 1 else None
     return GroupRow(group, len(values), float(values.mean()), sd, *rest)  # type: ignore[arg-type]

@@ -89,6 +89,11 @@ def t_interval(values: Sequence[float]) -> Interval | None:
     return float(low), float(high)
 
 
+def standard_deviation(sample: np.ndarray) -> float:
+    """The standard deviation of at least two numbers: exactly 0 if they are equal, though their mean is rounded."""
+    return float(sample.std(ddof=1)) if np.ptp(sample) else 0.0
+
+
 def pooled_sd(samples: Iterable[Sequence[float]]) -> tuple[float, int]:
     """The standard deviation within samples, pooled over them, and its degrees of freedom: 0 if each has one value."""
     several = [sample for sample in samples if len(sample) > 1]
@@ -260,8 +265,8 @@ def _checked(values: Sequence[float] | Sequence[list[float]] | np.ndarray) -> np
 
 def _moments(sample: np.ndarray) -> Moments:
     sample = sample.round(DECIMALS)
-    sd = float(sample.std(ddof=1)) if len(sample) > 1 and np.ptp(sample) else 0.0
-    return len(sample), float(sample.mean().round(DECIMALS)), sd if len(sample) > 1 else None
+    sd = standard_deviation(sample) if len(sample) > 1 else None
+    return len(sample), float(sample.mean().round(DECIMALS)), sd
 
 
 def _failed(pair: np.ndarray) -> int:

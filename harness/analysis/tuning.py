@@ -100,15 +100,13 @@ def maxima(variant: Tried, baseline: Tried) -> Maxima:
     over the rates of a variant, as two seeds say little about it. The maximum of uncertain means is too high, the
     more so the more rates are nearly as good: no verdict is read off it.
     """
-    best = [_mean(tried, ranked(tried)[0]) for tried in (variant, baseline)]
-    difference = best[0] - best[1]
-    spreads = [_spread(tried) for tried in (variant, baseline)]
-    if None in spreads:
+    difference = _mean(variant, ranked(variant)[0]) - _mean(baseline, ranked(baseline)[0])
+    ours, theirs = _spread(variant), _spread(baseline)
+    if ours is None or theirs is None:
         return Maxima(difference, None)
     random = np.random.default_rng(BOOTSTRAP_SEED)
-    ours, theirs = (_drawn_maxima(tried, spread or 0.0, random)
-                    for tried, spread in zip((variant, baseline), spreads, strict=True))  # fmt: skip
-    low, high = np.quantile(ours - theirs, (0.025, 0.975))
+    drawn = _drawn_maxima(variant, ours, random) - _drawn_maxima(baseline, theirs, random)
+    low, high = np.quantile(drawn, (0.025, 0.975))
     return Maxima(difference, (float(low), float(high)))
 
 

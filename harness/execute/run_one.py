@@ -58,8 +58,8 @@ class Execution:
     """How runs are trained: the same for all runs of a command.
 
     probe: measure the network's internals after every epoch of the runs that reports compare. workers: number of worker
-    processes; None means `default_workers` (harness/execute/workers.py). slurm: options of Slurm
-    jobs, if the workers are jobs.
+    processes; None means `default_workers` (harness/execute/workers.py). slurm: options of Slurm jobs, if the workers
+    are jobs.
     """
 
     recorder: Recorder

@@ -37,13 +37,16 @@ def size_curve(comparisons: Mapping[str, Sequence[AtSize]], about: str) -> Figur
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color="black", lw=1)
-    every = sorted((each for points in comparisons.values() for each in points), key=lambda each: each.images)
-    for i, colour in enumerate(distinct_colours(len(comparisons))):
-        variant, points = list(comparisons.items())[i]
+    ticks: dict[int, str] = {}
+    for i, ((variant, points), colour) in enumerate(
+        zip(comparisons.items(), distinct_colours(len(comparisons)), strict=True)
+    ):
+        points = sorted(points, key=lambda each: each.images)
+        ticks |= {each.images: str(each).replace(" (", "\n(") for each in points}
         # Side by side, so that no interval hides another.
         aside = 1.03 ** (i - (len(comparisons) - 1) / 2)
         marker: dict[str, Any] = {"marker": "o", "ms": 5, "color": colour, "lw": 1.5}
-        joined = [each for each in every if each in points and each.epochs is None]
+        joined = [each for each in points if each.epochs is None]
         means = [100 * each.compared.mean for each in joined]
         axes.plot([aside * each.images for each in joined], means, label=variant, **marker)
         for each in points:
@@ -52,7 +55,6 @@ def size_curve(comparisons: Mapping[str, Sequence[AtSize]], about: str) -> Figur
             axes.errorbar(aside * each.images, 100 * mean, ([100 * (mean - low)], [100 * (high - mean)]), capsize=3,
                           mfc=colour if each.epochs is None else "white", **marker)  # fmt: skip
     axes.set_xscale("log")
-    ticks = {each.images: str(each).replace(" (", "\n(") for each in every}
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.minorticks_off()
     axes.grid(alpha=0.25)
