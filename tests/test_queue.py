@@ -17,6 +17,7 @@ from harness.commands import worker
 from harness.commands.worker import work
 from harness.common.errors import BadInput, HarnessError
 from harness.common.process import identity
+from harness.execute import queue_database, worker_loop
 from harness.execute import work_queue as queue
 from harness.execute.pool import study_name
 from harness.runs.folder import Result
@@ -41,8 +42,8 @@ def elsewhere(code: str) -> int:
 
     Not by a fork: that copies the locks which other threads hold at that moment, and waits for them for ever.
     """
-    imports = "import os\n"
-    imports += "from harness.execute import work_queue as queue\nfrom harness.runs.spec import run_spec_from_json\n"
+    imports = "import os\nfrom harness.execute import work_queue as queue, worker_loop\n"
+    imports += "from harness.runs.spec import run_spec_from_json\n"
     return subprocess.run([sys.executable, "-c", imports + code], timeout=120).returncode
 
 
@@ -58,10 +59,10 @@ def test_cells_are_queued_once_and_trained_once(mlruns: Path) -> None:
     queue.enqueue(study, specs[:3])
     queue.enqueue(queue.open_study("s"), specs)
     trained = []
-    queue.work([study], lambda c: trained.append(c) or 0.5)
+    worker_loop.work([study], lambda c: trained.append(c) or 0.5)
     assert trained == specs
     assert states(study) == {TrialState.COMPLETE: [c.config.key for c in specs]}
-    queue.work([study], lambda c: pytest.fail("nothing waits any more"))
+    worker_loop.work([study], lambda c: pytest.fail("nothing waits any more"))
 
 
 def test_a_cell_that_fails_stops_no_other_and_its_reason_is_kept(mlruns: Path) -> None:
@@ -74,13 +75,13 @@ def test_a_cell_that_fails_stops_no_other_and_its_reason_is_kept(mlruns: Path) -
             raise ValueError("no room for it")
         return 0.5
 
-    queue.work([study], train)
+    worker_loop.work([study], train)
     assert states(study)[TrialState.FAIL] == [specs[1].config.key]
     assert len(states(study)[TrialState.COMPLETE]) == 2
     assert queue.failures([study]) == {specs[1].config.key: "no room for it"}
     queue.enqueue(study, [specs[1]])
     assert states(study)[TrialState.WAITING] == [specs[1].config.key]
-    queue.work([study], lambda c: 0.5)
+    worker_loop.work([study], lambda c: 0.5)
     assert queue.failures([study]) == {}
 
 
@@ -89,10 +90,10 @@ def test_the_cell_of_a_dead_worker_waits_again(mlruns: Path) -> None:
     specs = [spec(0), spec(1)]
     queue.enqueue(study, specs)
     # A worker that dies while it trains.
-    assert elsewhere("queue.work([queue.open_study('s')], lambda c: os._exit(9))") == 9
+    assert elsewhere("worker_loop.work([queue.open_study('s')], lambda c: os._exit(9))") == 9
     assert states(study)[TrialState.RUNNING] == [specs[0].config.key]
     trained = []
-    queue.work([study], lambda c: trained.append(c.config.key) or 0.5)
+    worker_loop.work([study], lambda c: trained.append(c.config.key) or 0.5)
     assert sorted(trained) == sorted(c.config.key for c in specs)
     ended = states(study)
     assert sorted(ended[TrialState.COMPLETE]) == sorted(trained)
@@ -116,7 +117,7 @@ def test_a_worker_that_was_taken_for_dead_goes_on(mlruns: Path, outcome: str) ->
                 raise ValueError("broken")
         return 0.5
 
-    queue.work([study], train)
+    worker_loop.work([study], train)
     assert trained == [0, 1, 0]
     assert len(states(study)[TrialState.COMPLETE]) == 2
 
@@ -132,7 +133,7 @@ def test_a_worker_that_was_taken_for_dead_can_be_stopped(mlruns: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        queue.work([study], train)
+        worker_loop.work([study], train)
     assert trained == [0]
 
 
@@ -142,7 +143,7 @@ def test_what_a_stopped_command_left_waiting_is_not_trained(mlruns: Path) -> Non
     study = queue.open_study("s")
     queue.enqueue(study, [spec(1)])
     trained = []
-    queue.work([study], lambda c: trained.append(c) or 0.5)
+    worker_loop.work([study], lambda c: trained.append(c) or 0.5)
     assert trained == [spec(1)]
 
 
@@ -160,7 +161,7 @@ def test_a_run_that_the_worker_of_a_dead_command_is_at_is_trained_if_that_worker
     # It dies.
     orphan.set_user_attr("worker_process", f"999999@1@{identity()['process'].split('@')[2]}")
     trained = []
-    queue.work([study], lambda c: trained.append(c) or 0.5)
+    worker_loop.work([study], lambda c: trained.append(c) or 0.5)
     assert trained == [spec(0)]
     assert queue.is_empty(study)
 
@@ -173,9 +174,9 @@ def test_an_interrupted_cell_can_be_queued_again(mlruns: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        queue.work([study], interrupted)
+        worker_loop.work([study], interrupted)
     queue.enqueue(study, [spec(0)])
-    queue.work([study], lambda c: 0.5)
+    worker_loop.work([study], lambda c: 0.5)
     assert states(study)[TrialState.COMPLETE] == [spec(0).config.key]
 
 
@@ -188,7 +189,7 @@ def test_an_unreachable_database_is_named_without_its_password(mlruns: Path, mon
 
 
 def test_a_database_server_that_says_nothing_is_not_waited_for(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "SILENCE", 2)
+    monkeypatch.setattr(queue_database, "SILENCE", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("OPTUNA_STORAGE", f"postgresql://127.0.0.1:{silent.getsockname()[1]}/optuna")
         begin = time.monotonic()
@@ -230,8 +231,8 @@ def test_a_database_that_fails_in_the_middle_of_a_run_is_explained(
             raise ValueError("no room for it")
         return 0.5
 
-    with pytest.raises(HarnessError, match=r"did not answer.*give the same command again"), queue.explained():
-        queue.work([study], train)
+    with pytest.raises(HarnessError, match=r"did not answer.*give the same command again"), queue_database.explained():
+        worker_loop.work([study], train)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +257,7 @@ def test_a_worker_whose_command_is_dead_ends_after_its_run(mlruns: Path) -> None
     study = queue.open_study("s")
     queue.enqueue(study, [spec(seed) for seed in range(3)])
     trained: list[RunSpec] = []
-    queue.work([study], lambda c: trained.append(c) or 0.5, is_wanted=lambda: not trained)
+    worker_loop.work([study], lambda c: trained.append(c) or 0.5, is_wanted=lambda: not trained)
     assert len(trained) == 1
     assert len(states(study)[TrialState.WAITING]) == 2
 

@@ -20,7 +20,7 @@ from harness import plan
 from harness.common.errors import BadInput, HarnessError
 from harness.config import Network, change
 from harness.data import Dataset
-from harness.execute import work_queue as queue
+from harness.execute import queue_database, worker_loop
 from harness.recipes import BUDGETS, RECIPES, rate_for_batch, recipe_called, save
 from harness.run_options import TUNING_SEED
 from harness.runs.folder import Result
@@ -152,7 +152,7 @@ def test_trials_are_planned_once_and_the_baseline_first(study) -> None:
         values.append(trial.suggest_float("learning_rate", 0.01, 0.1))
         return values[-1]
 
-    queue.work([opened], lambda spec: pytest.fail("no specs"), run)
+    worker_loop.work([opened], lambda spec: pytest.fail("no specs"), run)
     assert len(values) == 5
     assert values[0] == FAST.learning_rate
     assert [trial.user_attrs["slot"] for trial in finished(opened)] == list(range(5))
@@ -172,10 +172,10 @@ def test_what_was_cut_off_is_tried_again_as_the_same_recipe(study) -> None:
         return 0.5
 
     with pytest.raises(KeyboardInterrupt):
-        queue.work([opened], lambda spec: 0.0, run)
+        worker_loop.work([opened], lambda spec: 0.0, run)
     assert len(finished(opened)) == 1
     plan_trials(opened, search, terms, 3)
-    queue.work([opened], lambda spec: 0.0, run)
+    worker_loop.work([opened], lambda spec: 0.0, run)
     assert [trial.state for trial in finished(opened)] == [TrialState.COMPLETE] * 3
     assert Counter(seen)[seen[1]] == 2
 
@@ -188,9 +188,9 @@ def test_a_baseline_that_is_cut_off_before_it_is_sampled_stays_the_baseline(stud
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        queue.work([opened], lambda spec: 0.0, run)
+        worker_loop.work([opened], lambda spec: 0.0, run)
     plan_trials(opened, search, terms, 1)
-    queue.work([opened], lambda spec: 0.0, lambda trial: trial.suggest_float("learning_rate", 0.01, 0.1))
+    worker_loop.work([opened], lambda spec: 0.0, lambda trial: trial.suggest_float("learning_rate", 0.01, 0.1))
     assert describe_study(opened, "?")["baseline_accuracy"] == FAST.learning_rate
 
 
@@ -201,9 +201,9 @@ def test_a_worker_that_fails_trial_after_trial_stops(study) -> None:
     def run(trial: optuna.Trial) -> float:
         raise RuntimeError("the GPU is lost")
 
-    with pytest.raises(queue.CannotGoOn):
-        queue.work([opened], lambda spec: 0.0, run)
-    assert len(finished(opened)) == queue.MOST_FAILURES - 1
+    with pytest.raises(queue_database.CannotGoOn):
+        worker_loop.work([opened], lambda spec: 0.0, run)
+    assert len(finished(opened)) == worker_loop.MOST_FAILURES - 1
 
 
 @pytest.mark.parametrize(
@@ -230,8 +230,8 @@ def test_what_is_no_fault_of_the_recipe_costs_no_trial(study) -> None:
     def run(trial: optuna.Trial) -> float:
         raise HarnessError("the disk is full")
 
-    with pytest.raises(queue.CannotGoOn):
-        queue.work([opened], lambda spec: 0.0, run)
+    with pytest.raises(queue_database.CannotGoOn):
+        worker_loop.work([opened], lambda spec: 0.0, run)
     assert not finished(opened)
 
 
@@ -242,7 +242,7 @@ def test_a_trial_that_fails_of_itself_is_kept_as_failed(study) -> None:
     def run(trial: optuna.Trial) -> float:
         raise Unfit("batch_size is out of range")
 
-    queue.work([opened], lambda spec: 0.0, run)
+    worker_loop.work([opened], lambda spec: 0.0, run)
     assert [trial["reason"] for trial in describe_study(opened, "?")["trials"]] == ["batch_size is out of range"] * 2
 
 
@@ -266,7 +266,7 @@ def test_a_diverged_trial_counts_as_worse_than_chance(study, dataset: Dataset, m
     opened, terms, search = study
     plan_trials(opened, search, terms, 1)
     diverged = Result("diverged", "the loss was nan in epoch 1 of 3", {}, "", {}, [])
-    queue.work(
+    worker_loop.work(
         [opened],
         lambda spec: 0.0,
         lambda t: trials.objective(t, search, terms, dataset, lambda spec: diverged, lambda *told: None),

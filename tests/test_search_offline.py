@@ -19,6 +19,7 @@ from harness import plan
 from harness.common.errors import BadInput
 from harness.data import Dataset
 from harness.execute import work_queue as queue
+from harness.execute import worker_loop
 from harness.runs.folder import Result
 from harness.search import Search, import_search
 from harness.search.import_search import take_in_searches
@@ -66,7 +67,7 @@ def there(mlruns: Path, tmp_path: Path, terms: StudyConfig) -> There:
                     raise optuna.TrialPruned
                 return rate
 
-            queue.work([study], lambda spec: 0.0, objective or usual)
+            worker_loop.work([study], lambda spec: 0.0, objective or usual)
         return tmp_path / folder / "optuna.db"
 
     return search

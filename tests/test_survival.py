@@ -14,6 +14,7 @@ from conftest import command
 from optuna.trial import TrialState
 
 from harness.execute import work_queue as queue
+from harness.execute import worker_loop
 from harness.search import Search
 from harness.search.space import describe
 from harness.search.study import StudyConfig, finished, open_search, plan_trials
@@ -42,7 +43,7 @@ def work(environment: dict[str, str]) -> None:
         client.set_terminated(run.info.run_id)
         return value
 
-    queue.work([queue.open_study("stub")], lambda spec: pytest.fail("there are no runs"), search)
+    worker_loop.work([queue.open_study("stub")], lambda spec: pytest.fail("there are no runs"), search)
 
 
 def survive(workers: int, trials: int, *, seconds: float = 1, restart=lambda: None) -> None:
@@ -50,7 +51,7 @@ def survive(workers: int, trials: int, *, seconds: float = 1, restart=lambda: No
     environment = {name: os.environ[name] for name in ("HARNESS_MLRUNS", "OPTUNA_STORAGE", "MLFLOW_TRACKING_URI")}
     # Forked from a process without threads: starting each worker anew would take longer than it gets to live.
     forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["harness.execute.work_queue", "mlflow", "test_survival"])
+    forks.set_forkserver_preload(["harness.execute.worker_loop", "mlflow", "test_survival"])
     rng = random.Random(0)
     study = open_search("stub", TERMS)
     plan_trials(study, DECLARED, TERMS, trials)

@@ -16,12 +16,12 @@ from harness.run_options import parse_seeds
 if TYPE_CHECKING:
     from harness.commands import search as commands_search
     from harness.commands import worker as commands_worker
-    from harness.execute import work_queue
+    from harness.execute import queue_database
     from harness.reporting import publish, search_report
 else:
     commands_search = lazy_import("harness.commands.search")
     commands_worker = lazy_import("harness.commands.worker")
-    work_queue = lazy_import("harness.execute.work_queue")
+    queue_database = lazy_import("harness.execute.queue_database")
     publish = lazy_import("harness.reporting.publish")
     search_report = lazy_import("harness.reporting.search_report")
 
@@ -85,7 +85,7 @@ def search(
         slurm=slurm,
     )
     try:
-        with work_queue.explained():
+        with queue_database.explained():
             job = commands_search.SearchJob(options, recorder)
             if confirm:
                 report = job.confirm(fresh_seeds, to)

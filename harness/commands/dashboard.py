@@ -16,7 +16,7 @@ from harness.commands.local_only import Application
 from harness.commands.runs import runs_called
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
-from harness.execute import work_queue
+from harness.execute import queue_database
 from harness.search.study import FEWEST_FOR_IMPORTANCES
 from harness.tracking.told import ui_port
 
@@ -41,7 +41,7 @@ class Searches(optuna.storages.RDBStorage):
 
 def application() -> Application:
     """Return the dashboard over the searches in the storage."""
-    storage = Searches(work_queue.storage_url(), engine_kwargs=work_queue.engine_options())
+    storage = Searches(queue_database.storage_url(), engine_kwargs=queue_database.engine_options())
     dashboard = optuna_dashboard.wsgi(storage)
 
     def routed(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

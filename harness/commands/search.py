@@ -22,7 +22,7 @@ from harness.config import change
 from harness.data import Dataset
 from harness.engine.backend import ENGINES
 from harness.engine.devices import resolve_precision
-from harness.execute import work_queue
+from harness.execute import work_queue, worker_loop
 from harness.execute.pool import accuracy_of, train_all
 from harness.execute.run_one import result_of, run_one
 from harness.execute.workers import start_workers
@@ -142,7 +142,7 @@ class SearchJob:
                 return run_one(spec, self.dataset, execution)
 
         search = join_search(self.study, self.study_config, self.dataset, run, lambda folder, trial, pruned: None)
-        work_queue.work([self.study], lambda spec: accuracy_of(run(spec)), search)
+        worker_loop.work([self.study], lambda spec: accuracy_of(run(spec)), search)
 
     def publish(self, to: Path | None = None) -> dict[str, Any]:
         """Return the document of the study and, unless offline, publish it.

@@ -8,7 +8,7 @@ from harness.commands.execution import in_the_terminal
 from harness.common.process import is_alive
 from harness.data import Dataset, load_named
 from harness.engine.backend import ENGINES
-from harness.execute import work_queue
+from harness.execute import queue_database, work_queue, worker_loop
 from harness.execute.pool import accuracy_of, run_shown
 from harness.recipes import named
 from harness.runs.folder import Result
@@ -45,13 +45,13 @@ def work(names: Sequence[str], *, probe: bool, parent: str) -> None:
         return run_shown(spec, data(spec.config.data), execution)
 
     searches: dict[str, Callable[[optuna.Trial], float]] = {}
-    with work_queue.explained():
+    with queue_database.explained():
         known = {name: name for name in work_queue.known_studies()}
         studies = [work_queue.open_study(named("study", known, _of_this_code(name, known))) for name in names]
         for study in studies:
             if config := recorded_config(study):
                 searches[study.study_name] = join_search(study, config, data(config.data), run, tell_trial)
-        work_queue.work(
+        worker_loop.work(
             studies,
             lambda spec: accuracy_of(run(spec)),
             lambda trial: searches[trial.study.study_name](trial),

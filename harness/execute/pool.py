@@ -19,10 +19,12 @@ from harness.runs.spec import RunSpec
 if TYPE_CHECKING:
     import optuna
 
-    from harness.execute import work_queue, workers
+    from harness.execute import queue_database, work_queue, worker_loop, workers
 else:
     # Optuna is slow to import, and a single run needs no queue.
+    queue_database = lazy_import("harness.execute.queue_database")
     work_queue = lazy_import("harness.execute.work_queue")
+    worker_loop = lazy_import("harness.execute.worker_loop")
     workers = lazy_import("harness.execute.workers")
 
 
@@ -97,7 +99,7 @@ def _through_the_queue(specs: Sequence[RunSpec], dataset: Dataset, execution: Ex
     A run that fails does not stop the others.
     """
     names = list(dict.fromkeys(study_name(spec) for spec in specs))
-    with work_queue.explained():
+    with queue_database.explained():
         studies = {name: work_queue.open_study(name) for name in names}
         for name, study in studies.items():
             work_queue.enqueue(study, [spec for spec in specs if study_name(spec) == name])
@@ -135,7 +137,7 @@ def _work_here(
         suffix = f" ({number} of {len(specs)})" if number and len(specs) > 1 else ""
         return accuracy_of(run_shown(spec, dataset, execution, suffix))
 
-    work_queue.work(studies, train)
+    worker_loop.work(studies, train)
 
 
 def run_shown(spec: RunSpec, dataset: Dataset, execution: Execution, suffix: str = "") -> Result:

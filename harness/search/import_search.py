@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.common.documents import parse, read_bytes
 from harness.common.errors import BadInput, HarnessError, first_line
 from harness.data import Dataset, load_named
-from harness.execute import work_queue
+from harness.execute import queue_database
 from harness.runs.bundle import read_bundle
 from harness.runs.folder import RunFolder, all_runs
 from harness.search.objective import DIVERGED
@@ -105,7 +105,7 @@ def _import(name: str, storage: str, bundles: Path, dataset_of: Callable[[str], 
         if study_config is None:
             return None
         _check(name, study_config, dataset_of(study_config.data))
-        with work_queue.explained():
+        with queue_database.explained():
             row["status"] = "imported" if _take_in(name, told, study_config, bundles) else "known"
     except HarnessError as error:
         row["status"], row["reason"] = "refused", str(error)
