@@ -23,6 +23,7 @@ from data_builders import (
 )
 
 from harness import data
+from harness.commands.execution import find_data
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.data.dataset import Decoded
@@ -42,7 +43,7 @@ def refusal(place: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
     monkeypatch.setenv("CIFAR10_DIR", str(place))
     with pytest.raises(BadInput) as caught:
-        data.load(allow_digits=True)
+        find_data(None, may_fall_back=True)
     message = str(caught.value)
     assert "\n" not in message
     assert "CIFAR10_DIR" in message or "a source you trust" in message

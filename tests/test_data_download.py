@@ -10,6 +10,7 @@ import pytest
 from data_builders import small, write_archive, write_binary
 
 from harness import data
+from harness.commands.execution import find_data
 from harness.common.errors import BadInput
 from harness.data import download
 from harness.data.dataset import fingerprint
@@ -136,7 +137,7 @@ def test_a_connection_that_brings_nothing_more_keeps_the_part(mirror) -> None:
 def test_the_wrong_checksum_deletes_the_part(mirror) -> None:
     mirror.content = mirror.content[:-1] + b"?"
     with pytest.raises(BadInput) as caught:
-        data.load(allow_digits=True)
+        find_data(None, may_fall_back=True)
     assert "wrong checksum" in str(caught.value)
     assert "has been deleted" in str(caught.value)
     assert mirror.url in str(caught.value)
@@ -154,7 +155,7 @@ def test_a_server_that_refuses(mirror) -> None:
     mirror.status = 503
     with pytest.raises(BadInput, match=r"answers 503 Service Unavailable.*Ways to get CIFAR-10"):
         data.load()
-    assert data.load(allow_digits=True).name == "digits"
+    assert find_data(None, may_fall_back=True).name == "digits"
 
 
 def test_no_network() -> None:
@@ -169,7 +170,7 @@ def test_no_network() -> None:
 def test_a_mirror_that_is_no_address(monkeypatch) -> None:
     monkeypatch.setenv("CIFAR10_URL", "cifar10.example")
     with pytest.raises(BadInput, match=r"\$CIFAR10_URL is cifar10.example, which is no http"):
-        data.load(allow_digits=True)
+        find_data(None, may_fall_back=True)
 
 
 def test_a_folder_that_cannot_be_written(mirror, monkeypatch, tmp_path) -> None:

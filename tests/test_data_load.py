@@ -9,6 +9,7 @@ import pytest
 from data_builders import small, write_binary, write_parquet
 
 from harness import data
+from harness.commands.execution import find_data
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.data import download
@@ -40,8 +41,8 @@ def test_the_places_in_their_order(monkeypatch, tmp_path) -> None:
         write_binary(place, small(seed=seed))
         if place == chosen:
             monkeypatch.setenv("CIFAR10_DIR", str(chosen))
-        assert data.load(download=False).source == str(place)
-        assert data.load("cifar10", download=False).source == str(place)
+        assert data.load().source == str(place)
+        assert data.load("cifar10").source == str(place)
 
 
 @pytest.mark.usefixtures("isolated", "small_counts")
@@ -52,15 +53,15 @@ def test_an_empty_variable_is_no_choice(monkeypatch) -> None:
 
 
 @pytest.mark.usefixtures("isolated")
-def test_digits_are_taken_only_where_they_are_allowed(caplog) -> None:
-    caplog.set_level("INFO", logger="harness")
-    assert data.load(allow_digits=True).name == "digits"
-    assert "cannot be reached" in caplog.text
-    assert data.load(allow_digits=True, download=False).name == "digits"
+def test_digits_are_taken_only_where_they_are_allowed(capsys) -> None:
+    assert find_data(None, may_fall_back=True).name == "digits"
+    said = capsys.readouterr().err
+    assert "cannot be reached" in said
+    assert "goes on with" in said
     assert data.load("digits").name == "digits"
-    for which, allow_digits in ((None, False), ("cifar10", False), ("cifar10", True)):
-        with pytest.raises(BadInput, match=r"CIFAR-10 was not found.*switched off.*Ways to get CIFAR-10"):
-            data.load(which, allow_digits=allow_digits, download=False)
+    for which, may_fall_back in ((None, False), ("cifar10", False), ("cifar10", True)):
+        with pytest.raises(data.NotFound, match=r"CIFAR-10 was not found.*cannot be reached.*Ways to get CIFAR-10"):
+            find_data(which, may_fall_back=may_fall_back)
 
 
 def test_another_name_is_bad_input() -> None:

@@ -21,7 +21,8 @@ from harness.common.errors import BadInput
 from harness.config import change, read_changes
 from harness.recipes import RECIPES
 from harness.reporting.ledger_page import ledger_page
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import Result, RunFolder, run_at
+from harness.runs.spec import RunSpec
 
 TRIED = {"epochs": 5, "sgd_ratio": 16.0}
 
@@ -135,10 +136,10 @@ def test_rows_are_read_as_folders_are(train: Train, runs: Path, tmp_path: Path) 
     from_folders = read_ledger()
     rows = []
     for folder in runs.iterdir():
-        config, result, environment = (
-            json.loads((folder / f"{name}.json").read_text()) for name in ("config", "result", "environment")
-        )
-        rows.append({"spec": {"config": config}, "result": result, "begun": environment["begun"],
+        result, environment = (json.loads((folder / f"{name}.json").read_text()) for name in ("result", "environment"))
+        spec = RunSpec("baseline", "baseline", "full", "fast", "same recipe", run_at(folder).config)
+        rows.append({"run_key": folder.name, "spec": json.loads(spec.to_json()), "result": result, "history": [],
+                     "begun": environment["begun"], "ended": environment["begun"],
                      "environment": environment["tags"]})  # fmt: skip
     (ledger.RECORDS / "sgd-ratio.json").unlink()
     file = tmp_path / "runs.jsonl.gz"

@@ -70,7 +70,7 @@ def trained(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
 
     monkeypatch.setattr(commands, "is_done", is_done)
     monkeypatch.setattr(experiment, "load", lambda name: NORMS)
-    digits = load("digits", allow_digits=True)
+    digits = load("digits")
     monkeypatch.setattr(commands, "find_data", lambda which, may_fall_back: digits)
     return runs
 
@@ -247,7 +247,7 @@ def test_other_data_than_those_of_the_studies_train_no_evidence(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched, pytest.raises(BadInput, match="is of digits, and here is cifar10 "):
-        other = dataclasses.replace(load("digits", allow_digits=True), name="cifar10")
+        other = dataclasses.replace(load("digits"), name="cifar10")
         patched.setattr(commands, "find_data", lambda which, may_fall_back: other)
         train_studies(patched, Study(name="one", experiment="norms", precision="float32"))
     assert not trained

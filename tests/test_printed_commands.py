@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import typer.main
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from harness.analysis.make_report import make_report
 from harness.cli.app import app, main
@@ -50,11 +52,19 @@ def parse(text: str) -> None:
         # A command named alone is spoken of, and not to be given so; and so is one whose last option has no value.
         if name in COMMANDS and arguments and arguments != ["--help"]:
             try:
-                COMMANDS[name].make_context(name, list(arguments))
+                accept(COMMANDS[name], name, arguments)
             except Exception as error:
                 if not str(error).endswith("requires an argument."):
                     raise
-                COMMANDS[name].make_context(name, [*arguments, "1"])
+                accept(COMMANDS[name], name, [*arguments, "1"])
+
+
+def accept(command: Any, name: str, arguments: list[str]) -> None:
+    """Let a command parse its arguments; a group of commands leaves some of them to one of its own."""
+    context = command.make_context(name, list(arguments))
+    if isinstance(command, TyperGroup) and (rest := [*context._protected_args, *context.args]):
+        assert rest[0] in command.commands, arguments
+        accept(command.commands[rest[0]], rest[0], rest[1:])
 
 
 STARTS = r"(?:[A-Z0-9_]+=\S+ )*(?:(?:\.venv/bin/|python3 -m )?harness|make) [a-z-]"
@@ -65,7 +75,7 @@ def commands_in(text: str) -> Iterator[str]:
     yield from re.findall(rf"`({STARTS}[^`]*)`", text)
     for line in re.sub(r"\\\n *", "", text).splitlines():
         if re.match(rf"(?:    |\t){STARTS}", line):
-            yield line.strip().partition(" | ")[0]
+            yield re.split(r" [|>] ", line.strip())[0]
 
 
 def printed_in(source: str) -> Iterator[str]:
@@ -107,11 +117,30 @@ def test_the_examples_of_the_help_are_commands(name: str) -> None:
         parse(example)
 
 
-@pytest.mark.parametrize(
-    "file", ["README.md", *(f"experiments/{f.name}" for f in (PROJECT / "experiments").glob("*.py"))]
-)
+def documentation() -> list[str]:
+    files = [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md"), *(PROJECT / "experiments").rglob("*.py")]
+    return [str(file.relative_to(PROJECT)) for file in sorted([*files, *(PROJECT / "experiments").rglob("*.md")])]
+
+
+#: What docs/extend.md tells the reader to add.
+TO_ADD = "make ablate-shift"
+
+
+@pytest.mark.parametrize("file", documentation())
 def test_what_the_documentation_names_exists(file: str) -> None:
     for command in commands_in((PROJECT / file).read_text()):
+        if not command.startswith(TO_ADD):
+            parse(command)
+
+
+def test_the_documentation_names_commands() -> None:
+    found = [command for file in documentation() for command in commands_in((PROJECT / file).read_text())]
+    assert len(found) > 100
+
+
+@pytest.mark.parametrize("command", ["harness evidence nonsense", "harness runs rm --nonsense", "make nonsense"])
+def test_what_is_no_command_is_noticed(command: str) -> None:
+    with pytest.raises((AssertionError, TyperException)):
         parse(command)
 
 

@@ -1,4 +1,4 @@
-"""Tests and verdicts. Every number is scipy's or statsmodels'; these files decide which test answers which question.
+"""Tests, intervals and verdicts: which of them answers which question. What scipy and statsmodels have is theirs.
 
     design = Design(seeds=(0, ..., 9), looks=(4, 7, 10))    # when one looks, declared before the first run
     against_target(accuracies, 0.86, design)                # one variant against a published number

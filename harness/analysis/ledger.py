@@ -10,9 +10,9 @@ import dataclasses
 import json
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -113,31 +113,40 @@ class Try:
             words += ["--set", changes_text({name: value})]
         return shlex.join([*words, "--engine", self.config.engine, "--precision", self.config.precision])
 
-    def computed(self) -> dict[str, Any]:
-        """What the accuracies give, rounded: machines may differ in the last digits."""
-        interval = [round(end, 6) for end in self.interval] if self.interval else None
-        return {"n": len(self.runs), "mean": round(self.mean, 6), "interval": interval}
-
-    def written(self) -> dict[str, Any]:
-        """What the file holds of the try."""
-        return {
-            "changes": self.changes,
-            "epochs": self.config.recipe.epochs,
-            "split": self.config.split,
-            "decision": self.decision,
-            **self.computed(),
-            "command": self.command,
-            "runs": [dataclasses.asdict(run) for run in self.runs],
-            "config": json.loads(self.config.to_json()),
-        }
-
 
 @dataclass(frozen=True)
 class Idea:
     """What was tried, in a sentence, and the tries."""
 
     text: str
-    tries: tuple[Try, ...] = field(default=())
+    tries: tuple[Try, ...] = ()
+
+
+@dataclass(frozen=True)
+class WrittenTry:
+    """A try as its file holds it. What follows from runs and config is there for readers.
+
+    mean, interval: rounded, as machines may differ in the last digits. config: as in a run's config.json.
+    """
+
+    changes: str
+    epochs: int
+    split: str
+    decision: Decision
+    n: int
+    mean: float
+    interval: tuple[float, float] | None
+    command: str
+    runs: tuple[TriedRun, ...]
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WrittenIdea:
+    """The content of a file of the ledger."""
+
+    idea: str
+    tries: tuple[WrittenTry, ...]
 
 
 def changes_of(config: RunConfig) -> dict[str, Any]:
@@ -155,29 +164,47 @@ def read_ledger() -> dict[str, Idea]:
 
 def _read(file: Path) -> Idea:
     try:
-        document = read_json(file, Any)
-        tries = []
-        for each in document["tries"]:
-            runs = tuple(TriedRun(**run) for run in each["runs"])
-            tried = Try(from_json(json.dumps(each["config"])), runs, each["decision"])
-            keys = [dataclasses.replace(tried.config, seed=run.seed).key for run in runs]
-            if not (tried.computed().items() <= each.items() and keys == [run.run_key for run in runs]):
-                raise ValueError("a number in it is not what its runs give")
-            if tried.decision not in get_args(Decision):
-                raise ValueError(f"there is no decision {tried.decision!r}")
-            tries.append(tried)
-        return Idea(document["idea"], tuple(tries))
-    except (ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
+        document: WrittenIdea = read_json(file, WrittenIdea)
+        return Idea(document.idea, tuple(_checked(each) for each in document.tries))
+    except (OSError, ValueError, BadInput) as error:
         raise BadInput(
             f"{file} is no file of the ledger ({error}): `harness record` writes these files, and nobody else; take "
             f"the committed one back."
         ) from error
 
 
+def _checked(each: WrittenTry) -> Try:
+    """Return a try. Raises ValueError if its numbers or run keys are not those of its runs and config."""
+    tried = Try(from_json(json.dumps(each.config)), each.runs, each.decision)
+    again = written(tried)
+    keys = [dataclasses.replace(tried.config, seed=run.seed).key for run in each.runs]
+    same = (again.n, again.mean, again.interval) == (each.n, each.mean, each.interval)
+    if not same or keys != [run.run_key for run in each.runs]:
+        raise ValueError("a number in it is not what its runs give")
+    return tried
+
+
+def written(tried: Try) -> WrittenTry:
+    """Return a try as its file holds it."""
+    interval = tried.interval
+    return WrittenTry(
+        changes=tried.changes,
+        epochs=tried.config.recipe.epochs,
+        split=tried.config.split,
+        decision=tried.decision,
+        n=len(tried.runs),
+        mean=round(tried.mean, 6),
+        interval=(round(interval[0], 6), round(interval[1], 6)) if interval else None,
+        command=tried.command,
+        runs=tried.runs,
+        config=json.loads(tried.config.to_json()),
+    )
+
+
 def write(name: str, idea: Idea) -> Path:
     """Write the file of an idea."""
     file = RECORDS / f"{name}.json"
-    document = {"idea": idea.text, "tries": [each.written() for each in idea.tries]}
+    document = dataclasses.asdict(WrittenIdea(idea.text, tuple(written(each) for each in idea.tries)))
     write_atomically(file, (json.dumps(document, indent=1) + "\n").encode())
     return file
 

@@ -7,7 +7,7 @@ import warnings
 from typing import Any, cast
 
 from harness.common import paths
-from harness.engine.backend import ENGINES, changes_numbers
+from harness.engine.backend import ENGINES, forget_what_changes_numbers
 
 
 def set_right() -> None:
@@ -20,8 +20,7 @@ def set_right() -> None:
     # PYTHONWARNINGS=error is meant for one's own tests: other libraries warn of what works.
     filters = cast(list[Any], warnings.filters)
     filters[:] = [each for each in filters if each[0] != "error"]
-    for name in filter(changes_numbers, list(os.environ)):
-        del os.environ[name]
+    forget_what_changes_numbers()
     # Keras has more backends than there are engines here, and the variable may be set for another program.
     if os.environ.get("KERAS_BACKEND") not in ENGINES:
         os.environ.pop("KERAS_BACKEND", None)

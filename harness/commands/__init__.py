@@ -1,1 +1,1 @@
-"""The commands of the command line, one module for each."""
+"""What the commands of the command line do, and what several of them share."""

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.analysis.any_runs import AnyRun, GroupComparison, compare_groups
 from harness.analysis.report import plain
@@ -25,7 +25,7 @@ from harness.recipes import named
 from harness.reporting import any_runs
 from harness.reporting.any_runs import Asked
 from harness.tracking.answer import Answer, log_answer
-from harness.tracking.mlflow_store import import_mlflow
+from harness.tracking.mlflow_store import import_mlflow, runs_in
 from harness.tracking.others_database import has_mlflows_tables
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _log(options: AnyOptions, asked: Asked, compared: GroupComparison, files: Se
     client = import_mlflow().MlflowClient(options.mlflow)
     try:
         experiment = client.get_experiment_by_name(options.experiment).experiment_id
-        earlier = [run for run in _all_runs(client, experiment) if run.data.tags.get(COMPARISON) == asked.command]
+        earlier = [run for run in runs_in(client, experiment) if run.data.tags.get(COMPARISON) == asked.command]
         log_answer(client, experiment, answer, earlier)
     except Exception as error:  # whatever its store raises: each kind has errors of its own
         raise HarnessError(
@@ -217,7 +217,7 @@ def _of_mlflow(options: AnyOptions) -> list[AnyRun]:
             raise BadInput(f"--mlflow {uri}: there is no database of MLflow.")
         client = mlflow.MlflowClient(options.mlflow)
         experiment = client.get_experiment_by_name(options.experiment)
-        every = _all_runs(client, experiment.experiment_id) if experiment else []
+        every = runs_in(client, experiment.experiment_id) if experiment else []
         found = [run for run in every if COMPARISON not in run.data.tags]
         there = [] if experiment else [each.name for each in client.search_experiments()]
     except HarnessError:
@@ -245,13 +245,3 @@ def _of_mlflow(options: AnyOptions) -> list[AnyRun]:
         values[options.metric or ""] = "" if number is None else repr(number)
         runs.append(_run(f"{run.info.run_name} ({run.info.run_id[:8]})", values, options, ended))
     return runs
-
-
-def _all_runs(client: Any, experiment_id: str) -> list[Any]:
-    found, token = [], None
-    while True:
-        some = client.search_runs([experiment_id], order_by=["attributes.start_time ASC"], page_token=token)
-        found += some
-        token = some.token
-        if not token:
-            return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from harness.analysis.report import RunLink
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
-from harness.data import Dataset, how_to_get_cifar10, load
+from harness.data import Dataset, NotFound, load
 from harness.engine.devices import idle_cores_advice, slow_engine_advice
 from harness.execute.run_one import Displays, Execution
 from harness.reporting.console import log
@@ -80,13 +80,15 @@ def check_workers(workers: int | None) -> None:
 
 
 def find_data(which: str | None, *, may_fall_back: bool) -> Dataset:
-    """Return the data set to use, and tell the user if it is the digits in place of CIFAR-10."""
-    dataset = load(which, allow_digits=may_fall_back)
-    if dataset.name == "digits" and which != "digits":
+    """Return the data set to use. may_fall_back: take the digits if there is no CIFAR-10, and tell the user."""
+    try:
+        return load(which)
+    except NotFound as error:
+        if which is not None or not may_fall_back:
+            raise
         log.print(
-            f"CIFAR-10 was not found and could not be downloaded. {how_to_get_cifar10()} This run goes on with "
-            "scikit-learn's 1,797 handwritten digits, so that the machinery can be seen working: its numbers are "
-            "named `digits` everywhere and are never compared with 0.86.",
+            f"{error} This command goes on with scikit-learn's 1,797 handwritten digits, so that the machinery can be "
+            f"seen working: its numbers are named `digits` everywhere and are never compared with 0.86.",
             style="bold",
         )
-    return dataset
+        return load("digits")

@@ -6,7 +6,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from harness.common import paths
 from harness.common.documents import parse, read_bytes
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
-from harness.config import RunConfig, change, from_json, parse_changes
+from harness.config import RunConfig, change, parse_changes
 from harness.recipes import recipe_called
 from harness.reporting.console import print_line, print_rows
 from harness.reporting.ledger_page import ledger_page
 from harness.runs.folder import run_at
+from harness.runs.records import History, Result
+from harness.runs.spec import run_spec_from_json
 
 #: Training images of each split: the ledger is about all of CIFAR-10.
 ALL_IMAGES = {"final": 50_000, "tune": 45_000}
@@ -51,6 +53,19 @@ class Selection:
         return same and everything and config.split == self.split
 
 
+@dataclass(frozen=True)
+class Row:
+    """A line of a file of runs, as `python -m experiments.gpu.rows` writes it. spec: a RunSpec as JSON."""
+
+    run_key: str
+    spec: dict[str, Any]
+    result: Result
+    history: History
+    begun: int
+    ended: int
+    environment: dict[str, str]
+
+
 def record(
     name: str, text: str, sources: Sequence[Path], selection: Selection, decision: Decision, commit: str | None
 ) -> dict[str, Any]:
@@ -71,7 +86,11 @@ def record(
     for each in tries:
         known = ledger.entered(known, name, each)
     file = ledger.write(name, known[name])
-    return {"file": str(file), "tries": [each.written() for each in tries], "page": str(write_page())}
+    return {
+        "file": str(file),
+        "tries": [dataclasses.asdict(ledger.written(each)) for each in tries],
+        "page": str(write_page()),
+    }
 
 
 def _check(selection: Selection, decision: Decision) -> None:
@@ -106,17 +125,17 @@ def _tries(sources: Sequence[Path], selection: Selection, decision: Decision, co
     return [Try(config, tuple(runs[seed] for seed in sorted(runs)), chosen) for config, runs in found.items()]
 
 
-def _tried(config: RunConfig, result: dict[str, Any], environment: dict[str, Any], commit: str | None) -> TriedRun:
-    tags, diverged = environment["tags"], result["status"] == "diverged"
+def _tried(config: RunConfig, result: Result, begun: int, tags: Mapping[str, str], commit: str | None) -> TriedRun:
+    diverged = result.status == "diverged"
     named = tags.get("git_commit", "")[:7] + (", modified" if tags.get("git_dirty") == "true" else "")
     return TriedRun(
         seed=config.seed,
         run_key=config.key,
-        accuracy=CHANCE if diverged else result["metrics"]["accuracy"],
+        accuracy=CHANCE if diverged else result.metrics["accuracy"],
         diverged=diverged,
         hardware=tags.get("device") or tags.get("cpu", "unknown"),
         commit=commit or named,
-        date=datetime.fromtimestamp(environment["begun"] / 1000, UTC).date().isoformat(),
+        date=datetime.fromtimestamp(begun / 1000, UTC).date().isoformat(),
     )
 
 
@@ -127,20 +146,19 @@ def _finished(source: Path, commit: str | None) -> Iterator[tuple[RunConfig, Tri
             for file in sorted(source.rglob("result.json")):
                 # Through its seal: what is damaged is refused by name.
                 folder = run_at(file.parent)
-                result, begun = folder.result(), folder.environment()
-                if result is None or begun is None:
+                result, where = folder.result(), folder.environment()
+                if result is None or where is None:
                     raise BadInput(f"{folder.path} lacks its result or its environment.json: copy it again.")
-                yield folder.config, _tried(folder.config, asdict(result), asdict(begun), commit)
+                yield folder.config, _tried(folder.config, result, where.begun, where.tags, commit)
             return
         content = read_bytes(source)
         for line in (gzip.decompress(content) if source.suffix == ".gz" else content).decode().splitlines():
-            row = parse(line, Any)
-            environment = {"tags": row["environment"], "begun": row["begun"]}
-            config = from_json(json.dumps(row["spec"]["config"]))
-            yield config, _tried(config, row["result"], environment, commit)
+            row: Row = parse(line, Row)
+            config = run_spec_from_json(json.dumps(row.spec)).config
+            yield config, _tried(config, row.result, row.begun, row.environment, commit)
     except BadInput:
         raise
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise BadInput(
             f"{source} holds no finished runs ({error}): name a folder of runs, as mlruns/runs, or a file that "
             f"`python -m experiments.gpu.rows` wrote."

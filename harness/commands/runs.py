@@ -75,7 +75,7 @@ def runs_called(keys: Sequence[str]) -> list[RunFolder]:
             raise BadInput(f"{key!r} is the start of {len(matching)} run keys, not of one: `harness runs` lists them.")
         try:
             found[matching[0].name] = run_at(matching[0])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError) as error:
             raise BadInput(f"{matching[0]} is no run that this version can read ({first_line(error)}).") from error
     return list(found.values())
 

@@ -7,13 +7,14 @@ Importing this package imports no decoder, no HTTP client and no plotting librar
 """
 
 from harness.data.dataset import CIFAR10_CLASSES, Dataset
-from harness.data.loader import how_to_get_cifar10, load, load_named
+from harness.data.loader import NotFound, how_to_get_cifar10, load, load_named
 from harness.data.sklearn_digits import digits
 from harness.data.splits import Split, split, subset
 
 __all__ = [
     "CIFAR10_CLASSES",
     "Dataset",
+    "NotFound",
     "Split",
     "digits",
     "how_to_get_cifar10",

@@ -51,10 +51,10 @@ class Dataset:
     source: str  # the file or folder it was read from
     layout: str  # name of the layout in which it was stored there
     class_names: tuple[str, ...]
-    train_images: Images  # uint8 [50000, 32, 32, 3], RGB, 0..255
-    train_labels: npt.NDArray[np.int32]  # int32 [50000], 0..9
-    test_images: Images  # uint8 [10000, 32, 32, 3]
-    test_labels: npt.NDArray[np.int32]  # int32 [10000]
+    train_images: Images  # uint8 [N, 32, 32, 3], RGB, 0..255; CIFAR-10 has N = 50,000
+    train_labels: npt.NDArray[np.int32]  # int32 [N], an index of class_names
+    test_images: Images  # uint8 [M, 32, 32, 3]; CIFAR-10 has M = 10,000
+    test_labels: npt.NDArray[np.int32]  # int32 [M]
 
 
 def fingerprint(train_images: Images, train_labels: Labels, test_images: Images, test_labels: Labels) -> str:

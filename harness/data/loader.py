@@ -1,6 +1,5 @@
 """Load a `Dataset`: find it, decode it or take it from the cache, check it and name it."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,46 +20,34 @@ from harness.data.sklearn_digits import digits
 TRAIN_IMAGES = 50_000
 TEST_IMAGES = 10_000
 
-
-log = logging.getLogger("harness")
-
-
 #: The data sets other than CIFAR-10, by name (`--data NAME`).
 NAMED: dict[str, Callable[[], Dataset]] = {"digits": digits}
 
 
-def load(which: str | None = None, *, allow_digits: bool = False, download: bool = True) -> Dataset:
+class NotFound(BadInput):
+    """There is no CIFAR-10 on this machine, and it cannot be downloaded. The message says how to get it."""
+
+
+def load(which: str | None = None) -> Dataset:
     """Return a data set.
 
-    Args:
-        which: None for the CIFAR-10 of this machine, wherever it is; "cifar10" for CIFAR-10 and nothing else; a name
-            in `NAMED` for another data set.
-        allow_digits: if `which` is None and CIFAR-10 can neither be found nor downloaded, return the digits. The
-            caller must check for `name == "digits"` and tell the user, with `how_to_get_cifar10()`.
-        download: download CIFAR-10 if it is not found.
+    which: None or "cifar10" for the CIFAR-10 of this machine, downloaded if there is none; or a name in `NAMED`.
 
-    Raises:
-        BadInput: no data was found, or it is damaged. The message names the file and says what to do.
+    Raises NotFound, or BadInput if the data is damaged or there is no data set of that name. The message names the file
+    and says what to do.
     """
     if which in NAMED:
         return NAMED[which]()
     if which not in (None, "cifar10"):
         names = " or ".join(f'"{name}"' for name in ("cifar10", *NAMED))
         raise BadInput(f'There is no data set "{which}": choose {names}, or leave it out.')
-    reason = "downloading is switched off"
-    source = find()
-    if source is None and download:
-        try:
-            source = recognise(download_archive())
-        except Unavailable as error:
-            reason = str(error)
-    if source is not None:
-        return read(source)
-    if allow_digits and which is None:
-        log.warning("CIFAR-10 was not found, and %s: going on with the digits.", reason)
-        return digits()
-    looked = ", ".join(str(place) for place in places())
-    raise BadInput(f"CIFAR-10 was not found (looked in {looked}), and {reason}. {how_to_get_cifar10()}")
+    try:
+        source = find() or recognise(download_archive())
+    except Unavailable as error:
+        looked = ", ".join(str(place) for place in places())
+        raise NotFound(f"CIFAR-10 was not found (looked in {looked}), and {error}. {how_to_get_cifar10()}") from error
+    assert source is not None, "the official archive is recognised"
+    return read(source)
 
 
 def load_named(name: str) -> Dataset:

@@ -53,11 +53,17 @@ HARMLESS = (
 
 
 def changes_numbers(variable: str) -> bool:
-    """Return whether a variable of the environment may change the numbers of a run. The commands remove these.
+    """Return whether a variable of the environment may change the numbers of a run.
 
     XLA_FLAGS may too, but names the folder of CUDA on some machines: it is kept, and recorded with each run.
     """
     return variable in CHANGE_NUMBERS or (variable.startswith("JAX_") and not variable.startswith(HARMLESS))
+
+
+def forget_what_changes_numbers() -> None:
+    """Remove the variables of the environment that may change the numbers of a run, for child processes too."""
+    for name in filter(changes_numbers, list(os.environ)):
+        del os.environ[name]
 
 
 def automatic_engine() -> str:
@@ -102,6 +108,8 @@ def import_keras(engine: str, threads: int | None = None) -> None:
                 f"threads={threads} needs a command of its own."
             )
         return
+    # Scripts that train without the command line come only by here.
+    forget_what_changes_numbers()
     os.environ["KERAS_BACKEND"] = engine
     threads = threads or Recipe.threads
     threadpoolctl.threadpool_limits(threads, "blas")

@@ -359,7 +359,7 @@ def all_runs() -> list[RunFolder]:
         try:
             content = _config_at(file.parent)
             # Other versions of this code have other settings.
-            with contextlib.suppress(TypeError, ValueError, KeyError):
+            with contextlib.suppress(ValueError):
                 folder = RunFolder(from_json(content.decode()))
                 folder.result()
                 folders.append(folder)

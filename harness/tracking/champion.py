@@ -4,13 +4,14 @@ A run of the `final` split trains on all images and is judged by the test images
 `tune` split with the same network and recipe reach on the validation images.
 """
 
-import contextlib
 import dataclasses
+import logging
 import statistics
 from collections.abc import Iterable
 from typing import Any
 
 from harness import published
+from harness.common.errors import first_line
 from harness.common.lazy import lazy_import
 from harness.config import RunConfig
 from harness.experiment import BASELINE
@@ -20,6 +21,7 @@ from harness.tracking.model import find_model
 from harness.tracking.told import is_tracked, run_id
 
 exceptions = lazy_import("mlflow.exceptions")
+log = logging.getLogger("harness")
 
 #: The name of the registered model, and the alias of its version in use.
 NAME = "cifar10-cnn"
@@ -29,6 +31,12 @@ DESCRIPTION = (
     "The 18-layer network on CIFAR-10. `champion` is what `harness predict` uses: the recipe with the best validation "
     "accuracy, lowest seed. The test images have no say in it."
 )
+
+#: What MLflow answers if it has no such model, or none with that alias.
+NO_CHAMPION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+#: What `harness predict` does without a champion.
+INSTEAD = "`harness predict` takes the best run in mlruns/, by the same rule."
 
 #: A run of the tune split speaks for one of the final split if it trains on this share of its images or more.
 LIKE = 0.85
@@ -75,17 +83,20 @@ def _settings(config: RunConfig) -> str:
 
 
 def champion() -> str:
-    """Return the MLflow run id of the registered champion, "" if there is none."""
-    # What is no server of MLflow's raises other errors, too.
-    with contextlib.suppress(Exception):
+    """Return the MLflow run id of the registered champion, "" if there is none or MLflow does not say."""
+    try:
         return open_mlflow().MlflowClient().get_model_version_by_alias(NAME, ALIAS).run_id or ""
-    return ""
+    # What is no server of MLflow's raises errors of its own kinds.
+    except Exception as error:
+        if getattr(error, "error_code", "") not in NO_CHAMPION:
+            log.warning("MLflow does not say which model is the champion (%s): %s", first_line(error), INSTEAD)
+        return ""
 
 
 def crown() -> None:
     """Register the best model of CIFAR-10 as a version, with the alias `champion`, unless it has that already.
 
-    On a server a champion that others have made stays. One without a model registry is left alone.
+    On a server a champion that others have made stays. Where there is no model registry, that is said.
     """
     candidates = ranked(run for run in ended_runs() if published.comparable(run[0].config.data))
     with explained():
@@ -94,13 +105,15 @@ def crown() -> None:
         kept = ((folder, model) for folder, _ in candidates if (model := find_model(client, run_id(folder))))
         chosen = next(kept, None)
         if chosen:
-            with contextlib.suppress(exceptions.MlflowException):
+            try:
                 _register(client, *chosen)
+            except exceptions.MlflowException as error:
+                log.warning("MLflow did not register the best model as champion (%s): %s", first_line(error), INSTEAD)
 
 
 def _register(client: Any, folder: RunFolder, model_id: str) -> None:
     versions = client.search_model_versions(f"name = '{NAME}'")
-    current = next((each for each in versions if each.version == _aliased(client, NAME)), None)
+    current = next((each for each in versions if each.version == _aliased(client)), None)
     if current and (current.run_id == run_id(folder) or not is_ours(current.tags)):
         return
     if not client.search_registered_models(f"name = '{NAME}'"):
@@ -112,6 +125,6 @@ def _register(client: Any, folder: RunFolder, model_id: str) -> None:
     client.set_registered_model_alias(NAME, ALIAS, version.version)
 
 
-def _aliased(client: Any, name: str) -> str:
-    found = client.search_registered_models(f"name = '{name}'")
+def _aliased(client: Any) -> str:
+    found = client.search_registered_models(f"name = '{NAME}'")
     return str(found[0].aliases.get(ALIAS, "")) if found else ""

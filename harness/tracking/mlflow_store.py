@@ -172,6 +172,18 @@ def choose_experiment(mlflow: Any, data: str) -> str:
     return experiment_id
 
 
+def runs_in(client: Any, experiment_id: str, where: str = "") -> list[Any]:
+    """Return the runs of an MLflow experiment that a filter lets through, the oldest first, however many there are."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], where, order_by=["attributes.start_time ASC"], page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
 def create_run(client: Any, experiment_id: str, name: str, tags: Mapping[str, str], begun: int | None = None) -> str:
     """Create an MLflow run, once, and return its id. begun: ms since 1970; None is now.
 

@@ -15,8 +15,8 @@ PACKAGES = ("jax", "keras", "mlflow", "numpy", "tensorflow")
 
 
 #: Environment variables that may change the last bits of what a framework computes. Those that change more than that
-#: are not read (harness/engine/backend.py).
-SWITCHES = ("TF_CUDNN_DETERMINISTIC", "TF_NUM_INTEROP_THREADS", "TF_XLA_FLAGS", "XLA_FLAGS")
+#: are removed (harness/engine/backend.py).
+SWITCHES = ("TF_CUDNN_DETERMINISTIC", "TF_NUM_INTEROP_THREADS", "XLA_FLAGS")
 
 
 def provenance() -> dict[str, str]:

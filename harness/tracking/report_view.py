@@ -7,7 +7,15 @@ from harness import published
 from harness.analysis.report import Report, VariantRow
 from harness.common.rounded import accuracy, in_points
 from harness.tracking import views
-from harness.tracking.mlflow_store import explained, is_ours, is_own_database, is_read_only, open_mlflow, owner
+from harness.tracking.mlflow_store import (
+    explained,
+    is_ours,
+    is_own_database,
+    is_read_only,
+    open_mlflow,
+    owner,
+    runs_in,
+)
 
 #: What makes a report this one and no other: one with the same, but of more seeds, takes its place in MLflow.
 IDENTITY = ("experiment", "recipe", "budget", "changes", "data", "split", "precision", "engine")
@@ -45,7 +53,7 @@ def pages(mlflow: Any) -> dict[str, str]:
     of_reports, of_all = [], {}
     writable = not is_read_only()
     for experiment in client.search_experiments():
-        found = client.search_runs([experiment.experiment_id], "tags.run_key LIKE '%' AND params.epochs LIKE '%'")
+        found = runs_in(client, experiment.experiment_id, "tags.run_key LIKE '%' AND params.epochs LIKE '%'")
         if not found:
             continue
         epochs = max(int(run.data.params["epochs"]) for run in found)
@@ -55,7 +63,7 @@ def pages(mlflow: Any) -> dict[str, str]:
             views.save(client, experiment.experiment_id, ALL, everything)
         name = ALL if writable or views.TAG + ALL in experiment.tags else ""
         of_all[f"all runs on {experiment.name}"] = views.address(experiment.experiment_id, name)
-        for run in client.search_runs([experiment.experiment_id], "tags.kind = 'report'"):
+        for run in runs_in(client, experiment.experiment_id, "tags.kind = 'report'"):
             name = view_name(run.data.tags)
             if views.TAG + name in experiment.tags:
                 label = " ".join(word for each in IDENTITY if (word := run.data.tags.get(each, "")) not in ("", *USUAL))
@@ -125,7 +133,7 @@ def verdict(row: VariantRow) -> str:
 
 def _tagged(client: Any, experiment_id: str, tag: str) -> dict[str, Any]:
     """Return the runs with a tag, but for those of others on the same server."""
-    found = client.search_runs([experiment_id], f"tags.`{tag}` LIKE '%'")
+    found = runs_in(client, experiment_id, f"tags.`{tag}` LIKE '%'")
     return {run.info.run_id: run for run in found if is_ours(run.data.tags) or "run_key" not in run.data.tags}
 
 
