@@ -24,6 +24,7 @@ experiment = Experiment(
         Prediction("linear", "worse", by=0.05),
         Prediction("gelu", "equivalent"),
         Prediction("silu", "equivalent"),
+        Prediction("tanh", "worse", by=0.02, recipe="classic"),
     ),
     mechanism=("gradient_ratio", "saturated", "dead"),
 )

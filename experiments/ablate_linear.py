@@ -24,6 +24,8 @@ experiment = Experiment(
     predictions=(
         Prediction("linear", "worse", by=0.02),
         Prediction("linear, average pooling", "worse", by=0.20),
+        Prediction("linear", "worse", recipe="classic"),
+        Prediction("linear, average pooling", "worse", recipe="classic"),
     ),
     mechanism=("gradient_ratio", "activation_std"),
 )

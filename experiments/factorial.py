@@ -28,6 +28,9 @@ experiment = factorial(
         Prediction("no scaling", "equivalent"),
         Prediction("no scaling + no norm", "worse", by=0.10),
         Prediction("no norm + no relu", "worse", by=0.20),
+        Prediction("no norm", "worse", by=0.05, recipe="classic"),
+        Prediction("no scaling + no norm", "stuck", recipe="classic"),
+        Prediction("no norm + no relu", "stuck", recipe="classic"),
     ),
     mechanism=("gradient_ratio", "saturated", "dead"),
 )

@@ -17,7 +17,7 @@ from harness.config import Network, Recipe, change
 from harness.metrics import INSIDE
 from harness.recipes import RECIPES, named
 
-Direction = Literal["worse", "better", "equivalent"]
+Direction = Literal["worse", "better", "equivalent", "stuck"]
 
 BASELINE = "baseline"
 
@@ -29,13 +29,16 @@ LOOKS = (4, 7, 10)
 class Prediction:
     """How a variant's accuracy will compare with the baseline's: worse, better or equivalent, and by how much at least.
 
-    `by` is in accuracy: 0.02 is two points. `equivalent` has no `by`: it means within half a point. A prediction is
-    written before the run and scored after it, by `harness.analysis.target.score`.
+    `by` is in accuracy: 0.02 is two points. `equivalent` has no `by`: it means within half a point. `stuck` has none
+    either: every run diverges or ends at the accuracy of a guess. `recipe`: the one that the prediction is made for;
+    "" is every recipe for which the experiment has none of its own. A prediction is written before the run and scored
+    after it, by `harness.analysis.target.score`.
     """
 
     variant: str
     direction: Direction
     by: float = 0.0
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Experiment:
     def all_variants(self) -> dict[str, dict[str, Any]]:
         """The baseline first, then the others."""
         return {BASELINE: {}} | self.variants
+
+    def under(self, recipe: str) -> "Experiment":
+        """This experiment with what was predicted for a recipe."""
+        own = tuple(each for each in self.predictions if each.recipe == recipe)
+        return dataclasses.replace(self, predictions=own or tuple(each for each in self.predictions if not each.recipe))
 
     def only(self, variants: Collection[str]) -> "Experiment":
         """This experiment with these of its variants. Without some of them it is no longer a factorial one."""
@@ -223,10 +231,13 @@ def _check(name: str, experiment: Experiment) -> None:
                 f"The predictions of experiments/{name}.py name {prediction.variant!r}, which is no variant of it; "
                 f"there are {', '.join(experiment.variants) or 'none'}."
             )
-        if prediction.by < 0 or (prediction.direction == "equivalent" and prediction.by):
+        if prediction.recipe:
+            named(f"recipe (a prediction of experiments/{name}.py)", RECIPES, prediction.recipe)
+        if prediction.by < 0 or (prediction.direction in ("equivalent", "stuck") and prediction.by):
             raise BadInput(
                 f"The prediction of {prediction.variant!r} in experiments/{name}.py has by={prediction.by:g}. That is "
-                f"the least size of a difference: 0 or more, and none for `equivalent`, which is within half a point."
+                f"the least size of a difference: 0 or more, and none for `equivalent`, which is within half a point, "
+                f"and for `stuck`."
             )
 
 

@@ -36,10 +36,10 @@ def outcomes(accuracies: dict[str, list[float | None]]) -> list[RunResult]:
     return [outcome(variant, seed, a) for variant, each in accuracies.items() for seed, a in enumerate(each)]
 
 
-def measured(mean: float, half: float, verdict: str = "worse") -> Compared:
+def measured(mean: float, half: float, verdict: str = "worse", failed: int = 0) -> Compared:
     return Compared(
         n=10, mean=mean, sd=1.0, interval=(mean - half, mean + half), p=1.0, p_holm=1.0, confidence=0.95,
-        probability_of_improvement=0.5, probability_of_improvement_interval=(0.0, 1.0), verdict=verdict, failed=0,
+        probability_of_improvement=0.5, probability_of_improvement_interval=(0.0, 1.0), verdict=verdict, failed=failed,
         goes_on=False,
     )  # fmt: skip
 
@@ -69,6 +69,9 @@ def measured(mean: float, half: float, verdict: str = "worse") -> Compared:
         (Prediction("v", "equivalent"), measured(-0.03, 0.01), "refuted"),
         (Prediction("v", "worse", 0.05), measured(-0.01, 0.001, "too few seeds"), "undecided"),
         (Prediction("v", "worse", 0.05), measured(-0.08, 0.001, "exploratory"), "undecided"),
+        (Prediction("v", "stuck"), measured(-0.7, 0.1, failed=10), "supported"),
+        (Prediction("v", "stuck"), measured(-0.7, 0.1, failed=4), "refuted"),
+        (Prediction("v", "stuck"), measured(-0.7, 0.1, "too few seeds", failed=10), "undecided"),
     ],
 )
 def test_a_prediction_is_scored_by_the_bounds_of_the_interval(

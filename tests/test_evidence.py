@@ -13,7 +13,7 @@ import pytest
 from conftest import Command, document, small_config
 from pyarrow import parquet
 
-from experiments import quoted, studies
+from experiments import quoted, quoted_figures, studies
 from harness import experiment
 from harness.analysis.design import fixed
 from harness.analysis.stats import Compared, compare_family
@@ -356,18 +356,19 @@ def test_the_answers_show_every_difference_and_what_is_far_away_at_the_edge() ->
 
 def test_a_figure_of_other_numbers_is_named_and_drawn_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[tuple[str, Difference]] = [("near", Difference(-0.01, (-0.02, 0.0), 7, 0, 0.8))]
-    monkeypatch.setattr(quoted, "found", lambda question, known: rows)
-    monkeypatch.setattr(commands.evidence, "FOLDER", tmp_path / "evidence")
-    ((file, numbers, draw),) = commands._figures([])
-    assert commands._numbers_in(file) == ""
-    draw().savefig(file, metadata={commands.NUMBERS: numbers})
-    assert commands._numbers_in(file) == numbers
+    monkeypatch.setattr(quoted_figures, "found", lambda question, known: rows)
+    file = tmp_path / "answers.png"
+
+    def made() -> commands.Made:
+        return commands._figure(file, quoted_figures.answers([]))
+
+    assert "not drawn from the numbers" in made().differs[0]
+    made().write()
+    assert not made().differs
     rows[0] = ("near", Difference(-0.02, (-0.03, 0.0), 7, 0, 0.8))
-    ((_, other, _),) = commands._figures([])
-    assert other != numbers
+    assert made().differs
     rows[0] = ("near", Difference(-0.01 + 1e-15, (-0.02, 0.0), 7, 0, 0.8))
-    ((_, last_digits, _),) = commands._figures([])
-    assert last_digits == numbers
+    assert not made().differs
 
 
 def test_the_size_curve_has_every_size_and_variant() -> None:
@@ -436,6 +437,6 @@ def test_a_quoted_number_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch,
     assert "0.8698 [0.8685, 0.8711]" in page
     (tmp_path / "README.md").write_text(page.replace("0.8698 [0.8685", "0.8699 [0.8685"))
     monkeypatch.setattr(commands, "PROJECT", tmp_path)
-    monkeypatch.setattr(commands, "_figures", lambda known: [])
+    monkeypatch.setattr(quoted_figures, "FIGURES", {})
     (found,) = commands.verify()
     assert found.startswith("README.md says")

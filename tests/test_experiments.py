@@ -250,6 +250,15 @@ def test_runs_are_compared_by_their_keys_and_different_ones_are_refused(mlruns: 
     assert "differ in split" in " ".join(refused.stderr.split())
 
 
+def test_a_prediction_for_a_recipe_takes_the_place_of_the_others_there(mlruns: Path) -> None:
+    general, own = Prediction("no norm", "worse", by=0.2), Prediction("no norm", "stuck", recipe="classic")
+    experiment = Experiment(variants={"no norm": {"normalization": "none"}}, predictions=(general, own))
+    assert experiment.under("fast").predictions == (general,)
+    assert experiment.under("classic").predictions == (own,)
+    job = Job(RunOptions(experiments=["factorial"], budget="smoke", recipe="classic", data="digits"), MlflowRecorder())
+    assert {each.recipe for each in job.experiments["factorial"].predictions} == {"classic"}
+
+
 @pytest.mark.parametrize(("direction", "by"), [("equivalent", 0.005), ("worse", -0.01)])
 def test_a_prediction_that_says_nothing_takes_no_size(direction: str, by: float) -> None:
     declared = Experiment(

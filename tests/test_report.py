@@ -113,9 +113,9 @@ def test_the_terminal_and_the_page_say_the_same(whole: Reported, capsys: pytest.
     assert terminal.splitlines()[0] == "Does normalization help?"
     assert page.startswith("# Does normalization help?\n\nBaseline: the 18-layer CNN of the notebook with batch norm,")
     assert "\n\nWith 10 seeds, in points of test accuracy: " in page
-    assert "\n\n- **still open**: no norm, same" in page
+    assert "\n\n- **undecided**: no norm, same" in page
     for text in (terminal, page.replace("**", "").replace("\\", "")):
-        assert "still open: no norm, same recipe: predicted worse by at least 5 points; measured -" in text
+        assert "undecided: no norm, same recipe: predicted worse by at least 5 points; measured -" in text
         assert "did not come true: layer | norm, retuned: predicted worse by at least 10 points; measured -" in text
         assert "The best learning rate of no norm" in text
         assert "at the edge of the grid" in text

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from harness.analysis import Design, effects
+from harness.analysis.design import fixed
 from harness.analysis.power import detect, normal_runs, rates, resampled, seeds_for
 from harness.analysis.stats import compare_family, one_sample
 from harness.experiment import LOOKS
@@ -11,10 +12,10 @@ from harness.experiment import LOOKS
 DESIGN = Design(tuple(range(10)), LOOKS)
 
 
-def null(simulated: int, *sds: float) -> float:
+def null(simulated: int, *sds: float, design: Design = DESIGN) -> float:
     """The share of families without any difference in which one is called. sds: of the baseline and each variant."""
-    even = normal_runs(0, 1, [0] * (len(sds) - 1), 10)
-    return rates(lambda rng: 0.8 + 0.01 * np.array(sds)[:, None] * even(rng), DESIGN, simulated).families
+    even = normal_runs(0, 1, [0] * (len(sds) - 1), len(design.seeds))
+    return rates(lambda rng: 0.8 + 0.01 * np.array(sds)[:, None] * even(rng), design, simulated).families
 
 
 @pytest.mark.timeout(1800)
@@ -26,6 +27,33 @@ def test_a_family_seldom_names_a_difference_that_is_not_there(simulated: int) ->
     assert null(simulated, 1, 1, 1, 1, 3) <= 0.045 + error
     assert null(simulated, 5, 1, 1, 1, 1) <= 0.045 + error
     assert null(simulated // 5, *[1] * 14, *[10] * 4) <= 0.055 + 2.3 * error
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("simulated", [250, pytest.param(5_000, marks=pytest.mark.slow)])
+def test_one_look_of_five_seeds_is_wrong_too_often_where_the_baseline_is_noisy(simulated: int) -> None:
+    error, five = 2.6 * (0.06 * 0.94 / simulated) ** 0.5, fixed(range(5))
+    for variants in (4, 7):
+        assert null(simulated, *[1] * (1 + variants), design=five) <= 0.035 + error
+        assert null(simulated, *[1] * variants, 3, design=five) <= 0.04 + error
+        assert null(simulated, 3, *[1] * variants, design=five) == pytest.approx(0.075, abs=0.01 + error)
+    assert null(simulated, 2, *[1] * 7, design=five) == pytest.approx(0.065, abs=0.01 + error)
+
+
+@pytest.mark.parametrize("simulated", [250, pytest.param(4_000, marks=pytest.mark.slow)])
+def test_the_intervals_of_a_family_hold_together_a_little_less_often_than_each(simulated: int) -> None:
+    """Holm's levels are for what is rejected: where all differences are large, only one interval is widened for all."""
+    error = 2.6 * (0.06 * 0.94 / simulated) ** 0.5
+    large = tuple(0.02 * step for step in (-3, -2, -1, 0, 1, 2, 3))
+    for truths, seeds, share in ((large, 5, 0.935), (large, 10, 0.925), ((0.0,) * 7, 5, 0.97)):
+        rng, together = np.random.default_rng(3), 0
+        draw = normal_runs(0.8, 0.01, list(truths), seeds)
+        for _ in range(simulated):
+            baseline, *variants = (dict(enumerate(runs)) for runs in draw(rng))
+            found = compare_family(baseline, {str(i): runs for i, runs in enumerate(variants)}, fixed(range(seeds)))
+            intervals = [each.interval for each in found.values()]
+            together += all(low <= truth <= high for truth, (low, high) in zip(truths, intervals, strict=True))
+        assert together / simulated == pytest.approx(share, abs=0.01 + error)
 
 
 @pytest.mark.parametrize("simulated", [150, pytest.param(5_000, marks=pytest.mark.slow)])

@@ -310,7 +310,9 @@ def _scored(experiment: Experiment, rows: Sequence[VariantRow]) -> Iterable[Scor
         for prediction in experiment.predictions:
             if against := compared.get(prediction.variant):
                 said, because = score(prediction, against)
-                yield ScoredPrediction(phase, **vars(prediction), score=said, because=because)
+                yield ScoredPrediction(
+                    phase, prediction.variant, prediction.direction, prediction.by, score=said, because=because
+                )
 
 
 def _effects(experiment: Experiment, phase: Phase, groups: Groups, design: Design) -> list[EffectRow]:

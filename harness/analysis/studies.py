@@ -72,7 +72,7 @@ class Study:
 
 def declared(study: Study) -> Experiment:
     """Return the experiment of a study, with the variants that it takes: under its recipe no two of them are alike."""
-    whole = experiment.load(study.experiment)
+    whole = experiment.load(study.experiment).under(study.recipe)
     return whole.only([variant for variant in variants_of(study).values() if variant != BASELINE])
 
 

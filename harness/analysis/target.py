@@ -49,7 +49,9 @@ def against_target(values: Sequence[float], target: float, design: Design) -> Ag
 
 
 def claims(prediction: Prediction) -> tuple[float, ...]:
-    """The differences that separate where a prediction is right from where it is wrong."""
+    """The differences that separate where a prediction is right from where it is wrong; none for `stuck`, a count."""
+    if prediction.direction == "stuck":
+        return ()
     if prediction.direction == "equivalent":
         return -MARGIN, MARGIN
     return (-prediction.by if prediction.direction == "worse" else prediction.by,)
@@ -66,7 +68,11 @@ def score(prediction: Prediction, compared: Compared) -> tuple[Score, str]:
     if interval:
         numbers += f", n = {compared.n}, verdict {compared.verdict}"
     outcome: Score = "undecided"
-    if interval and compared.verdict not in ("too few seeds", "exploratory"):
+    if prediction.direction == "stuck":
+        numbers += f"; {compared.failed} of {compared.n} stuck or diverged"
+        if compared.verdict not in ("too few seeds", "exploratory"):
+            outcome = "supported" if compared.failed == compared.n else "refuted"
+    elif interval and compared.verdict not in ("too few seeds", "exploratory"):
         outcome = score_of(prediction, interval)
         if outcome == "undecided":
             numbers += f"; its interval also allows {_otherwise(prediction)}"

@@ -3,39 +3,35 @@
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.stats import Compared
 from harness.analysis.studies import Study, has_been_looked_at, progress, report_of, runs_of
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
 from harness.common.paths import PROJECT
 from harness.reporting.console import log, print_line, print_rows
-from harness.reporting.quoted import Difference, filled
+from harness.reporting.quoted import Drawn, filled
 from harness.runs import evidence
 from harness.runs.bundle import read_bundle
 from harness.runs.evidence import EvidenceRun, evidence_of
 from harness.runs.spec import RunResult
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from PIL import Image
 
-    from experiments import quoted, studies
-    from harness.reporting import calibration, evidence_figures, publish, run_figures
+    from experiments import quoted, quoted_figures, studies
+    from harness.reporting import publish
 else:
     # Pillow, matplotlib and pandas are slow to import.
     Image = lazy_import("PIL.Image")
     quoted = lazy_import("experiments.quoted")
+    quoted_figures = lazy_import("experiments.quoted_figures")
     studies = lazy_import("experiments.studies")
-    calibration = lazy_import("harness.reporting.calibration")
     publish = lazy_import("harness.reporting.publish")
-    evidence_figures = lazy_import("harness.reporting.evidence_figures")
-    run_figures = lazy_import("harness.reporting.run_figures")
 
 #: The pages that may have blocks.
 PAGES = ("README.md", "docs/*.md", "experiments/results/*/README.md")
@@ -94,50 +90,66 @@ def print_status(document: dict[str, Any]) -> None:
     print_line(f"  {document['runs']} runs in {evidence.FOLDER}")
 
 
+@dataclass(frozen=True)
+class Made:
+    """A file that is made from the evidence. differs: how it is not what the evidence gives, a line each."""
+
+    file: Path
+    differs: list[str]
+    write: Callable[[], object]
+
+
 def publish_all() -> list[Path]:
-    """Write every report and every block from the evidence; return the files that changed."""
-    known = evidence.read()
+    """Write every report, figure and page anew that is not what the evidence gives; return these files."""
     changed = []
-    for study, results in _published(known):
-        report, folder = report_of(study, results), _folder(study)
-        if not _same(report.to_json(), _committed(folder)):
-            changed.append(publish.write_report(report, results, folder))
-    for file, numbers, draw in _figures(known):
-        if _numbers_in(file) != numbers:
-            image = io.BytesIO()
-            draw().savefig(image, dpi=120, metadata={NUMBERS: numbers})
-            write_atomically(file, image.getvalue())
-            changed.append(file)
-    for page, text, made in _pages(known):
-        if text != made:
-            write_atomically(page, made.encode())
-            changed.append(page)
+    for made in _made(evidence.read()):
+        if made.differs:
+            made.write()
+            changed.append(made.file)
     return changed
 
 
-def _figures(known: Sequence[EvidenceRun]) -> Iterator[tuple[Path, str, Callable[[], "Figure"]]]:
-    """Yield each figure over several studies: its file, the numbers in it as text, and what draws it."""
-    sizes = quoted.by_size(known)
-    if any(len(each) > 1 for each in sizes.values()):
-        file = evidence.FOLDER.parent / "quick" / "size-curve.png"
-        numbers = _as_shown({variant: [(at, at.compared) for at in points] for variant, points in sizes.items()})
-        yield file, numbers, lambda: evidence_figures.size_curve(sizes, quoted.AT_EACH_SIZE)
-    answers = {claim: quoted.found(question, known) for question, claim in quoted.CLAIMS.items()}
-    file = evidence.FOLDER.parent / "answers.png"
-    yield file, _as_shown(answers), lambda: evidence_figures.answers(answers, quoted.AT_FULL_SIZE)
-    if document := quoted.calibrated(known):
-        file = evidence.FOLDER.parent / "quick" / "calibration.png"
-        yield file, "\n".join(calibration.sentences(document)), partial(calibration.figure, document)
-    for run in runs_of(studies.PUBLISHED, known):
-        file = evidence.FOLDER.parent / "full" / "published.png"
-        history, title = run.history, "published, 200 epochs, one seed: JAX, bfloat16, one NVIDIA H200"
-        shown = "\n".join(f"{row['train_accuracy']:.4f} {row['test_accuracy']:.4f}" for row in history)
-        yield file, shown, partial(run_figures.curves, history, "accuracy", title, fair=True)
+def verify() -> list[str]:
+    """Return what differs from what the evidence gives, one line each."""
+    known = evidence.read()
+    if not known:
+        raise BadInput(f"There is no evidence in {evidence.FOLDER}: take it from git.")
+    return [line for made in _made(known) for line in made.differs]
 
 
-def _as_shown(rows: Mapping[str, Sequence[tuple[object, Difference | Compared]]]) -> str:
-    """Return differences as text, rounded: another library version may change their last digits."""
-    return "\n".join(f"{of}, {name}: {each}, n = {each.n}" for of, found in rows.items() for name, each in found)
+def _made(known: Sequence[EvidenceRun]) -> Iterator[Made]:
+    """Yield each file that is made from the evidence."""
+    for study in studies.DECLARED:
+        results = runs_of(study, known)
+        # Of those that are still trained, from a look on.
+        if study in studies.FULL or has_been_looked_at(study, results):
+            yield _report(study, results)
+    for name, drawn in quoted_figures.FIGURES.items():
+        if figure := drawn(known):
+            yield _figure(evidence.FOLDER.parent / name, figure)
+    for pattern in PAGES:
+        for page in sorted(PROJECT.glob(pattern)):
+            if page.name[0] != "." and "<!--evidence:" in page.read_text():
+                yield _page(page, known)
+
+
+def _report(study: Study, results: Sequence[RunResult]) -> Made:
+    report = report_of(study, results)
+    folder = evidence.FOLDER.parent / study.budget.partition(":")[0] / study.name
+    file = folder / "report.json"
+    same = _same(report.to_json(), json.loads(file.read_text()) if file.exists() else None)
+    differs = [] if same else [f"{file} is not what the evidence gives"]
+    return Made(folder / "README.md", differs, lambda: publish.write_report(report, results, folder))
+
+
+def _figure(file: Path, drawn: Drawn) -> Made:
+    def write() -> None:
+        image = io.BytesIO()
+        drawn.draw().savefig(image, dpi=120, metadata={NUMBERS: drawn.numbers})
+        write_atomically(file, image.getvalue())
+
+    same = _numbers_in(file) == drawn.numbers
+    return Made(file, [] if same else [f"{file} is not drawn from the numbers that the evidence gives"], write)
 
 
 def _numbers_in(file: Path) -> str:
@@ -148,51 +160,16 @@ def _numbers_in(file: Path) -> str:
         return str(image.info.get(NUMBERS, ""))
 
 
-def verify() -> list[str]:
-    """Return what differs from what the evidence gives, one line each."""
-    known = evidence.read()
-    if not known:
-        raise BadInput(f"There is no evidence in {evidence.FOLDER}: take it from git.")
-    wrong = []
-    for study, results in _published(known):
-        if not _same(report_of(study, results).to_json(), _committed(_folder(study))):
-            wrong.append(f"{_folder(study) / 'report.json'} is not what the evidence gives")
-    for file, numbers, _ in _figures(known):
-        if _numbers_in(file) != numbers:
-            wrong.append(f"{file} is not drawn from the numbers that the evidence gives")
-    for page, text, made in _pages(known):
-        lines = zip(text.splitlines(), made.splitlines(), strict=False)
-        wrong += [f"{page.name} says {is_there!r}, the evidence {wanted!r}" for is_there, wanted in lines
-                  if is_there != wanted][:5]  # fmt: skip
-        if text != made and text.count("\n") != made.count("\n"):
-            wrong.append(f"{page.name} has other lines than the evidence gives")
-    return wrong
-
-
-def _published(known: Sequence[EvidenceRun]) -> Iterator[tuple[Study, list[RunResult]]]:
-    """Yield each study whose report is published, with its runs: of those that are still trained, from a look on."""
-    for study in studies.DECLARED:
-        results = runs_of(study, known)
-        if study in studies.FULL or has_been_looked_at(study, results):
-            yield study, results
-
-
-def _folder(study: Study) -> Path:
-    return evidence.FOLDER.parent / study.budget.partition(":")[0] / study.name
-
-
-def _committed(folder: Path) -> Any:
-    file = folder / "report.json"
-    return json.loads(file.read_text()) if file.exists() else None
-
-
-def _pages(known: Sequence[EvidenceRun]) -> Iterator[tuple[Path, str, str]]:
-    """Yield each page that has blocks: its file, its text, and what its text should be."""
-    pages = [file for pattern in PAGES for file in sorted(PROJECT.glob(pattern)) if file.name[0] != "."]
-    for page in pages:
-        text = page.read_text()
-        if "<!--evidence:" in text:
-            yield page, text, filled(text, quoted.BLOCKS, known)
+def _page(page: Path, known: Sequence[EvidenceRun]) -> Made:
+    text = page.read_text()
+    made = filled(text, quoted.BLOCKS, known)
+    lines = zip(text.splitlines(), made.splitlines(), strict=False)
+    differs = [
+        f"{page.name} says {is_there!r}, the evidence {wanted!r}" for is_there, wanted in lines if is_there != wanted
+    ][:5]
+    if text.count("\n") != made.count("\n"):
+        differs.append(f"{page.name} has other lines than the evidence gives")
+    return Made(page, differs, lambda: write_atomically(page, made.encode()))
 
 
 def _same(one: Any, other: Any) -> bool:

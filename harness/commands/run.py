@@ -310,7 +310,7 @@ def _chosen(name: str, options: RunOptions) -> Experiment:
 
     Variants that are equal to another one under this recipe and `--set` are left out. Raises BadInput if none is left.
     """
-    whole = experiment.load(name)
+    whole = experiment.load(name).under(options.recipe)
     chosen = {v: named("variant", whole.all_variants, v) for v in options.variants if v != BASELINE}
     if not options.variants:
         chosen = whole.variants

@@ -1,5 +1,6 @@
 """Figures over several studies: differences to the baseline by question, and by the number of training images."""
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,17 +39,17 @@ def size_curve(comparisons: Mapping[str, Sequence[AtSize]], about: str) -> Figur
     axes = figure.subplots()
     axes.axhline(0, color="black", lw=1)
     ticks: dict[int, str] = {}
-    for i, ((variant, points), colour) in enumerate(
-        zip(comparisons.items(), distinct_colours(len(comparisons)), strict=True)
-    ):
+    # Told apart without colours too.
+    kinds = zip(distinct_colours(len(comparisons)), itertools.cycle("osD^"), itertools.cycle(("-", "--", "-.")))
+    for i, ((variant, points), (colour, shape, dashes)) in enumerate(zip(comparisons.items(), kinds, strict=False)):
         points = sorted(points, key=lambda each: each.images)
         ticks |= {each.images: str(each).replace(" (", "\n(") for each in points}
         # Side by side, so that no interval hides another.
         aside = 1.03 ** (i - (len(comparisons) - 1) / 2)
-        marker: dict[str, Any] = {"marker": "o", "ms": 5, "color": colour, "lw": 1.5}
+        marker: dict[str, Any] = {"marker": shape, "ms": 5, "color": colour, "lw": 1.5}
         joined = [each for each in points if each.epochs is None]
         means = [100 * each.compared.mean for each in joined]
-        axes.plot([aside * each.images for each in joined], means, label=variant, **marker)
+        axes.plot([aside * each.images for each in joined], means, label=variant, ls=dashes, **marker)
         for each in points:
             mean = each.compared.mean
             low, high = each.compared.interval or (mean, mean)
@@ -92,6 +93,7 @@ def answers(questions: Mapping[str, Sequence[tuple[str, Difference]]], about: st
         axes.set_xlim(LOWEST, 1.5)
         axes.grid(axis="x", alpha=0.25)
         axes.tick_params(axis="x", labelsize=8)
-    panels[-1].set_xlabel(f"points of test accuracy against the baseline, 95 % intervals\n{DIRECTIONS}", fontsize=9)
+    what = "points of test accuracy against the baseline, 95 % intervals; a triangle: further left"
+    panels[-1].set_xlabel(f"{what}\n{DIRECTIONS}", fontsize=9)
     figure.suptitle(textwrap.fill(about, 120), fontsize=9)
     return figure

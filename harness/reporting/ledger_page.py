@@ -29,7 +29,10 @@ are no recipe's and were not kept on `tune`, and a decision with fewer than {FEW
 again. Every file has each run's key, accuracy, hardware, commit and date, and the command.
 
 Where the rules were not kept: `fast` was not tried with 4 and 16 epochs, and with 6 only after the look. Before their
-looks `fast` (5 seeds) and the setting with dropout (1 seed) had been seen on the test images, on a CPU."""
+looks `fast` (5 seeds) and the setting with dropout (1 seed) had been seen on the test images, on a CPU.
+
+Mean and interval of a try are over all of its seeds. Where some of them chose it among others, that flatters it: the
+text of its idea says what the other seeds give."""
 
 TRIES = (
     "changes against `fast`",

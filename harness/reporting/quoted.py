@@ -7,6 +7,7 @@ here, never typed. `harness evidence publish` writes it, and `harness evidence v
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,10 +18,21 @@ from harness.common.errors import BadInput
 from harness.experiment import BASELINE
 from harness.runs.evidence import EvidenceRun
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 BLOCK = re.compile(r"(<!--evidence:([\w-]+)-->\n)(.*?)(<!--end-->)", re.DOTALL)
 
 #: Makes the text of a block from the evidence.
 Block = Callable[[Sequence[EvidenceRun]], str]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of numbers from the evidence. numbers: as text, by which a drawn one is known. draw: makes it."""
+
+    numbers: str
+    draw: Callable[[], "Figure"]
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,13 @@ def curves(history: History, quantity: str, title: str, *, fair: bool) -> Figure
     if fair:
         _published(axes, quantity, len(history))
     marker = "o" if len(history) < 40 else None
-    for name, colour, label in (("train", TRAIN, "train, as trained"), (evaluated, EVALUATION, evaluated)):
+    # In grey the colours of the two published lines are much like that of the training.
+    for name, colour, dashes, label in (
+        ("train", TRAIN, "-.", "train, as trained"),
+        (evaluated, EVALUATION, "-", evaluated),
+    ):
         values = [row[f"{name}_{quantity}"] for row in history]
-        axes.plot(epochs, values, color=colour, marker=marker, ms=3, label=label)
+        axes.plot(epochs, values, color=colour, ls=dashes, marker=marker, ms=3, label=label)
     axes.set(title=title, xlabel="epoch", ylabel="accuracy" if quantity == "accuracy" else "cross-entropy (nats)")
     axes.title.set_fontsize(10)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -57,9 +61,12 @@ def curves(history: History, quantity: str, title: str, *, fair: bool) -> Figure
 
 
 def _published(axes: Axes, quantity: str, epochs: int) -> None:
-    # The published run is longer: it is shown over its first epochs, and its end as a level.
-    curve = published.curve()[: max(epochs, 30)]
-    axes.plot(curve["epoch"], curve[f"test_{quantity}"], color=PUBLISHED, lw=2, label="published, test")
+    whole = published.curve()
+    curve = whole[: max(epochs, 30)]
+    # The published run may be longer: its first epochs are shown, and its end is told.
+    end = published.final()[f"test_{quantity}"]
+    cut = f" (first {len(curve)} of {len(whole)} epochs, {end:.3f} in the end)" if len(curve) < len(whole) else ""
+    axes.plot(curve["epoch"], curve[f"test_{quantity}"], color=PUBLISHED, lw=2, label=f"published, test{cut}")
     axes.plot(curve["epoch"], curve[f"train_{quantity}"], color=PUBLISHED, lw=1, ls=":", label="published, train")
     target = published.ACCURACY_TARGET if quantity == "accuracy" else published.CROSS_ENTROPY_TARGET
     axes.axhline(target, color=TARGET, lw=1, ls="--", label=f"target {target:.2f}")

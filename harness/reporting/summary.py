@@ -10,7 +10,7 @@ from harness.reporting.sentences import command
 from harness.reporting.tables import failed, margin, seeds_needed
 
 #: A prediction came true or not, a difference has a verdict: not the same words for both.
-SCORES = {"supported": "came true", "refuted": "did not come true", "undecided": "still open"}
+SCORES = {"supported": "came true", "refuted": "did not come true", "undecided": "undecided"}
 
 #: So many differences are named in a sentence, the largest first; tables and figures have all.
 NAMED = 3
