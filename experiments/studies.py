@@ -116,3 +116,6 @@ DROPOUT = Study(
     changes={"epochs": 16, "dropout": (0.5,) * 4, "dropout_ramp": True, "normalization_place": "after"},
 )
 PUBLISHED = Study(name="full-published", **(ON_GPU | {"looks": (1,)}), recipe="published", seeds=(0,))
+
+#: Recipes by themselves: they have no report of their own.
+RECIPES = (FAST, SIX_EPOCHS, DROPOUT, PUBLISHED)

@@ -22,7 +22,7 @@ from harness.experiment import Experiment
 from harness.reporting.sentences import reservations
 from harness.runs.folder import ENVIRONMENT, Result, RunFolder
 from harness.runs.spec import RunResult, RunSpec
-from harness.tracking.provenance import _commit, provenance, version
+from harness.tracking.provenance import _commit, full_hash, provenance, version
 
 HERE = {"cpu": "an abacus, 2 cores", "threads": "2", "version_numpy": "2.0", "git_commit": "abc"}
 ELSEWHERE = HERE | {"cpu": "another one, 2 cores"}
@@ -50,6 +50,32 @@ def test_what_changes_numbers_is_told(monkeypatch) -> None:
     monkeypatch.setenv("TF_CUDNN_DETERMINISTIC", "1")
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     assert "TF_CUDNN_DETERMINISTIC=1" in provenance()["switches"]
+
+
+def test_code_counts_as_changed_and_what_commands_write_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> None:
+        name = ("-c", "user.name=me", "-c", "user.email=me@here")
+        subprocess.run(["git", "-C", tmp_path, *name, *arguments], check=True, capture_output=True)
+
+    for name in ("pyproject.toml", "harness/__init__.py", "experiments/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "all")
+    monkeypatch.setattr(paths, "PROJECT", tmp_path)
+    said = []
+    for name in ("specs.json", "experiments/results/table.csv", "experiments/mine.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+        said.append(_commit.__wrapped__()["git_dirty"])
+    assert said == ["false", "false", "true"]
+    assert len(full_hash("HEAD")) == 40
+    (tmp_path / "experiments" / "mine.py").unlink()
+    (tmp_path / "pyproject.toml").write_text("[project]")
+    assert _commit.__wrapped__()["git_dirty"] == "true"
 
 
 def test_a_command_does_not_read_what_would_change_numbers_or_precision_under_a_key() -> None:

@@ -33,6 +33,7 @@ from harness.commands.run import design_of
 from harness.common.errors import BadInput
 from harness.common.paths import PROJECT
 from harness.config import Network, Recipe
+from harness.data import NotFound
 from harness.experiment import BASELINE
 from harness.reporting.evidence_figures import AtSize, answers, size_curve
 from harness.reporting.quoted import Difference, difference, filled
@@ -183,7 +184,7 @@ def test_a_bundle_that_the_evidence_has_is_not_asked_for_its_commit_again(
     monkeypatch.setattr(commands.evidence, "add", lambda runs: added.extend(runs) or len(runs))
     document = commands.add([tmp_path], None)
     assert [each.config.seed for each in added] == [3]
-    assert (document["new"], document["read"]) == (1, 2)
+    assert (document["new"], document["read"]) == (1, 4)
     assert ["another result" in document["refused"][0], "in no commit" in document["refused"][1]] == [True, True]
 
 
@@ -220,6 +221,19 @@ def test_the_evidence_answers_too_where_only_other_experiments_were_trained(tmp_
     monkeypatch.setattr(compare, "Job", lambda *arguments: Mock(published=lambda to: []))
     (report,) = compare.compare(RunOptions(experiments=["ablate_bn"]), Mock(), tmp_path)
     assert report.experiment == "ablate_bn"
+    # Those may be of another data set, and the images of CIFAR-10 not be here.
+    monkeypatch.setattr(compare, "Job", Mock(side_effect=NotFound("no images")))
+    (again,) = compare.compare(RunOptions(experiments=["ablate_bn"]), Mock(), tmp_path)
+    assert again == report
+    with pytest.raises(NotFound):
+        compare.compare(RunOptions(experiments=["ablate_bn"], budget="smoke"), Mock(), tmp_path)
+
+
+def test_the_recipes_of_the_readme_are_in_the_evidence_by_name(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(compare, "all_runs", list)
+    (report,) = compare.compare(RunOptions(experiments=["baseline"], engine="jax"), Mock(), tmp_path)
+    assert (len(report.runs), report.variants[0].accuracy.verdict) == (10, "exceeds")
+    assert {"full-fast", "full-published"} <= {row["study"] for row in commands.status()["studies"]}
 
 
 @pytest.mark.parametrize("others", [
@@ -320,7 +334,7 @@ def test_a_study_takes_the_code_of_its_own_runs_whatever_others_with_its_seeds_a
 
 
 def test_every_study_is_declared_once_and_its_command_names_what_it_is() -> None:
-    every = [*studies.DECLARED, studies.FAST, studies.SIX_EPOCHS, studies.DROPOUT, studies.PUBLISHED]
+    every = [*studies.DECLARED, *studies.RECIPES]
     assert len({study.name for study in every}) == len(every)
     assert all(len(study.seeds) >= study.looks[-1] for study in every)
     for study in every:

@@ -248,6 +248,9 @@ def test_runs_are_compared_by_their_keys_and_different_ones_are_refused(mlruns: 
     refused = harness("compare", keys[0], other)
     assert refused.returncode == 2
     assert "differ in split" in " ".join(refused.stderr.split())
+    alone = harness("compare", keys[0], keys[3])
+    assert alone.returncode == 2
+    assert "have the seeds 1, those they are compared with 0" in " ".join(alone.stderr.split())
 
 
 def test_a_prediction_for_a_recipe_takes_the_place_of_the_others_there(mlruns: Path) -> None:

@@ -18,7 +18,7 @@ from report_builders import Lab
 from harness import experiment
 from harness.analysis.make_report import make_report
 from harness.analysis.report import Report, RunLink
-from harness.commands.compare import one_page
+from harness.commands.compare import compare, one_page
 from harness.commands.run import Job
 from harness.common.errors import BadInput
 from harness.data.sklearn_digits import digits
@@ -161,6 +161,8 @@ def test_an_experiment_of_which_only_the_baseline_was_trained_is_not_on_the_page
     assert experiment.load("ablate_bn").question not in text
     with pytest.raises(BadInput, match="Only runs of the baseline are stored"):
         one_page(RunOptions(experiments=["ablate_bn"], **options), MlflowRecorder(), None)
+    with pytest.raises(BadInput, match="Nothing of ablate_bn is stored at the budget smoke"):
+        compare(RunOptions(experiments=["ablate_bn"], **options), MlflowRecorder(), None)
 
 
 def test_few_seeds_give_no_verdict_but_what_is_so_far_and_the_command_for_one() -> None:

@@ -64,7 +64,8 @@ def accept(command: Any, name: str, arguments: list[str]) -> None:
     context = command.make_context(name, list(arguments))
     if isinstance(command, TyperGroup) and (rest := [*context._protected_args, *context.args]):
         assert rest[0] in command.commands, arguments
-        accept(command.commands[rest[0]], rest[0], rest[1:])
+        if rest[1:]:
+            accept(command.commands[rest[0]], rest[0], rest[1:])
 
 
 STARTS = r"(?:[A-Z0-9_]+=\S+ )*(?:(?:\.venv/bin/|python3 -m )?harness|make) [a-z-]"

@@ -59,7 +59,7 @@ def run(
 def add(
     folders: Annotated[list[Path], typer.Argument(help="Folders with runs, as of `harness run --offline`.")],
     commit: Annotated[
-        str | None, typer.Option(help="The commit they were trained with, if what the runs say of it is wrong.")
+        str | None, typer.Option(help="The commit they were trained with, where the runs say none or a wrong one.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -68,7 +68,7 @@ def add(
     document = commands.add(folders, commit)
     print_document(document, json, commands.print_added)
     if document["refused"]:
-        raise HarnessError(f"{len(document['refused'])} runs were refused; the others are in the evidence.")
+        raise HarnessError(f"{len(document['refused'])} of {document['read']} runs were refused.")
 
 
 @app.command()

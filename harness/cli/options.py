@@ -91,7 +91,13 @@ def show_reports(reports: "list[Report]", as_json: bool, *, details: bool = Fals
 
 def changes_of(settings: list[str] | None, option: str = "--set") -> dict[str, str]:
     """What the `--set` of a command line change, or another option that is given as NAME=VALUE."""
-    return dict(_name_and_value(text, option) for text in settings or [])
+    changes: dict[str, str] = {}
+    for text in settings or []:
+        name, value = _name_and_value(text, option)
+        if name in changes:
+            raise BadInput(f"{option} {name} is given twice, with {changes[name]} and {value}: leave one out.")
+        changes[name] = value
+    return changes
 
 
 def _name_and_value(text: str, option: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,7 @@ from harness.cli.options import (
 from harness.commands.execution import choose_recorder, in_the_terminal
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
-from harness.experiment import names, write_skeleton
+from harness.experiment import has_file, names, write_skeleton
 from harness.reporting.console import log, preview, print_line, print_runs
 from harness.run_options import RunOptions
 
@@ -121,7 +122,9 @@ def run(
     if bool(experiments) == bool(specs):
         raise BadInput("Give either experiments (`harness run ablate_bn`) or a list of runs (`--specs specs.json`).")
     if specs:
-        _refuse_all_but(context, "--specs", "--cells", "--offline", "--workers", "--slurm", "--probe", "--json")
+        kept = {"--specs", "--cells", "--offline", "--workers", "--slurm", "--probe", "--json"}
+        idle = {option.opts[0] for option in context.command.params} - kept
+        _refuse(context, idle, "does not go with --specs: the list says what each run is. Plan the list anew.")
 
         execution = in_the_terminal(recorder, probe=probe, workers=workers, slurm=slurm)
         document = spec_list.train(specs, execution)
@@ -159,16 +162,21 @@ def run(
     show_reports(reports, json, details=details)
 
 
-def _refuse_all_but(context: typer.Context, *allowed: str) -> None:
-    """Raises BadInput for an option that was given and has no meaning beside a list of runs."""
-    sources = {option.opts[0]: context.get_parameter_source(option.name) for option in context.command.params}
-    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
-    idle = [name for name in given if name not in allowed]
-    if idle:
-        raise BadInput(f"{idle[0]} does not go with --specs: the list says what each run is. Plan the list anew.")
+def _refuse(context: typer.Context, idle: Collection[str], why: str) -> None:
+    """Raise BadInput for the first of some options that was given, by its long name: it would have no effect."""
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name)
+        if option.opts[0] in idle and source and source.name == "COMMANDLINE":
+            raise BadInput(f"{option.opts[0]} {why}")
+
+
+#: Options of `harness compare`: of the runs that this program trains, and of anybody's.
+OF_EXPERIMENTS = {"--budget", "--seeds", "--looks", "--recipe", "--split", "--set", "--retune", "--precision", "--data"}
+OF_ANYBODYS = {"--experiment", "--group-by", "--baseline", "--metric", "--block", "--lower-is-better", "--log"}
 
 
 def compare(
+    context: typer.Context,
     what: Annotated[
         list[str] | None,
         typer.Argument(help="Experiments, or runs by their keys (or the first few digits).", autocompletion=names),
@@ -210,6 +218,7 @@ def compare(
     ```
     """
     if csv or mlflow:
+        _refuse(context, OF_EXPERIMENTS | {"--engine", "--details"}, "is of experiments, and not of anybody's runs.")
         anybody = compare_any.AnyOptions(
             csv=csv,
             mlflow=mlflow,
@@ -227,8 +236,11 @@ def compare(
         document = {"asked": dataclasses.asdict(asked), **dataclasses.asdict(compared)}
         show(document, json, lambda _: any_runs.print_comparison(asked, compared, written))
         return
+    _refuse(context, OF_ANYBODYS, "needs --csv or --mlflow: it is of anybody's runs.")
     if not what:
         raise BadInput("Say what to compare: experiments, runs by their keys, or --csv or --mlflow.")
+    if not any(map(has_file, what)):
+        _refuse(context, OF_EXPERIMENTS, "is of experiments: a run is what its key says.")
     options = RunOptions(
         experiments=what,
         budget=budget,

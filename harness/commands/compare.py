@@ -1,6 +1,7 @@
 """`harness compare`: make the reports of experiments, or of any runs, again from the stored results."""
 
 import dataclasses
+import difflib
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from harness.commands.run import Job, design_of
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.config import RunConfig, parse_changes, value_text
+from harness.data import NotFound
 from harness.experiment import BASELINE, Experiment
 from harness.reporting.console import log
 from harness.run_options import RunOptions
@@ -32,6 +34,8 @@ else:
     # matplotlib is slow to import.
     publish = lazy_import("harness.reporting.publish")
 
+Reported = tuple[Report, list[RunResult]]
+
 #: The settings that runs must share to be comparable.
 COMMON = ("data", "data_fingerprint", "split", "train_images", "eval_images")
 
@@ -42,10 +46,11 @@ def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[Repor
     to: the folder for tables and figures; None is mlruns/reports. Raises BadInput if nothing is stored.
     """
     if all(experiment.has_file(name) for name in what.experiments):
-        # Without runs there need be no images either, which a job would look for.
-        reports = [report for report, _ in Job(what, recorder).published(to)] if all_runs() else []
-        reports = reports or _committed(what, to)
-        return reports or [report for report, _ in _stored(Job(what, recorder), to)]
+        return _trained_here(what, recorder, to) or _committed(what, to) or _nothing(Job(what, recorder))
+    if mixed := [name for name in what.experiments if experiment.has_file(name)]:
+        raise BadInput(
+            f"{mixed[0]} is an experiment, and {what.experiments[-1]} is none: name experiments or run keys."
+        )
     # A run that is named twice is one run.
     named = {run.config.key: run for run in map(_run, what.experiments)}
     compared, results = _of_runs(list(named.values()))
@@ -54,13 +59,47 @@ def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[Repor
     return [publish.publish(make_report(compared, results, design, links=links(results, recorder)), results, to)]
 
 
+def _trained_here(what: RunOptions, recorder: Recorder, to: Path | None) -> list[Report]:
+    """Return the reports of experiments from the runs in `mlruns/`; none where nothing is compared in them."""
+    if not all_runs():
+        return []
+    try:
+        job = Job(what, recorder)
+    except NotFound:
+        # The committed evidence may answer, without images.
+        return []
+    reported = job.published(to)
+    told = _told(job, reported)
+    for report, _ in reported:
+        if report.experiment not in [each.experiment for each, _ in told]:
+            log.print(f"Of {report.experiment} only the baseline was trained here.")
+    return [report for report, _ in told]
+
+
+def _told(job: Job, reported: Sequence[Reported]) -> list[Reported]:
+    """Return the reports that compare something. All experiments share the baseline's runs."""
+    return [
+        (report, done)
+        for report, done in reported
+        if len(report.variants) > 1 or not job.experiments[report.experiment].variants
+    ]
+
+
+def _nothing(job: Job) -> list[Report]:
+    """Raise BadInput: nothing is stored that would answer."""
+    what = job.options
+    raise BadInput(
+        f"Nothing of {', '.join(what.experiments)} is stored at the budget {what.budget}: `{what.command}` trains it."
+    )
+
+
 def _committed(what: RunOptions, to: Path | None) -> list[Report]:
     """Return the reports of experiments from the committed evidence, as far as it has just that, and say so.
 
     A study by the engine that was asked for comes before one by another.
     """
     known, reports = evidence.read(), []
-    declared = sorted(studies.DECLARED, key=lambda study: study.engine != what.engine)
+    declared = sorted((*studies.DECLARED, *studies.RECIPES), key=lambda study: study.engine != what.engine)
     for name in what.experiments:
         for study in declared:
             results = runs_of(study, known) if is_asked_for(study, name, what) else []
@@ -101,36 +140,24 @@ def one_page(what: RunOptions, recorder: Recorder, to: Path | None) -> Path:
     stored.
     """
     job = Job(what, recorder)
-    # All experiments share the baseline's runs: where there is nothing else yet, there is nothing to tell.
-    told = [
-        (report, done)
-        for report, done in _stored(job, to)
-        if len(report.variants) > 1 or not job.experiments[report.experiment].variants
-    ]
+    reported = job.published(to)
+    if not reported:
+        _nothing(job)
+    told = _told(job, reported)
     if not told:
         raise BadInput(f"Only runs of the baseline are stored: `{what.command}` trains what it is compared with.")
     return publish.publish_all(told, to, job.dataset)
 
 
-def _stored(job: Job, to: Path | None) -> list[tuple[Report, list[RunResult]]]:
-    """Publish the reports of experiments. Raises BadInput if nothing is stored."""
-    what = job.options
-    reported = job.published(to)
-    if not reported:
-        raise BadInput(
-            f"Nothing of {', '.join(what.experiments)} is stored at the budget {what.budget}: `{what.command}` trains "
-            f"it."
-        )
-    return reported
-
-
 def _run(prefix: str) -> RunFolder:
     """Return the finished run whose key begins with `prefix`. Raises BadInput unless there is exactly one."""
-    matching = [run for run in all_runs() if run.config.key.startswith(prefix) and run.result()]
+    matching = [run for run in all_runs() if prefix and run.config.key.startswith(prefix) and run.result()]
     if len(matching) != 1:
+        near = difflib.get_close_matches(prefix, experiment.names(), n=1)
         raise BadInput(
-            f"{prefix} is the start of {len(matching)} keys of finished runs, not of one, and is no experiment (there "
-            f"are {', '.join(experiment.names())}). `ls mlruns/runs` and the MLflow UI (tag run_key) have the keys."
+            f"{prefix!r} is no experiment{f' (did you mean {near[0]}?)' if near else ''}, and the start of "
+            f"{len(matching)} keys of finished runs, not of one: `harness runs` lists the runs; experiments are "
+            f"{', '.join(experiment.names())}."
         )
     return matching[0]
 
@@ -149,6 +176,16 @@ def _of_runs(runs: Sequence[RunFolder]) -> tuple[Experiment, list[RunResult]]:
                     f"Runs {first.key} and {run.config.key} differ in {name} ({one} and {other}): their results would "
                     f"not mean the same. Compare runs that have it in common."
                 )
+    seeds: dict[str, set[int]] = {}
+    for run in runs:
+        seeds.setdefault(_difference(first, run.config) or BASELINE, set()).add(run.config.seed)
+    for name, own in seeds.items():
+        if not own & seeds[BASELINE]:
+            ours, theirs = (", ".join(map(str, sorted(each))) for each in (own, seeds[BASELINE]))
+            raise BadInput(
+                f"The runs of {name} have the seeds {ours}, those they are compared with {theirs}: differences are "
+                f"taken seed by seed. Train a seed of both."
+            )
     digest = hashlib.sha256(" ".join(sorted(run.config.key for run in runs)).encode()).hexdigest()[:8]
     variants: dict[str, dict[str, Any]] = {}
     outcomes = []

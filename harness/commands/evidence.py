@@ -19,6 +19,7 @@ from harness.runs import evidence
 from harness.runs.bundle import read_bundle
 from harness.runs.evidence import EvidenceRun, evidence_of
 from harness.runs.spec import RunResult
+from harness.tracking.provenance import full_hash
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,6 +37,9 @@ else:
 #: The pages that may have blocks.
 PAGES = ("README.md", "docs/*.md", "experiments/results/*/README.md")
 
+#: What makes the runs of a command evidence: `harness evidence add bundles` takes them.
+OFFLINE = "--offline bundles"
+
 #: Where a figure holds the numbers that it was drawn from.
 NUMBERS = "Description"
 
@@ -44,14 +48,22 @@ TOLERANCE = 1e-6
 
 
 def add(folders: Sequence[Path], commit: str | None) -> dict[str, Any]:
-    """Add the runs of bundles to the evidence. Return how many are new, and why others were refused."""
+    """Add the runs of bundles to the evidence. Return how many are new, and why others were refused.
+
+    commit: as git names it. Raises BadInput if there is no such commit, or a folder has no bundles.
+    """
     found, refused, read = [], [], 0
+    commit = commit and full_hash(commit)
     known = {evidence.identity(run): run.result.weights_sha256 for run in evidence.read()}
     for folder in folders:
         bundles = sorted(file.parent for file in folder.glob("**/bundle.json"))
         if not bundles:
-            raise BadInput(f"{folder} has no bundles: give the folder that was given to `harness run --offline`.")
+            raise BadInput(
+                f"{folder} has no bundles: give the folder that was given to `harness run --offline`. Runs that were "
+                f"trained without it, as those in mlruns/, are in none."
+            )
         for bundle in bundles:
+            read += 1
             try:
                 sealed = read_bundle(bundle)
                 identity, weights = evidence.identity(sealed), sealed.result.weights_sha256
@@ -60,7 +72,6 @@ def add(folders: Sequence[Path], commit: str | None) -> dict[str, Any]:
                     known[identity] = weights
                 elif known[identity] != weights:
                     raise BadInput(f"{bundle} has another result than the evidence for the same run and device.")
-                read += 1
             except BadInput as error:
                 refused.append(str(error))
     return {"new": evidence.add(found), "read": read, "refused": refused}
@@ -77,9 +88,9 @@ def status() -> dict[str, Any]:
     """Return how far each study is: its runs in the evidence, of how many, and the command that makes them."""
     known = evidence.read()
     rows = []
-    for study in studies.DECLARED:
+    for study in (*studies.DECLARED, *studies.RECIPES):
         done, planned = progress(study, runs_of(study, known))
-        rows.append({"study": study.name, "runs": done, "of": planned, "command": study.options.command})
+        rows.append({"study": study.name, "runs": done, "of": planned, "command": f"{study.options.command} {OFFLINE}"})
     return {"studies": rows, "runs": len(known)}
 
 

@@ -16,6 +16,7 @@ from harness.reporting.progress import RunDisplay, RunsDisplay
 from harness.runs.earlier import adopt_earlier_runs
 from harness.runs.folder import History, Result, RunFolder
 from harness.runs.spec import RunResult
+from harness.tracking.provenance import provenance
 from harness.tracking.recorder import BundleRecorder, MlflowRecorder, Recorder
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def choose_recorder(offline: Path | None) -> Recorder:
     if offline is None:
         adopt_earlier_runs()
         return MlflowRecorder()
+    if provenance().get("git_dirty") == "true":
+        log.print("The code here has changes that are in no commit: `harness evidence add` will refuse these runs.")
     # Set in the environment, so that child processes use the folder too.
     os.environ["HARNESS_MLRUNS"] = str(offline.resolve())
     return BundleRecorder()

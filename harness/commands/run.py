@@ -255,7 +255,7 @@ class Job:
                 "run_key": key,
                 "name": spec.name,
                 "phase": spec.phase,
-                "done": self._is_done(spec),
+                "done": self._is_done(spec) and not self.options.fresh,
                 "images": spec.cost,
             }
             for key, spec in planned.items()

@@ -79,8 +79,10 @@ def print_single(report: Report) -> None:
     for variant in report.variants:
         if variant.n > variant.diverged:
             _print_against_targets(report, variant)
-            what = [report.data, f"{report.budget} budget", f"{report.split} split"]
-            what += [f"{variant.epochs} epochs", report.precision, variant.note]
+            # Runs that were named by their keys have neither recipe nor budget.
+            budget = f"{report.budget} budget" if report.recipe else ""
+            what = [report.data, budget, f"{report.split} split"]
+            what += [f"{variant.epochs} epoch{'s' * (variant.epochs != 1)}", report.precision, variant.note]
             print_line("  " + " · ".join(filter(None, what)))
     if any(run.trained for run in report.runs) and all(v.n < 2 and v.compared for v in report.variants):
         print_line("  One run is no verdict. Ten give one:")
@@ -102,7 +104,8 @@ def _print_against_targets(report: Report, variant: VariantRow) -> None:
             if verdict in ("exceeds", "below"):
                 verdict = f"{verdict} {target.split()[1]}"
             rows.append([label, number, *compared, verdict])
-    title = f"{variant.variant} · recipe {report.recipe} · n = {variant.n}"
+    recipe = f" · recipe {report.recipe}" if report.recipe else ""
+    title = f"{variant.variant}{recipe} · n = {variant.n}"
     print_rows(["", "this network", "target", "published", "verdict"], rows, title)
 
 

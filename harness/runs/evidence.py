@@ -80,7 +80,7 @@ def evidence_of(sealed: Sealed, commit: str | None = None) -> EvidenceRun:
     if tags.get("git_dirty") != "false":
         raise BadInput(
             f"{sealed.path.name} ({sealed.spec.name}) was trained by code that is in no commit, so it is no evidence. "
-            f"Commit, and train it again."
+            f"Commit, and train it again; if it was that of a commit all the same, --commit names that."
         )
     if "device" not in tags:
         raise BadInput(f"{sealed.path.name} ({sealed.spec.name}) does not say on which device it was trained.")

@@ -8,6 +8,7 @@ from functools import cache
 from importlib import metadata
 
 from harness.common import paths
+from harness.common.errors import BadInput
 from harness.common.hardware import cpu_name
 
 #: The packages whose versions are recorded, if they are installed.
@@ -50,22 +51,36 @@ def version(module: str) -> str:
         return str(getattr(sys.modules.get(module), "__version__", ""))
 
 
+def full_hash(commit: str) -> str:
+    """Return the whole hash of a commit of this repository. Raises BadInput if there is none of that name."""
+    try:
+        return _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}")
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise BadInput(
+            f"--commit {commit}: there is no such commit in {paths.PROJECT}. `git log` lists them."
+        ) from error
+
+
+def _git(*arguments: str) -> str:
+    # A hook of git, which may have started this process, names another repository in these.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(paths.PROJECT), *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=True, env=environment
+    ).stdout.strip()
+
+
 # Once a process: it goes on with the code that it has imported, whatever is checked out meanwhile.
 @cache
 def _commit() -> dict[str, str]:
-    # A hook of git, which may have started this process, names another repository in these.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(paths.PROJECT), *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, errors="replace", check=True, env=environment
-        ).stdout.strip()
-
     try:
         # A copy without .git may lie inside another repository, which does not track it.
-        git("ls-files", "--error-unmatch", "pyproject.toml", "harness/__init__.py")
-        dirty = "true" if git("status", "--porcelain", "--", ".") else "false"
-        return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": dirty}
+        _git("ls-files", "--error-unmatch", "pyproject.toml", "harness/__init__.py")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        # A list of runs, a table or a model that a command has written here is no code.
+        added = _git(
+            "ls-files", "--others", "--exclude-standard", "--", ":(glob)harness/**", ":(glob)experiments/**/*.py"
+        )
+        return {"git_commit": _git("rev-parse", "HEAD"), "git_dirty": "true" if changed or added else "false"}
     except (OSError, subprocess.CalledProcessError):
         return {}
