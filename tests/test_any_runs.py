@@ -356,3 +356,11 @@ def test_a_csv_file_of_a_spreadsheet_is_read(tmp_path: Path, encoding: str, line
     _, compared, _ = compare_any.compare_any(options, tmp_path)
     assert [(row.group, row.n, row.mean) for row in compared.rows] == [("a", 2, 1.5), ("b", 2, 4)]
     assert compared.left_out == ("line 6: its m is no number ('1_0')",)
+
+
+def test_differences_that_are_equal_but_for_their_last_digits_have_no_spread() -> None:
+    values = {"a": (0.3, 0.2, 0.7), "b": (0.2, 0.1, 0.6)}
+    assert len({one - other for one, other in zip(*values.values(), strict=True)}) > 1
+    runs = [AnyRun(f"{name}{i}", name, str(i), value) for name, each in values.items() for i, value in enumerate(each)]
+    _, row = compare_groups(runs, "b", paired=True).rows
+    assert (row.verdict, row.p, row.pairs) == ("no spread", None, 3)

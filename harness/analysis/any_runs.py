@@ -6,13 +6,12 @@ level below which a run counts as failed: what cannot be used is named.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from harness.analysis.design import fixed
-from harness.analysis.stats import ALPHA, Interval, holm, levels, one_sample, standard_deviation
+from harness.analysis.stats import ALPHA, DECIMALS, Interval, holm, levels, standard_deviation
 from harness.common.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -68,10 +67,12 @@ class GroupComparison:
 
 @dataclass(frozen=True)
 class _Difference:
+    """test: a result of scipy's t tests; None where `without` says why there is none."""
+
     mean: float
-    error: float
-    freedom: float
     pairs: int | None
+    test: Any
+    without: GroupVerdict | None
 
 
 def compare_groups(
@@ -92,19 +93,26 @@ def compare_groups(
             left_out += _unpaired(name, members, baseline, reference)
             left_out += _unpaired(baseline, reference, name, members)
         found[name] = _paired(members, reference) if paired else _welch(members, reference)
-    p_values = {name: _p(each) for name, each in found.items()}
+    p_values = {name: float(each.test.pvalue) if each and each.test else None for name, each in found.items()}
     adjusted, alphas = holm(p_values), dict(zip(p_values, levels(list(p_values.values())), strict=True))
     rows = [_row(baseline, reference)]
     for name, members in groups.items():
-        each, p, p_holm = found[name], p_values[name], adjusted[name]
-        interval, verdict = None, _without(each)
-        if each and p is not None and p_holm is not None:
-            half = each.error * float(stats.t.isf(alphas[name] / 2, each.freedom))
-            interval = each.mean - half, each.mean + half
+        row, each, p_holm = _row(name, members), found[name], adjusted[name]
+        if each is None:
+            rows.append(replace(row, pairs=0, verdict="too few runs"))
+            continue
+        interval, verdict = None, each.without
+        if each.test and p_holm is not None:
+            low, high = each.test.confidence_interval(1 - alphas[name])
+            interval = float(low), float(high)
             up = (each.mean > 0) == higher_is_better
             verdict = ("better" if up else "worse") if p_holm < ALPHA else "undecided"
-        shown = (each.pairs, each.mean) if each else (0 if paired else None, None)
-        rows.append(_row(name, members, *shown, interval, p, p_holm, verdict))
+        rows.append(
+            replace(
+                row, pairs=each.pairs, difference=each.mean, interval=interval, p=p_values[name], p_holm=p_holm,
+                verdict=verdict,
+            )
+        )  # fmt: skip
     return GroupComparison(tuple(rows), tuple(left_out))
 
 
@@ -144,34 +152,32 @@ def _unpaired(name: str, members: dict[str, float], other: str, others: dict[str
 
 
 def _paired(members: dict[str, float], reference: dict[str, float]) -> _Difference | None:
+    """The paired t test; None without a common block."""
     common = [block for block in members if block in reference]
     if not common:
         return None
-    each = one_sample([members[block] - reference[block] for block in common], fixed(range(len(common))))
-    error = (each.sd or 0.0) / math.sqrt(each.n)
-    return _Difference(each.mean, error, each.n - 1, each.n)
+    apart = np.array([members[block] - reference[block] for block in common]).round(DECIMALS)
+    without = _without(apart)
+    test = None if without else stats.ttest_1samp(apart, 0)
+    return _Difference(float(np.mean(apart)), len(common), test, without)
 
 
 def _welch(members: dict[str, float], reference: dict[str, float]) -> _Difference:
-    sides = [np.array(list(side.values())) for side in (members, reference)]
-    mean = float(sides[0].mean() - sides[1].mean())
-    if min(map(len, sides)) < 2:
-        return _Difference(mean, 0.0, 0, None)
-    spread = [standard_deviation(side) ** 2 / len(side) for side in sides]
-    below = sum(part**2 / (len(side) - 1) for part, side in zip(spread, sides, strict=True))
-    return _Difference(mean, math.sqrt(sum(spread)), sum(spread) ** 2 / below if below else 1, None)
+    ours, theirs = np.array(list(members.values())), np.array(list(reference.values()))
+    # One group may have no spread, if the other has.
+    without = _without(ours) and _without(theirs) if min(len(ours), len(theirs)) > 1 else "too few runs"
+    test = None if without else stats.ttest_ind(ours, theirs, equal_var=False)
+    return _Difference(float(np.mean(ours) - np.mean(theirs)), None, test, without)
 
 
-def _p(each: _Difference | None) -> float | None:
-    return float(2 * stats.t.sf(abs(each.mean) / each.error, each.freedom)) if each and each.error else None
+def _without(values: np.ndarray) -> GroupVerdict | None:
+    """Why there is no t test of some values, None if there is one."""
+    if len(values) < 2:
+        return "too few runs"
+    return None if standard_deviation(values) else "no spread"
 
 
-def _without(each: _Difference | None) -> GroupVerdict:
-    """Why there is no p."""
-    return "too few runs" if each is None or each.freedom < 1 else "no spread"
-
-
-def _row(group: str, members: dict[str, float], *rest: object) -> GroupRow:
+def _row(group: str, members: dict[str, float]) -> GroupRow:
     values = np.array(list(members.values()))
     sd = standard_deviation(values) if len(values) > 1 else None
-    return GroupRow(group, len(values), float(values.mean()), sd, *rest)  # type: ignore[arg-type]
+    return GroupRow(group, len(values), float(values.mean()), sd)
