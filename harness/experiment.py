@@ -207,8 +207,8 @@ def docstring(name: str) -> str:
 def _check(name: str, experiment: Experiment) -> None:
     seen: dict[Any, str] = {}
     for variant, changes in experiment.all_variants.items():
-        # What equals the baseline under one recipe may be a variant under another; harness/commands/run.py leaves it
-        # out where it does.
+        # What equals the baseline under one recipe may be a variant under another: where it does, the planner
+        # (harness/commands/planner.py) leaves it out.
         try:
             made = tuple(change(*usual, changes) for usual in RECIPES.values())
         except BadInput as error:

@@ -29,7 +29,7 @@ from harness.analysis.studies import (
 from harness.commands import compare
 from harness.commands import evidence as commands
 from harness.commands.compare import is_asked_for
-from harness.commands.run import design_of
+from harness.commands.planner import design_of
 from harness.common.errors import BadInput
 from harness.common.paths import PROJECT
 from harness.config import Network, Recipe

@@ -12,7 +12,7 @@ import pytest
 from harness import experiment
 from harness.analysis.studies import Study
 from harness.analysis.tuning import FACTORS, SEEDS
-from harness.commands import campaign
+from harness.commands import campaign, planner
 from harness.commands import run as commands
 from harness.commands.detect import detect, print_detect
 from harness.commands.run import Job
@@ -68,10 +68,10 @@ def trained(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
         folder = RunFolder(spec.config)
         return not folder.damage() and folder.result() is not None
 
-    monkeypatch.setattr(commands, "is_done", is_done)
+    monkeypatch.setattr(planner, "is_done", is_done)
     monkeypatch.setattr(experiment, "load", lambda name: NORMS)
     digits = load("digits")
-    monkeypatch.setattr(commands, "find_data", lambda which, may_fall_back: digits)
+    monkeypatch.setattr(planner, "find_data", lambda which, may_fall_back: digits)
     return runs
 
 
@@ -248,7 +248,7 @@ def test_other_data_than_those_of_the_studies_train_no_evidence(
 ) -> None:
     with monkeypatch.context() as patched, pytest.raises(BadInput, match="is of digits, and here is cifar10 "):
         other = dataclasses.replace(load("digits"), name="cifar10")
-        patched.setattr(commands, "find_data", lambda which, may_fall_back: other)
+        patched.setattr(planner, "find_data", lambda which, may_fall_back: other)
         train_studies(patched, Study(name="one", experiment="norms", precision="float32"))
     assert not trained
 

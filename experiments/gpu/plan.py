@@ -20,9 +20,8 @@ from typing import Any
 
 from experiments.studies import AGAIN, PUBLISHED, QUICK_ON_GPU
 from harness.analysis.studies import Study, declared
-from harness.commands import spec_list
+from harness.commands import planner, spec_list
 from harness.commands.execution import choose_recorder
-from harness.commands.run import Job
 from harness.engine.backend import import_keras
 from harness.experiment import BASELINE
 from harness.run_options import RunOptions, seeds_text
@@ -48,7 +47,7 @@ class Planner:
 
     def runs(self, study: Study) -> list[RunSpec]:
         """Return the runs of a study that are not done here, of its tuning as far as they are known beforehand."""
-        return Job(self.options(study), self.recorder).planned()
+        return planner.Planner(self.options(study), self.recorder).planned()
 
     def retuning(self, study: Study) -> list[str]:
         """Return a command for each variant that tunes it and the baseline, and trains both at their best rates."""

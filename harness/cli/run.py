@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from harness.commands import compare as comparison
     from harness.commands import compare_any, spec_list
     from harness.commands import detect as commands_detect
+    from harness.commands import planner as commands_planner
     from harness.commands import run as commands_run
     from harness.commands import sync as commands_sync
     from harness.reporting import any_runs
@@ -40,6 +41,7 @@ else:
     compare_any = lazy_import("harness.commands.compare_any")
     commands_detect = lazy_import("harness.commands.detect")
     comparison = lazy_import("harness.commands.compare")
+    commands_planner = lazy_import("harness.commands.planner")
     commands_run = lazy_import("harness.commands.run")
     spec_list = lazy_import("harness.commands.spec_list")
     commands_sync = lazy_import("harness.commands.sync")
@@ -347,12 +349,12 @@ def plan(
         changes=changes_of(setting),
         retune=retune,
     )
-    job = commands_run.Job(options, choose_recorder(None))
+    planner = commands_planner.Planner(options, choose_recorder(None))
     if detect is not None:
-        show(commands_detect.detect(job, detect), json, commands_detect.print_detect)
+        show(commands_detect.detect(planner, detect), json, commands_detect.print_detect)
         return
-    job.declare()
-    count = spec_list.write(out, job.planned())
+    planner.declare()
+    count = spec_list.write(out, planner.planned())
     train = shlex.join(["harness", "run", "--specs", str(out), "--offline", "DIR"])
     then = f"Train them with `{train}`." if count else "All of them are done here."
     log.print(f"{out}: {count} runs. {then}")

@@ -13,7 +13,8 @@ from harness.analysis.make_report import make_report
 from harness.analysis.report import Report
 from harness.analysis.studies import Study, report_of, runs_of
 from harness.commands.execution import links
-from harness.commands.run import Job, design_of
+from harness.commands.planner import design_of
+from harness.commands.run import Job
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.config import RunConfig, parse_changes, value_text

@@ -9,7 +9,7 @@ from harness import plan
 from harness.analysis import power
 from harness.analysis.make_report import accuracies, grouped
 from harness.analysis.stats import STUCK, pooled_sd
-from harness.commands.run import Job
+from harness.commands.planner import Planner
 from harness.common.errors import BadInput
 from harness.config import changes_text
 from harness.execute.run_one import result_of
@@ -25,7 +25,7 @@ ENOUGH = 3
 TRAINING_FLOP = 400.3e6
 
 
-def detect(job: Job, points: float) -> dict[str, Any]:
+def detect(job: Planner, points: float) -> dict[str, Any]:
     """Return a document with one row per experiment. points: the size of the effect.
 
     Raises BadInput for an effect of no size, an experiment without variants, and where no spread is known.
@@ -35,7 +35,7 @@ def detect(job: Job, points: float) -> dict[str, Any]:
     return {"points": points, "experiments": [_row(job, name, points / 100) for name in job.experiments]}
 
 
-def _row(job: Job, name: str, effect: float) -> dict[str, Any]:
+def _row(job: Planner, name: str, effect: float) -> dict[str, Any]:
     each, design = job.experiments[name], job.designs[name]
     if not each.variants:
         raise BadInput(f"{name} compares nothing, so --detect has no answer for it; name an ablation.")
