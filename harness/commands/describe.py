@@ -56,7 +56,8 @@ def save_picture(document: dict[str, Any], figure: "Figure") -> None:
         with replacing(picture) as file:
             figure.savefig(file, format=picture.suffix[1:] or "png", dpi=120)
     except (OSError, ValueError) as error:
-        raise BadInput(f"The picture {picture} cannot be written: {error}. Choose another with --picture.") from error
+        why = getattr(error, "strerror", None) or error
+        raise BadInput(f"The picture {picture} cannot be written: {why}. Choose another with --picture.") from error
 
 
 def _counts(labels: np.ndarray, names: tuple[str, ...], classes: range) -> dict[str, int]:
