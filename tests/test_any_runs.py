@@ -134,6 +134,8 @@ def test_a_csv_file_is_compared_and_what_is_not_used_is_named(harness: Command, 
             "/dev/null: there is no database of MLflow",
         ),
         (("--mlflow", "http://me:S3/cret@host", *QUESTION), "--mlflow http://host is no URL that can be opened"),
+        (("--csv", "runs.csv", *QUESTION, "--block", "optimizer"), "--block optimizer is what --group-by names"),
+        (("--csv", "runs.csv", *QUESTION, "--to", "runs.csv"), "as runs.csv is a file: give a folder"),
         ((), "Say what to compare"),
     ],
 )
@@ -364,3 +366,40 @@ def test_differences_that_are_equal_but_for_their_last_digits_have_no_spread() -
     runs = [AnyRun(f"{name}{i}", name, str(i), value) for name, each in values.items() for i, value in enumerate(each)]
     _, row = compare_groups(runs, "b", paired=True).rows
     assert (row.verdict, row.p, row.pairs) == ("no spread", None, 3)
+
+
+def of_csv(file: Path, **options: object) -> AnyOptions:
+    asked = {"group_by": "g", "baseline": "a", "metric": "m", "block": None, "lower_is_better": False}
+    return AnyOptions(csv=file, mlflow=None, experiment=None, **asked | options)  # type: ignore[arg-type]
+
+
+def test_another_question_has_a_folder_of_its_own(mlruns: Path, tmp_path: Path) -> None:
+    files = [tmp_path / name / "runs.csv" for name in ("one", "two")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text("g,m,seed\na,1,0\na,2,1\nb,3,0\nb,5,1\n")
+    asked = [*map(of_csv, files), of_csv(files[0], baseline="b"), of_csv(files[0], block="seed")]
+    asked.append(of_csv(files[0], lower_is_better=True))
+    folders = [compare_any.compare_any(each, None)[2][0].parent for each in asked]
+    assert len(set(folders)) == 5
+    assert compare_any.compare_any(asked[0], None)[2][0].parent == folders[0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_to_draw_is_drawn_without_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("g,m,seed\na,1,0\nb,3,1\n")
+    compared = compare_any.compare_any(of_csv(tmp_path / "runs.csv", block="seed"), tmp_path)[1]
+    assert [row.difference for row in compared.rows] == [None, None]
+
+
+def test_an_answer_that_cannot_be_kept_is_shown(
+    mlruns: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs.csv").write_text(TABLE)
+    ask = ("compare", "--csv", str(tmp_path / "runs.csv"), *QUESTION)
+    code, _, errors = shown(capsys, monkeypatch, *ask, "--to", str(tmp_path / "runs.csv"))
+    assert (code, "is better than sgd" in " ".join(errors.split())) == (2, True)
+    monkeypatch.setattr(paths, "is_read_only", lambda: True)
+    code, text, errors = shown(capsys, monkeypatch, *ask)
+    assert (code, "is better than sgd" in " ".join(text.split()), "--to" in errors) == (0, True, True)
+    assert not (mlruns / "reports").exists()

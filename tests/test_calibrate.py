@@ -63,3 +63,24 @@ def test_a_file_of_no_use_is_named(tmp_path: Path, name: str, text: str, words: 
         calibrate(tmp_path / "none.json", 100, tmp_path)
     with pytest.raises(BadInput, match="at least 10"):
         calibrate(tmp_path / name, 1, tmp_path)
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"variant": "baseline", "status": "finished", "accuracy": RUNS, "seed": range(100)})
+    file = tmp_path / "runs.csv"
+    for name, values in {
+        "budget": ("full", "smoke"), "recipe": ("classic", "fast"), "split": ("final", "tune"), "source": ("ab", "cd"),
+        "learning_rate": (0.04, 0.05),
+    }.items():  # fmt: skip
+        frame.assign(**{name: values * 50}).to_csv(file)
+        first, second = values
+        with pytest.raises(BadInput, match=rf"differ in {name} \({first} and {second}\).*--where {name}={first}"):
+            read(file)
+    frame.assign(budget="full").to_csv(file)
+    assert read(file) == RUNS
+
+
+def test_runs_that_are_not_finished_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_text("status,accuracy,budget\nfinished,0.7,full\nunfinished,,full\ndiverged,0.1,smoke\n")
+    assert read(file) == [0.7]

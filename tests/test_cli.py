@@ -162,6 +162,11 @@ def test_importing_the_package_imports_no_tensorflow() -> None:
         (["run"], "Give either experiments"),
         (["train"], "No such command"),
         (["predict", "nothing.png"], "nothing.png"),
+        (["predict", "README.md"], "README.md is no picture that Pillow can read"),
+        (["show", "--set", "shift=1", "--set", "shift=2"], "--set shift is given twice"),
+        (["run", "baseline", "--offline", "README.md"], "as README.md is a file: give a folder"),
+        (["run", "baseline", "--offline", "README.md/a"], "as README.md is a file: give a folder"),
+        (["plan", "baseline", "--budget", "smoke", "--data", "digits", "--out", "."], "Give a file"),
         (["run", "ablate_bn", "--variant", "no nrm"], "did you mean no norm"),
         (["run", "ablate_order", "--workers", "0"], "at least one process"),
         (["compare", "ffff"], "the start of 0 keys of finished runs"),
@@ -230,6 +235,16 @@ def test_show_as_json_and_picture(harness: Command, tmp_path: Path) -> None:
     ran = document(harness("show", "--json", "--picture", str(tmp_path / "n.png"), "--set", "normalization=none"))
     assert ran["parameters"] == 549_354 - 4 * 3 * (32 + 64 + 128)
     assert (tmp_path / "n.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("what", ["data", "show"])
+def test_what_is_known_is_shown_where_its_picture_cannot_be_drawn(
+    mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    chosen = ("--data", "digits") if what == "data" else ()
+    code, text, errors = shown(capsys, monkeypatch, what, *chosen, "--json", "--picture", str(tmp_path))
+    assert (code, json.loads(text)["picture"]) == (2, str(tmp_path))
+    assert "Choose another with --picture" in " ".join(errors.split())
 
 
 def test_a_directory_that_is_no_data_set_is_refused(harness: Command, tmp_path: Path) -> None:

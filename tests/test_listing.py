@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from report_builders import Lab
 
 import harness
 from harness import tracking
+from harness.commands import runs as commands_runs
 from harness.experiment import Experiment
 from harness.runs.folder import RunFolder
 from harness.runs.spec import RunResult
@@ -94,11 +96,17 @@ def test_runs_are_listed_filtered_and_sorted(
     for arguments, says in (
         (("--where", "varian=x"), "did you mean variant"),
         (("--where", "variant"), "--where variant"),
+        (("--where", "accuracy"), "COLUMN=VALUE"),
+        (("--where", "seed=0", "--where", "seed=1"), "--where seed is given twice"),
+        (("--csv", "--json"), "give one of them"),
+        (("--where", "seed=0", "rm", results[0].spec.config.key, "--yes"), "--where goes with the list"),
+        (("--json", "gc"), "--json goes with the list"),
         (("--sort", "acuracy"), "did you mean accuracy"),
     ):
         code, _, errors = shown(capsys, monkeypatch, "runs", *arguments)
         assert code == 2
         assert says in errors
+    assert len(harness.load_runs()) == 5
 
 
 def test_a_run_is_removed_only_when_that_is_wanted(
@@ -188,8 +196,10 @@ def test_a_checkpoint_from_which_a_damaged_file_is_mended_stays(
 def test_results_are_taken_elsewhere(
     mlruns: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept(mlruns)
     file = tmp_path / "new" / "epochs.parquet"
+    code, _, errors = shown(capsys, monkeypatch, "export", "--parquet", str(file))
+    assert (code, "no run that has ended" in errors, file.exists()) == (2, True, False)
+    kept(mlruns)
     assert shown(capsys, monkeypatch, "export", "--parquet", str(file))[0] == 0
     assert len(pd.read_parquet(file)) == len(harness.load_epochs())
     report = "experiments/results/full/ablate_bn"
@@ -201,13 +211,57 @@ def test_results_are_taken_elsewhere(
         ((), "--keras FILE"),
         (("--latex", str(table)), "There is no table of a report"),
         (("--keras", str(tmp_path / "model.h5")), ".keras"),
+        (("--parquet", str(file), "--run", "3f9a"), "--run goes with --keras or --card"),
+        (("--parquet", str(file), "--report", report), "--report goes with --latex"),
     ):
         code, _, errors = shown(capsys, monkeypatch, "export", *arguments)
         assert code == 2
         assert says in errors
-    for option in ("--parquet", "--latex"):
-        code, _, errors = shown(capsys, monkeypatch, "export", option, str(tmp_path), "--report", report)
-        assert (code, f"{tmp_path} could not be written" in " ".join(errors.split())) == (1, True)
+    for option, more in (("--parquet", ()), ("--latex", ("--report", report))):
+        code, _, errors = shown(capsys, monkeypatch, "export", option, str(tmp_path), *more)
+        assert (code, f"{tmp_path} could not be written" in " ".join(errors.split())) == (2, True)
+
+
+def test_the_newest_report_is_one_of_an_experiment(
+    mlruns: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, other = mlruns / "reports" / "a", mlruns / "reports" / "b"
+    shutil.copytree("experiments/results/full/ablate_bn", report)
+    other.mkdir()
+    (other / "table.csv").write_text("group,n,mean\nsgd,4,0.8\n")
+    assert str(report) in shown(capsys, monkeypatch, "export", "--latex", str(tmp_path / "t.tex"))[2].replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"variant\n\xff", b"group,n\nsgd,4\n", b"variant,phase,n,accuracy_mean\na,b,1,c\n"]
+)
+def test_a_table_that_is_not_that_of_a_report_is_refused(
+    mlruns: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    (tmp_path / "table.csv").write_bytes(content)
+    file = tmp_path / "t.tex"
+    code, _, errors = shown(capsys, monkeypatch, "export", "--latex", str(file), "--report", str(tmp_path))
+    assert (code, "table.csv is no table of an" in " ".join(errors.split()), file.exists()) == (2, True, False)
+
+
+def test_numbers_in_latex_are_those_of_the_terminal(
+    mlruns: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = ["accuracy_mean", *(f"against_baseline_{name}" for name in ("mean", "interval_low", "p_holm"))]
+    rows = ["baseline,same recipe,7,0.63825,,,", "50 %,same recipe,7,0.5,-0.04,-0.1,1e-9"]
+    (tmp_path / "table.csv").write_text("\n".join([f"variant,phase,n,{','.join(columns)}", *rows]))
+    file = tmp_path / "t.tex"
+    assert shown(capsys, monkeypatch, "export", "--latex", str(file), "--report", str(tmp_path))[0] == 0
+    assert r"baseline & same recipe & 7 & 0.6383 & -- & -- & -- \\" in file.read_text()
+    assert r"50 \% & same recipe & 7 & 0.5000 & -4.00 & -10.00 & $<$0.001 \\" in file.read_text()
+
+
+def test_checkpoints_of_a_folder_that_is_read_only_are_not_said_to_be_freed(
+    mlruns: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands_runs, "is_read_only", lambda: True)
+    code, _, errors = shown(capsys, monkeypatch, "runs", "gc")
+    assert (code, "is read-only" in " ".join(errors.split())) == (1, True)
 
 
 def test_a_shell_completes_the_experiments(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ from harness.analysis.make_report import make_report
 from harness.analysis.report import Report, RunLink
 from harness.commands.compare import compare, one_page
 from harness.commands.run import Job
-from harness.common.errors import BadInput
+from harness.common import paths
+from harness.common.errors import BadInput, HarnessError
 from harness.data.sklearn_digits import digits
 from harness.experiment import Experiment, Prediction, factorial
 from harness.plan import images_of
@@ -29,7 +30,7 @@ from harness.reporting.page import charts
 from harness.reporting.page.mistakes import SHOWN, mistakes
 from harness.reporting.page.render import render, ticked
 from harness.reporting.page.section import section
-from harness.reporting.publish import publish_all
+from harness.reporting.publish import publish_all, write_report
 from harness.reporting.tables import flat, tables
 from harness.run_options import RunOptions
 from harness.runs.folder import Result, RunFolder
@@ -134,6 +135,19 @@ def test_names_are_text_and_no_markup(whole: Reported) -> None:
     assert evil not in page
     assert Read(page).tags.count("script") == 1
     assert ticked("a <b> `c & d`") == "a &lt;b&gt; <code>c &amp; d</code>"
+
+
+def test_a_page_that_has_no_place_is_told_how_to_get_one(
+    whole: Reported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for folder in (file, file / "report"):
+        with pytest.raises(BadInput, match="file is a file: give a folder"):
+            write_report(*whole, folder)
+    monkeypatch.setattr(paths, "is_read_only", lambda: True)
+    with pytest.raises(HarnessError, match="is read-only: name another folder for the page with --to"):
+        publish_all([whole], None, digits())
 
 
 def test_several_reports_are_one_page_with_a_list_of_answers(whole: Reported, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """No spec is lost and none is counted twice, whoever dies."""
 
 import dataclasses
+import errno
 import socket
 import subprocess
 import sys
@@ -202,6 +203,18 @@ def test_a_damaged_queue_is_explained(mlruns: Path) -> None:
     (mlruns / "optuna.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(HarnessError, match="may be deleted"):
         queue.open_study("s")
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(errno.EACCES, "Permission denied"), RuntimeError("attempt to write a readonly database")]
+)
+def test_a_queue_that_is_read_only_is_not_to_be_deleted(
+    mlruns: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(queue.filelock, "FileLock", Mock(side_effect=error))
+    with pytest.raises(HarnessError, match="cannot be written to") as raised:
+        queue.open_study("s")
+    assert "deleted" not in str(raised.value)
 
 
 def lose(study, monkeypatch: pytest.MonkeyPatch) -> None:

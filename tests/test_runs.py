@@ -68,7 +68,7 @@ def test_what_is_no_file_is_not_replaced_and_a_link_stays_one(tmp_path: Path, ki
     place.unlink()
     place.mkdir() if kind == "folder" else os.mkfifo(place)
     for each in (place, link):
-        with pytest.raises(HarnessError, match="no regular file"):
+        with pytest.raises(BadInput, match="no regular file"):
             write_atomically(each, b"newer")
     assert not place.is_file()
 
@@ -269,8 +269,9 @@ def test_a_run_belongs_to_one_process_and_is_free_when_that_dies(folder: RunFold
 
 def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(HarnessError, match="could not be written"):
-        write_atomically(tmp_path / "file" / "below", b"")
+    for below in ("a", "a/b"):
+        with pytest.raises(BadInput, match=r"could not be written, as .*file is a file: give a folder"):
+            write_atomically(tmp_path / "file" / below, b"")
 
 
 @pytest.mark.parametrize(

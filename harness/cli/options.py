@@ -89,20 +89,20 @@ def show_reports(reports: "list[Report]", as_json: bool, *, details: bool = Fals
     show(documents[0] if len(documents) == 1 else {"experiments": documents}, as_json, show_each)
 
 
-def changes_of(settings: list[str] | None, option: str = "--set") -> dict[str, str]:
-    """What the `--set` of a command line change, or another option that is given as NAME=VALUE."""
+def changes_of(settings: list[str] | None, option: str = "--set", form: str = "NAME=VALUE") -> dict[str, str]:
+    """What the `--set` of a command line change, or another option of that form. Raises BadInput for a name twice."""
     changes: dict[str, str] = {}
     for text in settings or []:
-        name, value = _name_and_value(text, option)
+        name, value = _name_and_value(text, option, form)
         if name in changes:
             raise BadInput(f"{option} {name} is given twice, with {changes[name]} and {value}: leave one out.")
         changes[name] = value
     return changes
 
 
-def _name_and_value(text: str, option: str) -> tuple[str, str]:
+def _name_and_value(text: str, option: str, form: str) -> tuple[str, str]:
     """The two sides of an option. Raises BadInput where there are not two."""
     name, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not value:
-        raise BadInput(f"Invalid value {option} {text}: write it as NAME=VALUE, as in {option} learning_rate=0.05.")
+        raise BadInput(f"Invalid value {option} {text}: write it as {form}, as in {option} learning_rate=0.05.")
     return name, value

@@ -46,9 +46,15 @@ def runs(
     harness runs gc --dry-run
     ```
     """
+    sources = {option.opts[0]: context.get_parameter_source(option.name or "") for option in context.command.params}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     if context.invoked_subcommand:
+        if given:
+            raise BadInput(f"{given[0]} goes with the list: leave it out for `{context.invoked_subcommand}`.")
         return
-    frame = commands_runs.chosen_runs(list(changes_of(where, "--where").items()), sort)
+    if csv and json:
+        raise BadInput("--csv and --json are two formats: give one of them.")
+    frame = commands_runs.chosen_runs(list(changes_of(where, "--where", "COLUMN=VALUE").items()), sort)
     if csv:
         sys.stdout.write(frame.to_csv(index=False))
     elif json:
@@ -118,6 +124,10 @@ def export(
     """
     if not (keras or card or parquet or latex):
         raise BadInput("Say what to export: --keras FILE, --card FILE, --parquet FILE or --latex FILE.")
+    if run is not None and not (keras or card):
+        raise BadInput("--run goes with --keras or --card: the others are of no single run.")
+    if report is not None and not latex:
+        raise BadInput("--report goes with --latex: it is the report whose table is written.")
     if keras:
         log.print(f"{keras}: the model of run {commands_runs.export_model(keras, run)}")
     if card:

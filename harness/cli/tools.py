@@ -39,7 +39,9 @@ def data(
     harness data --picture samples.png
     ```
     """
-    print_document(inspection.describe_data(data, picture), json, inspection.print_data)
+    document, figure = inspection.describe_data(data, picture)
+    print_document(document, json, inspection.print_data)
+    inspection.save_picture(document, figure)
 
 
 def show(
@@ -55,8 +57,9 @@ def show(
     harness show --set normalization=none --set activation=sigmoid
     ```
     """
-    document = inspection.describe_network(recipe, changes_of(setting), picture)
+    document, figure = inspection.describe_network(recipe, changes_of(setting), picture)
     print_document(document, json, inspection.print_network)
+    inspection.save_picture(document, figure)
 
 
 def predict(

@@ -1,5 +1,6 @@
 """`harness calibrate`: an A/A test of the statistics, on real runs that differ in nothing but the seed."""
 
+import dataclasses
 import io
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from harness.common.documents import read_bytes, read_json
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.common.lazy import lazy_import
+from harness.config import Network, Recipe, RunConfig
 from harness.experiment import BASELINE
 from harness.reporting.console import print_line
 
@@ -22,6 +24,12 @@ else:
     # matplotlib is slow to import.
     calibration = lazy_import("harness.reporting.calibration")
     publish = lazy_import("harness.reporting.publish")
+
+#: What runs of one recipe have in common, as far as a file says it: the columns of `harness runs --csv`.
+COMMON = (
+    *("budget", "recipe"),
+    *(each.name for part in (RunConfig, Network, Recipe) for each in dataclasses.fields(part) if each.name != "seed"),
+)
 
 
 def calibrate(file: Path, families: int, to: Path | None) -> dict[str, Any]:
@@ -41,8 +49,9 @@ def calibrate(file: Path, families: int, to: Path | None) -> dict[str, Any]:
     folder = to or publish.folder_for(None, "calibration")
     command = shlex.join(["harness", "calibrate", str(file), "--families", str(families)])
     document = {"file": file.name, **a_a_test(tuple(accuracies), families), "command": command}
-    folder.mkdir(parents=True, exist_ok=True)
-    calibration.figure(document).savefig(folder / "calibration.png", dpi=120)
+    image = io.BytesIO()
+    calibration.figure(document).savefig(image, format="png", dpi=120)
+    write_atomically(folder / "calibration.png", image.getvalue())
     write_atomically(folder / "calibration.md", calibration.markdown(document, "calibration.png").encode())
     return document | {"folder": str(folder)}
 
@@ -50,7 +59,8 @@ def calibrate(file: Path, families: int, to: Path | None) -> dict[str, Any]:
 def read(file: Path) -> list[float]:
     """Return the accuracies of a file: a JSON list of numbers, a report as JSON, or a CSV with a column `accuracy`.
 
-    Of a report or table, those of the baseline. Raises BadInput for anything else.
+    Of a report or table, those of the baseline's runs that are finished. Raises BadInput for anything else, and for
+    runs that differ in more than the seed.
     """
     try:
         if file.suffix == ".csv":
@@ -59,6 +69,7 @@ def read(file: Path) -> list[float]:
             document = read_json(file, Any)
             rows = document["runs"] if isinstance(document, dict) else document
         own = [row for row in rows if not isinstance(row, dict) or _is_usual(row)]
+        _check_alike(file, [row for row in own if isinstance(row, dict)])
         accuracies = [float(row["accuracy"] if isinstance(row, dict) else row) for row in own]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(
@@ -71,8 +82,20 @@ def read(file: Path) -> list[float]:
 
 
 def _is_usual(row: Mapping[str, Any]) -> bool:
-    """Whether a run is one of the baseline with the recipe's own learning rate, judged by the test images."""
-    return (row.get("variant", BASELINE), row.get("phase", "same recipe")) == (BASELINE, "same recipe")
+    """Whether a run is a finished one of the baseline, with the recipe's own learning rate."""
+    usual = {"variant": BASELINE, "phase": "same recipe", "status": "finished"}
+    return all(row.get(name, value) == value for name, value in usual.items())
+
+
+def _check_alike(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raises BadInput if some runs differ in more than the seed: what that does would count as chance."""
+    for name in dict.fromkeys(COMMON):
+        values = sorted({str(row[name]) for row in rows if name in row})
+        if len(values) > 1:
+            raise BadInput(
+                f"{file} has runs that differ in {name} ({values[0]} and {values[1]}), not in the seed alone: "
+                f"`harness runs --where {name}={values[0]} --csv` lists those of one {name}."
+            )
 
 
 def print_calibration(document: dict[str, Any]) -> None:

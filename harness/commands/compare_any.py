@@ -3,6 +3,7 @@
 import codecs
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import math
@@ -24,6 +25,7 @@ from harness.common.redact import is_ambiguous, public_url
 from harness.recipes import named
 from harness.reporting import any_runs
 from harness.reporting.any_runs import Asked
+from harness.reporting.console import log
 from harness.tracking.answer import Answer, log_answer
 from harness.tracking.mlflow_store import import_mlflow, runs_in
 from harness.tracking.others_database import has_mlflows_tables
@@ -75,7 +77,15 @@ class AnyOptions:
             needed["--experiment"] = self.experiment
         if missing := [option for option, given in needed.items() if not given]:
             raise BadInput(f"{missing[0]} is missing: --csv and --mlflow need {', '.join(needed)}.")
+        if self.block == self.group_by:
+            raise BadInput(f"--block {self.block} is what --group-by names: a block holds a run of each group.")
         return self
+
+    @property
+    def digest(self) -> str:
+        """8 hex digits of what is asked, and of which file."""
+        asked = dataclasses.replace(self, csv=self.csv and self.csv.resolve(), log=False).command
+        return hashlib.sha256(asked.encode(errors="surrogateescape")).hexdigest()[:8]
 
     @property
     def command(self) -> str:
@@ -108,16 +118,26 @@ def compare_any(options: AnyOptions, to: Path | None) -> tuple[Asked, GroupCompa
         )
     except ValueError as error:
         raise BadInput(f"--baseline {asked.baseline}: {error}") from error
-    name = re.sub(r"[^\w.=-]+", "_", f"{source}-{asked.group_by}-{asked.metric}")
+    name = re.sub(r"[^\w.=-]+", "_", f"{source}-{asked.group_by}-{asked.metric}-{options.digest}")
     folder = to or paths.mlruns() / "reports" / name
+    if to is None and paths.is_read_only():
+        if options.log:
+            raise BadInput(f"{paths.mlruns()} is read-only: name another folder for what --log logs with --to.")
+        log.print(f"{paths.mlruns()} is read-only: the answer is kept nowhere. Name another folder for it with --to.")
+        return asked, compared, []
     document = {"asked": dataclasses.asdict(asked), **dataclasses.asdict(compared)}
     written = {
         "report.html": any_runs.page(asked, compared),
         "table.csv": pd.DataFrame([dataclasses.asdict(row) for row in compared.rows]).to_csv(index=False),
         "comparison.json": json.dumps(plain(document), indent=1, allow_nan=False) + "\n",
     }
-    for file, text in written.items():
-        write_atomically(folder / file, text.encode())
+    try:
+        for file, text in written.items():
+            write_atomically(folder / file, text.encode())
+    except HarnessError:
+        # Whoever asked need not ask again.
+        log.print(any_runs.answer(asked, compared))
+        raise
     if options.log:
         _log(options, asked, compared, [folder / file for file in written])
     return asked, compared, [folder / file for file in written]

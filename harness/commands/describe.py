@@ -9,6 +9,7 @@ from rich.text import Text
 
 from harness import recipes
 from harness.common.errors import BadInput
+from harness.common.files import replacing
 from harness.common.lazy import lazy_import
 from harness.common.paths import mlruns
 from harness.config import change, changes_text
@@ -26,16 +27,15 @@ else:
     run_figures = lazy_import("harness.reporting.run_figures")
 
 
-def describe_data(which: str | None, picture: Path | None) -> dict[str, Any]:
-    """Return a document about the data set on this machine, and draw ten samples of each class.
+def describe_data(which: str | None, picture: Path | None) -> "tuple[dict[str, Any], Figure]":
+    """Return a document about the data set on this machine, and a figure with ten samples of each class.
 
-    picture: the file for the drawing; None is mlruns/data-<name>.png.
+    picture: the file for the figure; None is mlruns/data-<name>.png.
     """
     dataset = load(which)
     picture = picture or mlruns() / f"data-{dataset.name}.png"
-    _save(run_figures.sample_figure(dataset), picture)
     classes = range(len(dataset.class_names))
-    return {
+    document = {
         "name": dataset.name,
         "fingerprint": dataset.fingerprint,
         "source": dataset.source,
@@ -46,14 +46,18 @@ def describe_data(which: str | None, picture: Path | None) -> dict[str, Any]:
         "test_per_class": _counts(dataset.test_labels, dataset.class_names, classes),
         "picture": str(picture),
     }
+    return document, run_figures.sample_figure(dataset)
 
 
-def _save(figure: "Figure", picture: Path) -> None:
+def save_picture(document: dict[str, Any], figure: "Figure") -> None:
+    """Save a figure where its document says. Raises BadInput if it cannot be written there."""
+    picture = Path(document["picture"])
     try:
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(picture, dpi=120)
+        with replacing(picture) as file:
+            figure.savefig(file, format=picture.suffix[1:] or "png", dpi=120)
     except (OSError, ValueError) as error:
-        raise BadInput(f"The picture {picture} cannot be written: {error}. Choose another with --picture.") from error
+        why = getattr(error, "strerror", None) or error
+        raise BadInput(f"The picture {picture} cannot be written: {why}. Choose another with --picture.") from error
 
 
 def _counts(labels: np.ndarray, names: tuple[str, ...], classes: range) -> dict[str, int]:
@@ -74,10 +78,10 @@ def print_data(document: dict[str, Any]) -> None:
         log.print(how_to_get_cifar10())
 
 
-def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None) -> dict[str, Any]:
-    """Return a document about the network's layers (shapes, parameters, FLOPs), and draw the network.
+def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None) -> "tuple[dict[str, Any], Figure]":
+    """Return a document about the network's layers (shapes, parameters, FLOPs), and a figure of the network.
 
-    changes: those of `--set`. picture: the file for the drawing; None is mlruns/network.png.
+    changes: those of `--set`. picture: the file for the figure; None is mlruns/network.png.
     """
     network, resolved = change(*recipes.recipe_called(recipe), changes)
     import_keras(default_engine())
@@ -95,8 +99,7 @@ def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None)
         for layer in model.layers
     ]
     picture = picture or mlruns() / "network.png"
-    _save(run_figures.network_figure(layers), picture)
-    return {
+    document = {
         "recipe": recipe,
         "changes": changes_text(changes),
         "layers": layers,
@@ -106,6 +109,7 @@ def describe_network(recipe: str, changes: dict[str, Any], picture: Path | None)
         "training_flops_per_image": cnn.training_flops(model),
         "picture": str(picture),
     }
+    return document, run_figures.network_figure(layers)
 
 
 def print_network(document: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.analysis.report import RunLink
 from harness.common.errors import BadInput
+from harness.common.files import check_folder
 from harness.common.lazy import lazy_import
 from harness.data import Dataset, NotFound, load
 from harness.engine.devices import idle_cores_advice, slow_engine_advice
@@ -34,13 +35,14 @@ TERMINAL = Displays(run=RunDisplay, runs=RunsDisplay, say=_say)
 
 
 def choose_recorder(offline: Path | None) -> Recorder:
-    """Return the recorder: bundles in the folder `offline`, or MLflow if it is None.
+    """Return the recorder: bundles in the folder `offline`, or MLflow if it is None. Raises BadInput for no folder.
 
     Offline, this process and its child processes keep all runs in that folder; otherwise runs are in mlruns/.
     """
     if offline is None:
         adopt_earlier_runs()
         return MlflowRecorder()
+    check_folder(offline, f"--offline {offline} cannot be written to")
     if provenance().get("git_dirty") == "true":
         log.print("The code here has changes that are in no commit: `harness evidence add` will refuse these runs.")
     # Set in the environment, so that child processes use the folder too.

@@ -20,8 +20,10 @@ from harness.tracking.champion import champion, ended_runs, ranked
 from harness.tracking.model import find_model
 
 if TYPE_CHECKING:
+    import PIL
     from PIL import Image, ImageOps
 else:
+    PIL = lazy_import("PIL")
     Image = lazy_import("PIL.Image")
     ImageOps = lazy_import("PIL.ImageOps")
 
@@ -100,6 +102,8 @@ def read_image(path: Path) -> np.ndarray:
             # Phones store their orientation in the file and do not rotate the pixels.
             upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
             return np.asarray(upright.resize((32, 32), Image.Resampling.LANCZOS), np.float32)
+    except PIL.UnidentifiedImageError as error:
+        raise BadInput(f"{path} is no picture that Pillow can read: give a JPEG, a PNG or the like.") from error
     except Exception as error:  # Pillow's decoders may raise any error for damaged files
         raise BadInput(f"{path} cannot be read as an image ({error}). JPEG, PNG and the like will do.") from error
 

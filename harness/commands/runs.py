@@ -1,20 +1,24 @@
 """`harness runs` and `harness export`: list the runs on this disk, remove some, and take results elsewhere."""
 
 import contextlib
+import io
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness import tracking
 from harness.commands.predict import find_kept, load_model
+from harness.common import rounded
+from harness.common.documents import read_bytes
 from harness.common.errors import BadInput, HarnessError, first_line
 from harness.common.files import atomic, write_atomically
 from harness.common.lazy import lazy_import
-from harness.common.paths import mlruns
+from harness.common.paths import is_read_only, mlruns
 from harness.recipes import named
 from harness.reporting.model_card import model_card
+from harness.reporting.tables import p_value
 from harness.runs.folder import RunFolder, all_runs, run_at
 from harness.runs.frames import load_epochs, load_runs
 from harness.runs.spec import keeps_model
@@ -36,6 +40,17 @@ LATEX = {
     "against_baseline_interval_high": "high",
     "against_baseline_p_holm": "$p$ (Holm)",
     "against_baseline_verdict": "verdict",
+}
+
+#: How their numbers are written: as everywhere else.
+WRITTEN: dict[str, Callable[[float], str]] = {
+    "accuracy_mean": rounded.accuracy,
+    "accuracy_sd": rounded.accuracy,
+    "against_baseline_mean": rounded.point,
+    "against_baseline_interval_low": rounded.point,
+    "against_baseline_interval_high": rounded.point,
+    # LaTeX has another sign where text has a <.
+    "against_baseline_p_holm": lambda value: p_value(value).replace("<", "$<$"),
 }
 
 
@@ -102,8 +117,10 @@ def collect_garbage(*, dry_run: bool) -> Freed:
 
     Results, histories and models stay: a run whose model is to be kept needs its checkpoint until MLflow has the model.
     A run that is being trained is left alone, and one with a damaged file, which is mended from its checkpoint. Raises
-    HarnessError if the database in `mlruns/` cannot be read.
+    HarnessError if `mlruns/` is read-only, or the database in it cannot be read.
     """
+    if is_read_only():
+        raise HarnessError(f"{mlruns()} is read-only: no checkpoint in it can be deleted.")
     sizes, unsure = [], 0
     for run in all_runs():
         with contextlib.ExitStack() as held:
@@ -150,8 +167,10 @@ def export_card(file: Path, run: str | None) -> str:
 
 
 def export_epochs(file: Path) -> int:
-    """Write one row for every epoch of every ended run to a Parquet file; return how many."""
+    """Write one row for every epoch of every ended run to a Parquet file; return how many. Raises BadInput for none."""
     frame = load_epochs()
+    if frame.empty:
+        raise BadInput("There is no run that has ended, and so no epoch to write: `harness run baseline` trains one.")
     write_atomically(file, frame.to_parquet(index=False))
     return len(frame)
 
@@ -159,18 +178,28 @@ def export_epochs(file: Path) -> int:
 def export_latex(file: Path, report: Path | None) -> Path:
     """Write the table of a report as LaTeX (booktabs); return the report's folder.
 
-    report: a folder with a table.csv; None is the newest in mlruns/reports. Raises BadInput if there is none.
+    report: its folder; None is the newest in mlruns/reports. Raises BadInput if there is none, or if its table.csv
+    is not that of an experiment's report.
     """
-    tables = sorted((mlruns() / "reports").glob("*/table.csv"), key=lambda each: each.stat().st_mtime)
+    # Comparisons of anybody's runs have a table too, and no report.json.
+    reports = sorted((mlruns() / "reports").glob("*/report.json"), key=lambda each: each.stat().st_mtime)
+    tables = [each.with_name("table.csv") for each in reports]
     table = report / "table.csv" if report else next(reversed(tables), None)
     if table is None or not table.is_file():
         known = ", ".join(str(each.parent) for each in tables) or "none yet: `harness run ablate_bn` makes one"
         raise BadInput(f"There is no table of a report in {report or mlruns() / 'reports'}. Reports: {known}.")
-    frame = pd.read_csv(table)
-    frame = frame[[name for name in LATEX if name in frame.columns]]
-    for name in frame.columns[frame.columns.str.startswith("against_baseline_")]:
-        if name.endswith(("mean", "low", "high")):
-            frame[name] = 100 * frame[name]
-    styler = frame.rename(columns=LATEX).style.hide(axis="index").format(precision=4, na_rep="--", escape="latex")
-    write_atomically(file, styler.to_latex(hrules=True).encode())
+    try:
+        frame = pd.read_csv(io.BytesIO(read_bytes(table)))
+        if missing := [name for name in ("variant", "phase", "n") if name not in frame.columns]:
+            raise ValueError(f"it has no column {missing[0]}")
+        frame = frame[[name for name in LATEX if name in frame.columns]].rename(columns=LATEX)
+        written: dict[Any, Any] = {LATEX[name]: write for name, write in WRITTEN.items()}
+        styler = frame.style.hide(axis="index").format(written, na_rep="--", escape="latex")
+        text = styler.to_latex(hrules=True)
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{table} is no table of an experiment's report ({first_line(error)}): name the folder of one with "
+            f"--report, or make it again with `harness compare`."
+        ) from error
+    write_atomically(file, text.encode())
     return table.parent

@@ -10,7 +10,7 @@ from typing import IO
 
 import filelock
 
-from harness.common.errors import HarnessError
+from harness.common.errors import BadInput, HarnessError
 
 #: The suffix of a file's name while the file is being written.
 UNFINISHED = ".new"
@@ -60,16 +60,30 @@ def remove_unfinished(folder: Path, name: str = "*") -> None:
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Like `replacing`, but raise a HarnessError that says what is safe and what to do."""
+    """Like `replacing`, but raise a HarnessError that says what is safe and what to do.
+
+    BadInput where a file is in the place of a folder, or something else in that of the file.
+    """
     try:
         with replacing(path) as file:
             yield file
     except OSError as error:
+        check_folder(path.parent, f"{path} could not be written")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise BadInput(f"{path} could not be written: it is there and no regular file. Give a file.") from error
         raise HarnessError(
             f"{path} could not be written: {error.strerror or error}. What it held before is intact; free some "
             f"space (or mend the folder's permissions) and give the same command again (without --fresh): it goes on "
             f"from there."
         ) from error
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """Raise BadInput, beginning with `what`, if a file is where this folder or one above it would be."""
+    for place in (folder, *folder.parents):
+        # Path.exists() raises PermissionError where one may not look.
+        if os.path.exists(place) and not os.path.isdir(place):
+            raise BadInput(f"{what}, as {place} is a file: give a folder.")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -8,6 +8,7 @@ run is done, so losing the database loses no result of an experiment. The result
 
 import contextlib
 import datetime
+import errno
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -75,6 +76,14 @@ def _opening() -> Iterator[optuna.storages.RDBStorage]:
     except BadInput:
         raise
     except Exception as error:
+        denied = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        if denied or "readonly database" in str(error):
+            # Nothing is damaged, and nothing is to be deleted.
+            raise HarnessError(
+                f"The queue at {public_url(storage_url())} cannot be written to ({first_line(error)}). `harness "
+                f"dashboard` shows what is done; to go on, mend the permissions, or name a copy of {paths.mlruns()} "
+                f"with $HARNESS_MLRUNS."
+            ) from error
         raise HarnessError(
             f"The queue at {public_url(storage_url())} did not open ({first_line(error)}). Finished runs are safe in "
             f"{paths.mlruns() / 'runs'}. See that the database answers; a damaged mlruns/optuna.db may be deleted, the "

@@ -85,7 +85,7 @@ def forest(asked: Asked, compared: GroupComparison) -> Figure:
             axes.plot(row.interval, [y, y], color=colour, lw=2, solid_capstyle="butt")
         axes.plot(difference, y, color=colour, marker=shape, ms=7)
     axes.set_yticks(range(len(rows)), [f"{row.group}: {row.verdict}" for row, _ in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     axes.set_xlabel(f"{asked.metric} minus that of {asked.baseline}")
     return figure
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.analysis.report import Report, RunRow, plain
 from harness.common import paths
-from harness.common.files import write_atomically
+from harness.common.errors import HarnessError
+from harness.common.files import check_folder, write_atomically
 from harness.common.lazy import lazy_import
 from harness.data import Dataset
 from harness.experiment import BASELINE
@@ -97,6 +98,8 @@ def write_report(report: Report, results: Sequence[RunResult], folder: Path, dat
 
 def publish_all(reported: Sequence[tuple[Report, Sequence[RunResult]]], to: Path | None, dataset: Dataset) -> Path:
     """Write one page with all of these reports, and return it. to: its folder; None is mlruns/reports."""
+    if to is None and paths.is_read_only():
+        raise HarnessError(f"{paths.mlruns()} is read-only: name another folder for the page with --to.")
     page = (to or paths.mlruns() / "reports") / PAGE
     sections = [section(report, results, dataset) for report, results in reported]
     write_atomically(page, render(sections, "Why does this CNN work?").encode())
@@ -105,6 +108,7 @@ def publish_all(reported: Sequence[tuple[Report, Sequence[RunResult]]], to: Path
 
 def draw_report(report: Report, results: Sequence[RunResult], folder: Path) -> list[Path]:
     """Draw what there is to show, and return the files."""
+    check_folder(folder, f"{folder} cannot be made")
     figures = {
         "forest": forest.comparisons(report),
         "effects": forest.effects(report),

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from harness.common.files import write_atomically
+from harness.common.files import check_folder, write_atomically
 from harness.common.lazy import lazy_import
 from harness.reporting.curves import distinct_colours
 
@@ -56,6 +56,7 @@ def draw_search(study: optuna.Study, importances: dict[str, float], folder: Path
 
     matplotlib.use("Agg")
 
+    check_folder(folder, f"{folder} cannot be made")
     folder.mkdir(parents=True, exist_ok=True)
     drawn, interactive = [], []
     for name, function in FIGURES.items():
