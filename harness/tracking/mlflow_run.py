@@ -195,8 +195,7 @@ def run_note(config: RunConfig, result: Result, command: str) -> str:
     """Return the note on a run's page, as Markdown: its accuracy, held against the target where that is fair."""
     if result.status == "finished":
         accuracy = result.metrics["accuracy"]
-        judged = "test" if config.split == "final" else "validation"
-        text = f"**Accuracy {accuracy:.4f}** on {config.eval_images:,} {judged} images"
+        text = f"**Accuracy {accuracy:.4f}** on {config.eval_images:,} {config.judged} images"
         if published.comparable_run(config):
             apart = 100 * (accuracy - published.ACCURACY_TARGET)
             text += f", {apart:+.2f} points from the target {published.ACCURACY_TARGET}; one run is no verdict"
