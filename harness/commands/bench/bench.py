@@ -28,15 +28,15 @@ from harness.commands.bench.quiet import Watch
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
-from harness.data.loader import TRAIN_IMAGES
 from harness.engine.backend import ENGINES
 from harness.engine.devices import sees_gpu
+from harness.published import TRAIN_IMAGES
 from harness.recipes import named
 from harness.reporting.console import duration, log, out
 from harness.tracking.provenance import version
 
 #: Images that each contender trains on in a round; on a GPU they are a whole epoch.
-ROUND_IMAGES = {"cpu": 2560, "gpu": 50_000}
+ROUND_IMAGES = {"cpu": 2560, "gpu": TRAIN_IMAGES}
 #: Timed starts of the real command, after one untimed start that fills the caches.
 STARTS = 3
 
