@@ -20,6 +20,7 @@ from hypothesis import settings
 from harness.cli.app import main
 from harness.config import Network, Recipe, RunConfig
 from harness.data import Dataset, Split, load
+from harness.tracking.mlflow_store import SILENT
 
 #: Keras takes one framework per process: test_on_jax.py starts one for these.
 collect_ignore_glob = [] if os.environ.get("KERAS_BACKEND") == "jax" else ["on_jax/*"]
@@ -79,6 +80,7 @@ def mlruns(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setenv("HARNESS_MLRUNS", str(folder))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
+    SILENT.clear()
     return folder
 
 
