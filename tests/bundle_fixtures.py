@@ -12,7 +12,8 @@ from harness import data, experiment, plan
 from harness.engine.loop import weights_sha256
 from harness.plan import Settings
 from harness.runs.bundle import Bundle
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.runs.spec import RunSpec
 from harness.source_hash import measures_hash
 

@@ -14,7 +14,8 @@ from harness.analysis.make_report import going_on, make_report
 from harness.analysis.report import RunLink
 from harness.analysis.target import score
 from harness.experiment import Experiment, Prediction, factorial
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.runs.spec import Phase, RunResult, RunSpec
 
 

@@ -9,7 +9,8 @@ import pytest
 from conftest import SMALL_RECIPE, small_config
 
 from harness.commands.predict import choose_runs
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.tracking import champion, told
 
 SLOWER = dataclasses.replace(SMALL_RECIPE, learning_rate=0.01)

@@ -17,7 +17,8 @@ from harness.commands import dashboard, serve
 from harness.common import paths
 from harness.execute import work_queue
 from harness.reporting.search_report import study_note
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.search.study import FEWEST_FOR_IMPORTANCES
 from harness.tracking import mlflow_report, told
 

@@ -23,7 +23,8 @@ from harness.engine.backend import import_keras
 from harness.execute import ended, pool, run_one
 from harness.plan import Settings
 from harness.run_options import RunOptions
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.runs.spec import RunSpec
 from harness.tracking.recorder import MlflowRecorder
 

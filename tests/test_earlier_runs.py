@@ -8,7 +8,8 @@ from conftest import small_config
 
 from harness.config import from_json
 from harness.runs import earlier
-from harness.runs.folder import Result, RunFolder, all_runs
+from harness.runs.folder import RunFolder, all_runs
+from harness.runs.records import Result
 from harness.source_hash import source_hash
 
 

@@ -20,7 +20,8 @@ from harness.common.errors import BadInput
 from harness.engine import devices
 from harness.experiment import Experiment
 from harness.reporting.sentences import reservations
-from harness.runs.folder import ENVIRONMENT, Result, RunFolder
+from harness.runs.folder import ENVIRONMENT, RunFolder
+from harness.runs.records import Result
 from harness.runs.spec import RunResult, RunSpec
 from harness.tracking.provenance import _commit, provenance, version
 

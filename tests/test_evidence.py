@@ -40,7 +40,7 @@ from harness.run_options import RunOptions
 from harness.runs import evidence
 from harness.runs.bundle import Sealed
 from harness.runs.evidence import EvidenceRun
-from harness.runs.folder import Result
+from harness.runs.records import Result
 from harness.runs.spec import RunSpec
 
 TAGS = {"device": "a CPU", "cpu": "a CPU", "git_commit": "abc", "git_dirty": "false", "threads": "2"}

@@ -25,7 +25,8 @@ from harness.experiment import Experiment, Prediction, factorial
 from harness.metrics import INSIDE
 from harness.plan import Settings
 from harness.run_options import RunOptions
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.tracking.recorder import MlflowRecorder
 
 ALL = experiment.names()

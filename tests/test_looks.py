@@ -24,7 +24,8 @@ from harness.experiment import Experiment, Prediction
 from harness.run_options import RunOptions
 from harness.runs import evidence
 from harness.runs.declared import contradicts, declare
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.runs.spec import RunSpec
 from harness.tracking.recorder import BundleRecorder, MlflowRecorder, Recorder
 

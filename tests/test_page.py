@@ -32,7 +32,8 @@ from harness.reporting.page.section import section
 from harness.reporting.publish import publish_all
 from harness.reporting.tables import flat, tables
 from harness.run_options import RunOptions
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.runs.spec import RunResult
 from harness.tracking.recorder import MlflowRecorder
 

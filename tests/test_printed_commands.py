@@ -25,7 +25,8 @@ from harness.config import read_changes
 from harness.experiment import Experiment
 from harness.reporting import sentences
 from harness.run_options import RunOptions, parse_seeds
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.runs.spec import RunResult, RunSpec
 from harness.tracking.recorder import MlflowRecorder
 

@@ -20,7 +20,7 @@ from harness.common.process import identity
 from harness.execute import queue_database, worker_loop
 from harness.execute import work_queue as queue
 from harness.execute.pool import study_name
-from harness.runs.folder import Result
+from harness.runs.records import Result
 from harness.runs.spec import RunSpec
 
 RESULT = Result("finished", "", {"accuracy": 0.5}, "", {}, [])

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
 from harness.common.files import write_atomically
-from harness.runs.folder import Result, RunFolder, all_runs
+from harness.runs.folder import RunFolder, all_runs
+from harness.runs.records import Result
 
 STATE = {"model/a": np.arange(5, dtype=np.float32), "optimizer/b": np.array(3)}
 HISTORY = [{"epoch": 1, "timestamp": 1, "test_loss": 0.1 + 0.2}]

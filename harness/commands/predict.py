@@ -15,7 +15,8 @@ from harness.common.errors import BadInput, first_line
 from harness.common.lazy import lazy_import
 from harness.engine.backend import default_engine, import_keras
 from harness.reporting.console import out
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.tracking.champion import champion, ended_runs, ranked
 from harness.tracking.model import find_model
 

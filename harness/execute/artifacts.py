@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from harness.engine.loop import TrainedRun
-from harness.runs.folder import History, Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import History, Result
 from harness.runs.spec import RunSpec
 
 #: Draws the figures of a run into the run folder: (folder, name, result, history).

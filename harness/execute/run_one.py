@@ -17,8 +17,8 @@ from harness.execute.ended import record_ended, trained_model
 from harness.execute.mend import mend, set_aside_a_damaged_checkpoint
 from harness.plan import images_of
 from harness.runs.bundle import is_sealed
-from harness.runs.folder import Result, RunFolder
-from harness.runs.records import decisive_differences
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result, decisive_differences
 from harness.runs.spec import RunResult, RunSpec
 from harness.source_hash import measures_hash, source_hash
 from harness.tracking.provenance import provenance

@@ -23,7 +23,7 @@ from harness.common.lazy import lazy_import
 from harness.common.paths import PROJECT
 from harness.config import RunConfig, value_text
 from harness.runs.bundle import Sealed
-from harness.runs.folder import History, Result, decisive
+from harness.runs.records import History, Result, decisive
 from harness.runs.spec import RunSpec, run_spec_from_json
 
 if TYPE_CHECKING:

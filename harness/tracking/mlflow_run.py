@@ -21,7 +21,8 @@ from harness.common.process import is_alive, signs_of_life
 from harness.common.signals import deferred
 from harness.config import RunConfig
 from harness.metrics import FINAL, INSIDE, PER_EPOCH
-from harness.runs.folder import History, Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import History, Result
 from harness.tracking.mlflow_store import (
     choose_experiment,
     create_run,
