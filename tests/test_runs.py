@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
 from harness.common.files import write_atomically
-from harness.runs.folder import RunFolder, all_runs
+from harness.runs.folder import RunFolder, all_runs, key_called
 from harness.runs.records import Result
 
 STATE = {"model/a": np.arange(5, dtype=np.float32), "optimizer/b": np.array(3)}
@@ -304,3 +304,16 @@ def test_probabilities_that_are_not_those_of_the_run_are_never_read(mlruns: Path
     if damage == "cut":
         with pytest.raises(BadInput, match=r"probabilities\.npz cannot be read"):
             folders[0].probabilities()
+
+
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        ("", "'' is the start of 0 run keys, not of one: `harness runs`"),
+        ("a", "2 run keys, not of one; there are ab, ac"),
+    ],
+)
+def test_a_run_is_called_by_the_beginning_of_its_key(start: str, says: str) -> None:
+    assert key_called("b", ["ac", "ab", "bc"]) == "bc"
+    with pytest.raises(BadInput, match=says):
+        key_called(start, ["ac", "ab", "bc"])

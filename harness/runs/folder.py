@@ -22,7 +22,7 @@ import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -368,6 +368,16 @@ def all_runs() -> list[RunFolder]:
         except (OSError, ValueError) as error:
             leave_out(f"{file} cannot be read ({error}): the command of that run writes it anew.")
     return folders
+
+
+def key_called(start: str, keys: Iterable[str]) -> str:
+    """Return the run key among `keys` that begins with `start`. Raises BadInput unless there is exactly one."""
+    # An empty variable of a script is the start of every key.
+    matching = sorted(key for key in keys if start and key.startswith(start))
+    if len(matching) != 1:
+        which = f"; there are {', '.join(matching)}." if matching else ": `harness runs` lists them."
+        raise BadInput(f"{start!r} is the start of {len(matching)} run keys, not of one{which}")
+    return matching[0]
 
 
 @functools.cache
