@@ -137,7 +137,7 @@ def test_the_searches_of_a_read_only_mlruns_are_shown(ask, mlruns: Path, monkeyp
     (mlruns / "optuna.lock").unlink()
     before = files()
     monkeypatch.setattr(paths, "is_read_only", lambda: True)
-    monkeypatch.setattr(serve, "_see_that_it_is_free", lambda *where: None)
+    monkeypatch.setattr(serve, "_check_free", lambda *where: None)
     monkeypatch.setattr(serve, "serve_here", lambda application, port: None)
     serve.serve_dashboard(8080)
     assert name in ask("/api/studies")[2].decode()

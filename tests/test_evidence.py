@@ -356,7 +356,7 @@ def test_the_answers_show_every_difference_and_what_is_far_away_at_the_edge() ->
 
 def test_a_figure_of_other_numbers_is_named_and_drawn_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[tuple[str, Difference]] = [("near", Difference(-0.01, (-0.02, 0.0), 7, 0, 0.8))]
-    monkeypatch.setattr(quoted_figures, "found", lambda question, known: rows)
+    monkeypatch.setattr(quoted_figures, "rows_about", lambda question, known: rows)
     file = tmp_path / "answers.png"
 
     def made() -> commands.Made:

@@ -61,7 +61,7 @@ def make_report(
     design = design or _as_declared(results)
     groups = grouped(results)
     judged = _judged_groups(groups, design)
-    _see_that_each_seed_is_there_once(judged)
+    _check_seeds(judged)
     phases = list(dict.fromkeys(phase for phase, _ in judged))
     without_rate = unclear(tried_by_variant(results))
     measured_by = code_that_measured_last(results, experiment.mechanism)
@@ -117,7 +117,7 @@ def grouped(results: Iterable[RunResult]) -> Groups:
     return groups
 
 
-def _see_that_each_seed_is_there_once(groups: Groups) -> None:
+def _check_seeds(groups: Groups) -> None:
     """Raise BadInput for two runs of one seed: they would count as two, and are not independent."""
     for (phase, variant), members in groups.items():
         for seed, count in Counter(each.spec.config.seed for each in members).items():

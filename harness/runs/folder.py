@@ -103,7 +103,7 @@ class RunFolder:
             remove_unfinished(self.path)
             # A damaged seal is mended later, or the run is trained again.
             with contextlib.suppress(OSError, ValueError):
-                self._see_that_it_is_of_this_run(read_seal(self.path))
+                self._check_seal(read_seal(self.path))
             write_atomically(holder, f"process {os.getpid()} on {os.uname().nodename}".encode())
             config = self.path / CONFIG
             if not self._has_its_config():
@@ -294,7 +294,7 @@ class RunFolder:
             return None
         except (OSError, ValueError) as error:
             raise self._damaged(name, str(error)) from error
-        self._see_that_it_is_of_this_run(seal)
+        self._check_seal(seal)
         if seal and seal.files.get(name) != hashlib.sha256(content).hexdigest():
             raise self._damaged(name, "it is not what it was when the run ended")
         return content
@@ -305,7 +305,7 @@ class RunFolder:
         except (OSError, ValueError):
             return False
 
-    def _see_that_it_is_of_this_run(self, seal: Seal | None) -> None:
+    def _check_seal(self, seal: Seal | None) -> None:
         """Raise Damaged if the seal is of another run: somebody has renamed or copied its folder."""
         ours = hashlib.sha256(self.config.to_json().encode()).hexdigest()
         # Seals of earlier versions do not say.
