@@ -20,6 +20,7 @@ from hypothesis import settings
 from harness.cli.app import main
 from harness.config import Network, Recipe, RunConfig
 from harness.data import Dataset, Split, load
+from harness.runs.records import Result
 from harness.tracking.mlflow_store import SILENT
 
 #: Keras takes one framework per process: test_on_jax.py starts one for these.
@@ -40,6 +41,12 @@ def small_config(recipe: Recipe = SMALL_RECIPE, network: Network | None = None, 
         data_fingerprint="0" * 64, train_images=64, eval_images=40, engine="tensorflow", precision="float32",
         source="test",
     )  # fmt: skip
+
+
+def finished(accuracy: float = 0.5, **others: float) -> Result:
+    """The result of a finished run. others: further metrics."""
+    metrics = {"accuracy": accuracy, "cross_entropy": 1.0, "training_seconds": 1.0}
+    return Result("finished", "", metrics | others, "ab", {}, [])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

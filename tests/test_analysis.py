@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from conftest import SMALL_RECIPE, small_config
+from conftest import SMALL_RECIPE, finished, small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,8 +27,7 @@ def outcome(
     if accuracy is None:
         result = Result("diverged", "the loss was nan", {}, "", {}, [])
     else:
-        metrics = {"accuracy": accuracy, "cross_entropy": 1 - accuracy, "training_seconds": 1.0}
-        result = Result("finished", "", metrics, "ab", {}, [])
+        result = finished(accuracy, cross_entropy=1 - accuracy)
     history = [{"epoch": 1, "test_accuracy": accuracy or 0.1, "test_loss": 1.0, "pflop": 0.1}]
     return RunResult(spec, RunFolder(spec.config), result, history)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from bundle_builders import BEGUN, STATE, Make, states
+from bundle_fixtures import BEGUN, STATE, Make, states
 from conftest import Command, command, document, mlflow_runs
 
 from harness import data, experiment, plan

@@ -10,7 +10,7 @@ from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
-from conftest import small_config
+from conftest import finished, small_config
 from PIL import Image
 
 from harness.commands import dashboard, serve
@@ -18,7 +18,6 @@ from harness.common import paths
 from harness.execute import work_queue
 from harness.reporting.search_report import study_note
 from harness.runs.folder import RunFolder
-from harness.runs.records import Result
 from harness.search.study import FEWEST_FOR_IMPORTANCES
 from harness.tracking import mlflow_report, told
 
@@ -98,7 +97,7 @@ def test_a_trial_shows_the_curve_of_its_run(ask, mlruns: Path) -> None:
         folder.begin({}, "there")
         assert b"has not ended" in ask(f"/curves/{folder.config.key}.png")[2]
         history = [{"epoch": 1, "timestamp": 0, "train_accuracy": 0.2, "validation_accuracy": 0.3}]
-        folder.finish(Result("finished", "", {}, "", {}, []), history)
+        folder.finish(finished(), history)
     status, headers, picture = ask(f"/curves/{folder.config.key}.png")
     assert (status, headers["Content-Type"]) == ("200 OK", "image/png")
     assert Image.open(io.BytesIO(picture)).width > 500

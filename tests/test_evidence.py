@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
-from conftest import Command, document, small_config
+from conftest import Command, document, finished, small_config
 from pyarrow import parquet
 
 from experiments import quoted, quoted_figures, studies
@@ -267,11 +267,10 @@ def test_a_retuned_study_has_its_tuning_and_the_runs_at_each_variants_best_rate(
             small_config(own, network, seed), train_images=train_images_of(study), split=split, eval_images=100
         )
         accuracy = 0.6 - 0.1 * abs(math.log2(factor / best[variants[network, recipe]])) + 0.001 * (seed % 2)
-        metrics = {"accuracy": accuracy, "cross_entropy": 1.0, "training_seconds": 1.0}
         run = a_run()
         history = [{"epoch": 1, "timestamp": 2, "test_accuracy": accuracy, "pflop": 0.1}]
         spec = dataclasses.replace(run.spec, config=config)
-        return dataclasses.replace(run, spec=spec, history=history, result=Result("finished", "", metrics, "", {}, []))
+        return dataclasses.replace(run, spec=spec, history=history, result=finished(accuracy))
 
     variants = variants_of(study)
     tuning = [at(*what, factor, seed, "tune") for what in variants for factor in (0.25, 0.5, 1.0, 2.0)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import small_config
+from conftest import finished, small_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -115,13 +115,13 @@ def test_whatever_bit_of_a_checkpoint_flips_it_is_harmless_or_named(folder: RunF
 @pytest.mark.parametrize("name", ["result.json", "artifacts/history.json"])
 def test_a_damaged_result_is_named_and_other_runs_go_on(folder: RunFolder, name: str) -> None:
     with folder.locked():
-        folder.finish(Result("finished", "", {}, "ab", {}, []), HISTORY)
+        folder.finish(finished(), HISTORY)
     (folder.path / name).write_text('{"status": ')
     with pytest.raises(BadInput, match=rf"{folder.config.key}/{name} cannot be read.*command again"):
         folder.result(), folder.history()
     other = RunFolder(small_config(seed=1))
     with other.locked():
-        other.finish(Result("finished", "", {}, "ab", {}, []), HISTORY)
+        other.finish(finished(), HISTORY)
     found = {run.config.seed for run in all_runs()}
     assert found == ({1} if name == "result.json" else {0, 1})
 
@@ -173,7 +173,7 @@ def test_a_missing_file_of_a_run_that_has_ended_is_named(ended: RunFolder, name:
 def test_a_file_of_another_run_is_not_taken_for_ones_own(ended: RunFolder) -> None:
     other = RunFolder(small_config(seed=1))
     with other.locked():
-        other.finish(Result("finished", "", {"accuracy": 0.1}, "ab" * 32, {}, []), HISTORY)
+        other.finish(finished(0.1), HISTORY)
     shutil.copy(other.path / "result.json", ended.path / "result.json")
     with pytest.raises(BadInput, match="not what it was when the run ended"):
         ended.result()
@@ -292,7 +292,7 @@ def test_probabilities_that_are_not_those_of_the_run_are_never_read(mlruns: Path
     for number, folder in enumerate(folders):
         folder.artifacts.mkdir(parents=True)
         folder.keep_probabilities(np.full((4, 10), 0.1 * (number + 1)))
-        folder.finish(Result("finished", "", {}, "", {}, []), [])
+        folder.finish(finished(), [])
     first, second = (folder.artifacts / "probabilities.npz" for folder in folders)
     kept = folders[0].probabilities()
     assert kept is not None
