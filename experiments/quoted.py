@@ -63,7 +63,7 @@ def table(header: str, rows: Sequence[str]) -> str:
     return "\n".join([header, "|" + "---|" * (header.count("|") - 1), *rows])
 
 
-def found(question: str, evidence: Sequence[EvidenceRun]) -> list[tuple[str, Difference]]:
+def rows_about(question: str, evidence: Sequence[EvidenceRun]) -> list[tuple[str, Difference]]:
     """Return the rows that speak to one claim, with what was measured at full size."""
     return [(name, difference(full[experiment], variant, evidence)) for name, experiment, variant in ANSWERS[question]]
 
@@ -79,7 +79,7 @@ def switched(study: Study, evidence: Sequence[EvidenceRun]) -> list[tuple[str, s
 
 def claims(evidence: Sequence[EvidenceRun]) -> str:
     """The four claims of the notebook, and what was measured of each, in a line."""
-    measured = {name: each for question in ANSWERS for name, each in found(question, evidence)}
+    measured = {name: each for question in ANSWERS for name, each in rows_about(question, evidence)}
     measured |= {f"{what}, {where}": each for what, where, each in switched(full["factorial"], evidence)}
     sgd, vanishing = named["full-classic-factorial"], "no norm + no relu"
     measured["sigmoid, plain SGD"] = difference(sgd, vanishing, evidence)
@@ -124,7 +124,7 @@ def crossed(evidence: Sequence[EvidenceRun]) -> str:
     return table("| what is switched | where | points | n | first campaign |", rows)
 
 
-def inside(evidence: Sequence[EvidenceRun]) -> str:
+def inside_cells(evidence: Sequence[EvidenceRun]) -> str:
     """Gradients and saturation of the cells with standardised inputs: medians over the seeds."""
     rows = []
     for optimizer, study in {"Muon": full["factorial"], "SGD": named["full-classic-factorial"]}.items():
@@ -384,7 +384,7 @@ BLOCKS: dict[str, Block] = {
     "calibration": calibration_told,
     "claims": claims,
     "crossed": crossed,
-    "inside": inside,
+    "inside": inside_cells,
     "blown-up": blown_up,
     "plain-sgd": partial(every_seed, WITH_PLAIN_SGD),
     "plain-sgd-at-quick": partial(every_seed, PLAIN_SGD_AT_QUICK),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from experiments.quoted import by_size, calibrated, found
+from experiments.quoted import by_size, calibrated, rows_about
 from experiments.quoted_rows import CLAIMS
 from experiments.studies import FAST, PUBLISHED
 from harness.analysis.stats import Compared
@@ -34,7 +34,7 @@ def size_curve(evidence: Sequence[EvidenceRun]) -> Drawn | None:
 
 def answers(evidence: Sequence[EvidenceRun]) -> Drawn:
     """What speaks to each of the four claims at full size."""
-    rows = {f"Claim: {claim}": found(question, evidence) for question, claim in CLAIMS.items()}
+    rows = {f"Claim: {claim}": rows_about(question, evidence) for question, claim in CLAIMS.items()}
     return Drawn(_as_text(rows), lambda: evidence_figures.answers(rows, AT_FULL_SIZE))
 
 

@@ -191,10 +191,20 @@ class RunConfig:
         """The run key: 16 hex digits of the sha256 of the canonical JSON."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
+    @property
+    def judged(self) -> str:
+        """What the images are called that judge the run, in words and in the names of its metrics."""
+        return judged_by(self.split)
+
     def flat(self) -> dict[str, Any]:
         """Every setting by its own name, for a comparison view: two runs differ in just what differs."""
         values = dataclasses.asdict(self)
         return {**values.pop("network"), **values.pop("recipe"), **values}
+
+
+def judged_by(split: str) -> str:
+    """What the evaluation images of a split are called: those of `tune` are taken from the training images."""
+    return "test" if split == "final" else "validation"
 
 
 def _written(settings: Network | Recipe) -> dict[str, Any]:

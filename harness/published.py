@@ -18,7 +18,7 @@ else:
 ACCURACY_TARGET = 0.86
 CROSS_ENTROPY_TARGET = 0.70
 
-#: An epoch of the published run. One of fewer images is another thing.
+#: An epoch of the published run, all of CIFAR-10. One of fewer images is another thing.
 TRAIN_IMAGES = 50_000
 
 #: Epochs in which a run with dropout 0.5 may not have begun to learn: curves are compared as a whole, and after them.

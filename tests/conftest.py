@@ -20,6 +20,8 @@ from hypothesis import settings
 from harness.cli.app import main
 from harness.config import Network, Recipe, RunConfig
 from harness.data import Dataset, Split, load
+from harness.runs.records import Result
+from harness.tracking.mlflow_store import SILENT
 
 #: Keras takes one framework per process: test_on_jax.py starts one for these.
 collect_ignore_glob = [] if os.environ.get("KERAS_BACKEND") == "jax" else ["on_jax/*"]
@@ -39,6 +41,12 @@ def small_config(recipe: Recipe = SMALL_RECIPE, network: Network | None = None, 
         data_fingerprint="0" * 64, train_images=64, eval_images=40, engine="tensorflow", precision="float32",
         source="test",
     )  # fmt: skip
+
+
+def finished(accuracy: float = 0.5, **others: float) -> Result:
+    """The result of a finished run. others: further metrics."""
+    metrics = {"accuracy": accuracy, "cross_entropy": 1.0, "training_seconds": 1.0}
+    return Result("finished", "", metrics | others, "ab", {}, [])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -79,6 +87,7 @@ def mlruns(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setenv("HARNESS_MLRUNS", str(folder))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
+    SILENT.clear()
     return folder
 
 

@@ -11,7 +11,8 @@ from harness.analysis.tuning import FACTORS, SEEDS
 from harness.config import Network, RunConfig, change
 from harness.experiment import Experiment
 from harness.recipes import BUDGETS, FAST
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.runs.spec import Phase, RunResult, RunSpec
 
 LAYERS = [*(f"block{b}_conv{c}" for b in (1, 2, 3) for c in (1, 2, 3)), "dense", "output"]

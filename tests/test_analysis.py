@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from conftest import SMALL_RECIPE, small_config
+from conftest import SMALL_RECIPE, finished, small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +14,8 @@ from harness.analysis.make_report import going_on, make_report
 from harness.analysis.report import RunLink
 from harness.analysis.target import score
 from harness.experiment import Experiment, Prediction, factorial
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.runs.spec import Phase, RunResult, RunSpec
 
 
@@ -26,8 +27,7 @@ def outcome(
     if accuracy is None:
         result = Result("diverged", "the loss was nan", {}, "", {}, [])
     else:
-        metrics = {"accuracy": accuracy, "cross_entropy": 1 - accuracy, "training_seconds": 1.0}
-        result = Result("finished", "", metrics, "ab", {}, [])
+        result = finished(accuracy, cross_entropy=1 - accuracy)
     history = [{"epoch": 1, "test_accuracy": accuracy or 0.1, "test_loss": 1.0, "pflop": 0.1}]
     return RunResult(spec, RunFolder(spec.config), result, history)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from bundle_builders import BEGUN, STATE, Make, states
+from bundle_fixtures import BEGUN, STATE, Make, states
 from conftest import Command, command, document, mlflow_runs
 
 from harness import data, experiment, plan
@@ -25,7 +25,8 @@ from harness.execute import ended as imported
 from harness.execute import pool, run_one
 from harness.plan import Settings
 from harness.runs.bundle import read_bundle
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.runs.spec import RunSpec
 from harness.tracking.recorder import BundleRecorder, MlflowRecorder
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from bundle_builders import STATE, Make, states
+from bundle_fixtures import STATE, Make, states
 from test_run_one import Idle
 
 from harness.commands.execution import in_the_terminal

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundle_builders import Make
+from bundle_fixtures import Make
 from conftest import mlflow_runs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

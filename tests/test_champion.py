@@ -6,10 +6,10 @@ from typing import Any
 
 import mlflow
 import pytest
-from conftest import SMALL_RECIPE, small_config
+from conftest import SMALL_RECIPE, finished, small_config
 
 from harness.commands.predict import choose_runs
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
 from harness.tracking import champion, told
 
 SLOWER = dataclasses.replace(SMALL_RECIPE, learning_rate=0.01)
@@ -17,7 +17,7 @@ SLOWER = dataclasses.replace(SMALL_RECIPE, learning_rate=0.01)
 
 def ended(accuracy: float, variant: str = "baseline", **changes: Any) -> champion.Run:
     folder = RunFolder(dataclasses.replace(small_config(), data="cifar10-test", **changes))
-    return folder, Result("finished", "", {"accuracy": accuracy}, "", {"cat": 0.5}, [])
+    return folder, finished(accuracy)
 
 
 def test_the_test_images_have_no_say() -> None:

@@ -10,14 +10,14 @@ from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
-from conftest import small_config
+from conftest import finished, small_config
 from PIL import Image
 
 from harness.commands import dashboard, serve
 from harness.common import paths
 from harness.execute import work_queue
 from harness.reporting.search_report import study_note
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
 from harness.search.study import FEWEST_FOR_IMPORTANCES
 from harness.tracking import mlflow_report, told
 
@@ -97,7 +97,7 @@ def test_a_trial_shows_the_curve_of_its_run(ask, mlruns: Path) -> None:
         folder.begin({}, "there")
         assert b"has not ended" in ask(f"/curves/{folder.config.key}.png")[2]
         history = [{"epoch": 1, "timestamp": 0, "train_accuracy": 0.2, "validation_accuracy": 0.3}]
-        folder.finish(Result("finished", "", {}, "", {}, []), history)
+        folder.finish(finished(), history)
     status, headers, picture = ask(f"/curves/{folder.config.key}.png")
     assert (status, headers["Content-Type"]) == ("200 OK", "image/png")
     assert Image.open(io.BytesIO(picture)).width > 500
@@ -136,7 +136,7 @@ def test_the_searches_of_a_read_only_mlruns_are_shown(ask, mlruns: Path, monkeyp
     (mlruns / "optuna.lock").unlink()
     before = files()
     monkeypatch.setattr(paths, "is_read_only", lambda: True)
-    monkeypatch.setattr(serve, "_see_that_it_is_free", lambda *where: None)
+    monkeypatch.setattr(serve, "_check_free", lambda *where: None)
     monkeypatch.setattr(serve, "serve_here", lambda application, port: None)
     serve.serve_dashboard(8080)
     assert name in ask("/api/studies")[2].decode()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import mlflow_runs
+from conftest import finished, mlflow_runs
 from test_run_one import Idle
 
 from harness import experiment, plan
@@ -23,7 +23,8 @@ from harness.engine.backend import import_keras
 from harness.execute import ended, pool, run_one
 from harness.plan import Settings
 from harness.run_options import RunOptions
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.runs.spec import RunSpec
 from harness.tracking.recorder import MlflowRecorder
 
@@ -158,7 +159,7 @@ def test_a_record_that_cannot_be_completed_ends_the_command_with_the_reason(
 
     def run(spec: RunSpec, *arguments: object, **options: object) -> Result:
         calls.append(spec)
-        result, folder = Result("finished", "", {"accuracy": 0.5}, "", {}, []), RunFolder(spec.config)
+        result, folder = finished(), RunFolder(spec.config)
         with folder.locked():
             folder.save({}, [])
             folder.finish(result, [])

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import small_config
+from conftest import finished, small_config
 
 from harness.config import from_json
 from harness.runs import earlier
-from harness.runs.folder import Result, RunFolder, all_runs
+from harness.runs.folder import RunFolder, all_runs
 from harness.source_hash import source_hash
 
 
@@ -19,7 +19,7 @@ def earlier_run(mlruns: Path, source: str) -> Path:
     folder = mlruns / "runs" / "0123456789abcdef"
     (folder / "artifacts").mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(values))
-    result = vars(Result("finished", "", {"accuracy": 0.5}, "", {}, [])) | {"measured_by": ""}
+    result = vars(finished()) | {"measured_by": ""}
     del result["measured_by"]
     (folder / "result.json").write_text(json.dumps(result))
     return folder

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Command, small_config
+from conftest import Command, finished, small_config
 
 from harness.analysis.make_report import make_report
 from harness.common import paths
@@ -20,7 +20,7 @@ from harness.common.errors import BadInput
 from harness.engine import devices
 from harness.experiment import Experiment
 from harness.reporting.sentences import reservations
-from harness.runs.folder import ENVIRONMENT, Result, RunFolder
+from harness.runs.folder import ENVIRONMENT, RunFolder
 from harness.runs.spec import RunResult, RunSpec
 from harness.tracking.provenance import _commit, full_hash, provenance, version
 
@@ -167,8 +167,7 @@ def run(variant: str, seed: int, *environments: dict[str, str]) -> RunResult:
     folder = RunFolder(spec.config)
     for environment in environments:
         folder.begin(environment, "there")
-    metrics = {"accuracy": 0.5, "cross_entropy": 1.0, "training_seconds": 1.0}
-    return RunResult(spec, folder, Result("finished", "", metrics, "", {}, []), [])
+    return RunResult(spec, folder, finished(), [])
 
 
 @pytest.mark.parametrize(

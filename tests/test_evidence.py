@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
-from conftest import Command, document, small_config
+from conftest import Command, document, finished, small_config
 from pyarrow import parquet
 
 from experiments import quoted, quoted_figures, studies
@@ -41,7 +41,7 @@ from harness.run_options import RunOptions
 from harness.runs import evidence
 from harness.runs.bundle import Sealed
 from harness.runs.evidence import EvidenceRun
-from harness.runs.folder import Result
+from harness.runs.records import Result
 from harness.runs.spec import RunSpec
 
 TAGS = {"device": "a CPU", "cpu": "a CPU", "git_commit": "abc", "git_dirty": "false", "threads": "2"}
@@ -281,11 +281,10 @@ def test_a_retuned_study_has_its_tuning_and_the_runs_at_each_variants_best_rate(
             small_config(own, network, seed), train_images=train_images_of(study), split=split, eval_images=100
         )
         accuracy = 0.6 - 0.1 * abs(math.log2(factor / best[variants[network, recipe]])) + 0.001 * (seed % 2)
-        metrics = {"accuracy": accuracy, "cross_entropy": 1.0, "training_seconds": 1.0}
         run = a_run()
         history = [{"epoch": 1, "timestamp": 2, "test_accuracy": accuracy, "pflop": 0.1}]
         spec = dataclasses.replace(run.spec, config=config)
-        return dataclasses.replace(run, spec=spec, history=history, result=Result("finished", "", metrics, "", {}, []))
+        return dataclasses.replace(run, spec=spec, history=history, result=finished(accuracy))
 
     variants = variants_of(study)
     tuning = [at(*what, factor, seed, "tune") for what in variants for factor in (0.25, 0.5, 1.0, 2.0)
@@ -370,7 +369,7 @@ def test_the_answers_show_every_difference_and_what_is_far_away_at_the_edge() ->
 
 def test_a_figure_of_other_numbers_is_named_and_drawn_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[tuple[str, Difference]] = [("near", Difference(-0.01, (-0.02, 0.0), 7, 0, 0.8))]
-    monkeypatch.setattr(quoted_figures, "found", lambda question, known: rows)
+    monkeypatch.setattr(quoted_figures, "rows_about", lambda question, known: rows)
     file = tmp_path / "answers.png"
 
     def made() -> commands.Made:

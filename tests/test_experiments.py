@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import SMALL_RECIPE, Command, command, document, mlflow_runs, small_config
+from conftest import SMALL_RECIPE, Command, command, document, finished, mlflow_runs, small_config
 
 from harness import experiment, plan
 from harness.commands.run import Job
@@ -25,7 +25,7 @@ from harness.experiment import Experiment, Prediction, factorial
 from harness.metrics import INSIDE
 from harness.plan import Settings
 from harness.run_options import RunOptions
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
 from harness.tracking.recorder import MlflowRecorder
 
 ALL = experiment.names()
@@ -228,13 +228,9 @@ def test_ctrl_c_ends_the_workers_too(mlruns: Path) -> None:
 
 
 def stored(config: RunConfig, accuracy: float) -> str:
-    metrics = {"accuracy": accuracy, "cross_entropy": 1.0, "training_seconds": 1.0}
-    folder = RunFolder(config)
+    folder, row = RunFolder(config), {"epoch": 1, "timestamp": 0, "test_accuracy": accuracy, "pflop": 0.1}
     with folder.locked():
-        folder.finish(
-            Result("finished", "", metrics, "ab", {}, []),
-            [{"epoch": 1, "timestamp": 0, "test_accuracy": accuracy, "pflop": 0.1}],
-        )
+        folder.finish(finished(accuracy), [row])
     return config.key
 
 

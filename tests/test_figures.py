@@ -14,7 +14,7 @@ from harness import published
 from harness.analysis.make_report import make_report
 from harness.experiment import Experiment, factorial
 from harness.reporting import curves, forest, interactions, publish, run_figures, search_figures
-from harness.runs.folder import Result
+from harness.runs.records import Result
 
 NORMS = Experiment(variants={"no norm": {"normalization": "none"}, "gelu": {"activation": "gelu"}})
 

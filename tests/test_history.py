@@ -11,7 +11,8 @@ from harness.analysis.make_report import make_report
 from harness.experiment import Experiment
 from harness.metrics import EARLIER
 from harness.reporting.tables import tables
-from harness.runs.folder import History, Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import History, Result
 from harness.runs.spec import RunResult, RunSpec
 from harness.source_hash import measures_hash
 

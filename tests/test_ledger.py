@@ -21,7 +21,8 @@ from harness.common.errors import BadInput
 from harness.config import change, read_changes
 from harness.recipes import RECIPES
 from harness.reporting.ledger_page import ledger_page
-from harness.runs.folder import Result, RunFolder, run_at
+from harness.runs.folder import RunFolder, run_at
+from harness.runs.records import Result
 from harness.runs.spec import RunSpec
 
 TRIED = {"epochs": 5, "sgd_ratio": 16.0}

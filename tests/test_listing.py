@@ -18,7 +18,8 @@ from harness.commands import runs as commands_runs
 from harness.experiment import Experiment
 from harness.runs.folder import RunFolder
 from harness.runs.spec import RunResult
-from harness.tracking import model, told
+from harness.tracking import told
+from harness.tracking.mlflow_store import SILENT
 from harness.tracking.told import remember
 
 NORMS = Experiment(variants={"no norm": {"normalization": "none"}})
@@ -171,8 +172,8 @@ def test_a_server_that_is_silent_has_nothing_for_which_a_checkpoint_is_deleted(
     first = kept(mlruns)[0].folder
     monkeypatch.setattr(RunFolder, "tags", {"experiment": "baseline", "budget": "quick"})
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setattr(told, "_seen", {("http://127.0.0.1:9", "" if silent == "run" else "ab")})
-    monkeypatch.setattr(model, "_silent", {"http://127.0.0.1:9"})
+    monkeypatch.setattr(told, "_seen", {("http://127.0.0.1:9", "ab")} if silent == "model" else set())
+    SILENT.add("http://127.0.0.1:9")
     remember(first, "ab", "1", complete=True)
     assert tracking.is_tracked(first)
     code, _, said = shown(capsys, monkeypatch, "runs", "gc")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import finished
 
 from harness import experiment
 from harness.analysis.studies import Study
@@ -24,7 +25,7 @@ from harness.experiment import Experiment, Prediction
 from harness.run_options import RunOptions
 from harness.runs import evidence
 from harness.runs.declared import contradicts, declare
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
 from harness.runs.spec import RunSpec
 from harness.tracking.recorder import BundleRecorder, MlflowRecorder, Recorder
 
@@ -56,10 +57,9 @@ def trained(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
             accuracy = mean + sd * np.random.default_rng(seed).normal()
             if spec.phase == "tuning":
                 accuracy = 0.5 + (spec.factor == 1) * 0.1
-            metrics = {"accuracy": accuracy, "cross_entropy": 1.0, "training_seconds": 1.0}
             folder = RunFolder(spec.config)
             with folder.locked():
-                folder.finish(Result("finished", "", metrics, "", {}, []), [])
+                folder.finish(finished(accuracy), [])
         return {spec.config.key for spec in specs}
 
     monkeypatch.setattr(commands, "train_all", train)
@@ -147,7 +147,7 @@ def test_a_run_that_the_design_does_not_call_for_is_not_read(trained: Trained) -
     spare = next(spec for spec in job(seeds="10").planned() if (spec.variant, spec.config.seed) == ("far", 9))
     folder = RunFolder(spare.config)
     with folder.locked():
-        folder.finish(Result("finished", "", {"accuracy": 0.5}, "", {}, []), [])
+        folder.finish(finished(), [])
     for file in filter(Path.is_file, folder.path.iterdir()):
         file.write_text("{")
     (report,) = job().publish()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import finished
 from PIL import Image
 from report_builders import Lab
 
@@ -33,7 +34,7 @@ from harness.reporting.page.section import section
 from harness.reporting.publish import publish_all, write_report
 from harness.reporting.tables import flat, tables
 from harness.run_options import RunOptions
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
 from harness.runs.spec import RunResult
 from harness.tracking.recorder import MlflowRecorder
 
@@ -165,10 +166,9 @@ def test_an_experiment_of_which_only_the_baseline_was_trained_is_not_on_the_page
     options = {"budget": "smoke", "data": "digits", "retune": False}
     job = Job(RunOptions(experiments=["baseline"], **options), MlflowRecorder())
     for spec in job.specs["baseline"]:
-        metrics = {"accuracy": 0.5, "cross_entropy": 1.0, "training_seconds": 1.0}
         folder, history = RunFolder(spec.config), [{"epoch": 1, "timestamp": 0, "test_accuracy": 0.5, "pflop": 0.1}]
         with folder.locked():
-            folder.finish(Result("finished", "", metrics, "", {}, []), history)
+            folder.finish(finished(), history)
     both = RunOptions(experiments=["ablate_bn", "baseline"], **options)
     text = Read(one_page(both, MlflowRecorder(), None).read_text()).text
     assert experiment.load("baseline").question in text

@@ -14,7 +14,8 @@ from harness.config import RunConfig
 from harness.data import Dataset
 from harness.plan import RunSpec, Settings, run_spec, stale, tuning_spec, usual_speed
 from harness.run_options import MOST_SEEDS, TUNING_SEED, TUNING_SEEDS, parse_seeds, seeds_text
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import small_config
+from conftest import finished, small_config
 from PIL import Image
 
 from harness.commands import predict
@@ -13,7 +13,6 @@ from harness.commands.predict import read_image
 from harness.common.errors import BadInput
 from harness.engine.backend import import_keras
 from harness.runs.folder import RunFolder
-from harness.runs.records import Result
 from harness.tracking.mlflow_run import Tracker
 
 import_keras("tensorflow")
@@ -53,7 +52,7 @@ def test_a_model_is_read_from_a_folder_of_any_name(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HARNESS_MLRUNS", str(tmp_path / name))
     folder = RunFolder(small_config())
     folder.artifacts.mkdir(parents=True)
-    result = Result("finished", "", {"accuracy": 0.5}, "", {"cat": 0.5}, [])
+    result = finished()
     history = [{"epoch": 1, "timestamp": 1_700_000_000_000, "train_loss": 1.0}]
     with folder.locked():
         folder.finish(result, history)

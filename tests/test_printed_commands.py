@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from conftest import finished
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
@@ -25,7 +26,7 @@ from harness.config import read_changes
 from harness.experiment import Experiment
 from harness.reporting import sentences
 from harness.run_options import RunOptions, parse_seeds
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
 from harness.runs.spec import RunResult, RunSpec
 from harness.tracking.recorder import MlflowRecorder
 
@@ -177,8 +178,7 @@ def given_again(command: str, monkeypatch: pytest.MonkeyPatch) -> Job:
 def ended(spec: RunSpec) -> RunResult:
     judged = "validation" if spec.config.split == "tune" else "test"
     row: dict[str, Any] = {"epoch": 1, "timestamp": 0, f"{judged}_accuracy": 0.5, f"{judged}_loss": 1.0, "pflop": 0.1}
-    metrics = {"accuracy": 0.5, "cross_entropy": 1.0, "training_seconds": 1.0}
-    return RunResult(spec, RunFolder(spec.config), Result("finished", "", metrics, "ab", {}, []), [row])
+    return RunResult(spec, RunFolder(spec.config), finished(), [row])
 
 
 @pytest.mark.parametrize(

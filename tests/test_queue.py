@@ -10,7 +10,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from conftest import small_config
+from conftest import finished, small_config
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
@@ -21,10 +21,9 @@ from harness.common.process import identity
 from harness.execute import queue_database, worker_loop
 from harness.execute import work_queue as queue
 from harness.execute.pool import study_name
-from harness.runs.folder import Result
 from harness.runs.spec import RunSpec
 
-RESULT = Result("finished", "", {"accuracy": 0.5}, "", {}, [])
+RESULT = finished()
 
 
 def spec(seed: int) -> RunSpec:

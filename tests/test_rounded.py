@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harness.common.rounded import accuracy, fixed, in_points, point, points, span
+from harness.common.rounded import accuracy, in_points, point, points, span, to_text
 
 
 @pytest.mark.parametrize("share", [-0.09075, float(np.float32(-0.09075)), -0.09075 + 1e-12, 0.26775 - 0.3585])
@@ -19,5 +19,5 @@ def test_accuracies_and_differences_as_text() -> None:
     assert in_points(0.01, (0.0, 0.02)) == "+1.00 points [+0.00, +2.00]"
     assert span((-0.0833, 0.0122)) == "-8.33 to +1.22"
     # No -0.00: it would say which side of zero a number is on that is on neither.
-    assert fixed(-0.001, 2, signed=True) == "+0.00"
-    assert fixed(-0.001, 2) == "0.00"
+    assert to_text(-0.001, 2, signed=True) == "+0.00"
+    assert to_text(-0.001, 2) == "0.00"

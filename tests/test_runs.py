@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import small_config
+from conftest import finished, small_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.common import paths
 from harness.common.errors import BadInput, HarnessError
 from harness.common.files import write_atomically
-from harness.runs.folder import Result, RunFolder, all_runs
+from harness.runs.folder import RunFolder, all_runs, key_called
+from harness.runs.records import Result
 
 STATE = {"model/a": np.arange(5, dtype=np.float32), "optimizer/b": np.array(3)}
 HISTORY = [{"epoch": 1, "timestamp": 1, "test_loss": 0.1 + 0.2}]
@@ -114,13 +115,13 @@ def test_whatever_bit_of_a_checkpoint_flips_it_is_harmless_or_named(folder: RunF
 @pytest.mark.parametrize("name", ["result.json", "artifacts/history.json"])
 def test_a_damaged_result_is_named_and_other_runs_go_on(folder: RunFolder, name: str) -> None:
     with folder.locked():
-        folder.finish(Result("finished", "", {}, "ab", {}, []), HISTORY)
+        folder.finish(finished(), HISTORY)
     (folder.path / name).write_text('{"status": ')
     with pytest.raises(BadInput, match=rf"{folder.config.key}/{name} cannot be read.*command again"):
         folder.result(), folder.history()
     other = RunFolder(small_config(seed=1))
     with other.locked():
-        other.finish(Result("finished", "", {}, "ab", {}, []), HISTORY)
+        other.finish(finished(), HISTORY)
     found = {run.config.seed for run in all_runs()}
     assert found == ({1} if name == "result.json" else {0, 1})
 
@@ -172,7 +173,7 @@ def test_a_missing_file_of_a_run_that_has_ended_is_named(ended: RunFolder, name:
 def test_a_file_of_another_run_is_not_taken_for_ones_own(ended: RunFolder) -> None:
     other = RunFolder(small_config(seed=1))
     with other.locked():
-        other.finish(Result("finished", "", {"accuracy": 0.1}, "ab" * 32, {}, []), HISTORY)
+        other.finish(finished(0.1), HISTORY)
     shutil.copy(other.path / "result.json", ended.path / "result.json")
     with pytest.raises(BadInput, match="not what it was when the run ended"):
         ended.result()
@@ -292,7 +293,7 @@ def test_probabilities_that_are_not_those_of_the_run_are_never_read(mlruns: Path
     for number, folder in enumerate(folders):
         folder.artifacts.mkdir(parents=True)
         folder.keep_probabilities(np.full((4, 10), 0.1 * (number + 1)))
-        folder.finish(Result("finished", "", {}, "", {}, []), [])
+        folder.finish(finished(), [])
     first, second = (folder.artifacts / "probabilities.npz" for folder in folders)
     kept = folders[0].probabilities()
     assert kept is not None
@@ -304,3 +305,16 @@ def test_probabilities_that_are_not_those_of_the_run_are_never_read(mlruns: Path
     if damage == "cut":
         with pytest.raises(BadInput, match=r"probabilities\.npz cannot be read"):
             folders[0].probabilities()
+
+
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        ("", "'' is the start of 0 run keys, not of one: `harness runs`"),
+        ("a", "2 run keys, not of one; there are ab, ac"),
+    ],
+)
+def test_a_run_is_called_by_the_beginning_of_its_key(start: str, says: str) -> None:
+    assert key_called("b", ["ac", "ab", "bc"]) == "bc"
+    with pytest.raises(BadInput, match=says):
+        key_called(start, ["ac", "ab", "bc"])

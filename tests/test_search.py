@@ -23,7 +23,7 @@ from harness.data import Dataset
 from harness.execute import queue_database, worker_loop
 from harness.recipes import BUDGETS, RECIPES, rate_for_batch, recipe_called, save
 from harness.run_options import TUNING_SEED
-from harness.runs.folder import Result
+from harness.runs.records import Result
 from harness.search import Case, Search, load
 from harness.search.objective import Unfit
 from harness.search.space import describe, parameters_of, sample

@@ -20,7 +20,7 @@ from harness.common.errors import BadInput
 from harness.data import Dataset
 from harness.execute import work_queue as queue
 from harness.execute import worker_loop
-from harness.runs.folder import Result
+from harness.runs.records import Result
 from harness.search import Search, import_search
 from harness.search.import_search import take_in_searches
 from harness.search.study import (

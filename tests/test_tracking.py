@@ -24,7 +24,8 @@ from harness.common import process as liveness
 from harness.common import signals as interrupts
 from harness.common.errors import BadInput, HarnessError
 from harness.metrics import FINAL, PER_EPOCH
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.tracking import Tracker, database, is_tracked, mark_dead_runs, open_mlflow, supersede, told
 from harness.tracking import mlflow_store as store
 from harness.tracking.recorder import MlflowRecorder

@@ -201,7 +201,7 @@ def test_the_pages_of_a_read_only_mlruns_are_served_as_they_are(
 
     before = files()
     monkeypatch.setattr(paths, "is_read_only", lambda: read_only)
-    monkeypatch.setattr("harness.commands.serve._see_that_it_is_free", lambda *port: None)
+    monkeypatch.setattr("harness.commands.serve._check_free", lambda *port: None)
     monkeypatch.setattr("os.execve", lambda program, words, environment: None)
     serve(5999)
     assert (files() == before) == read_only

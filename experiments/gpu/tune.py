@@ -35,6 +35,7 @@ import numpy as np
 
 from experiments.gpu.lane import FAILURES, watched
 from harness import data
+from harness.analysis.stats import CHANCE
 from harness.commands.execution import choose_recorder, in_the_terminal
 from harness.common.errors import first_line
 from harness.common.files import write_atomically
@@ -57,9 +58,6 @@ GENERATOR_SEED = 20261127
 
 RULE_BATCHES = (512, 64, 128)
 RULE_FACTORS = (1.0, 0.5, 2.0)
-
-#: The accuracy of a run that diverged: that of a guess.
-CHANCE = 0.1
 
 
 def drawn(count: int, batch: int) -> list[dict[str, Any]]:

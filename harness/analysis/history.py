@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.analysis.stats import t_interval
-from harness.runs.folder import History
+from harness.runs.records import History
 from harness.runs.spec import RunResult
 
 #: Measures that span orders of magnitude: their mean is the geometric one.

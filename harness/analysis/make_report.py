@@ -61,7 +61,7 @@ def make_report(
     design = design or _as_declared(results)
     groups = grouped(results)
     judged = _judged_groups(groups, design)
-    _see_that_each_seed_is_there_once(judged)
+    _check_seeds(judged)
     phases = list(dict.fromkeys(phase for phase, _ in judged))
     without_rate = unclear(tried_by_variant(results))
     measured_by = code_that_measured_last(results, experiment.mechanism)
@@ -117,7 +117,7 @@ def grouped(results: Iterable[RunResult]) -> Groups:
     return groups
 
 
-def _see_that_each_seed_is_there_once(groups: Groups) -> None:
+def _check_seeds(groups: Groups) -> None:
     """Raise BadInput for two runs of one seed: they would count as two, and are not independent."""
     for (phase, variant), members in groups.items():
         for seed, count in Counter(each.spec.config.seed for each in members).items():
@@ -177,14 +177,12 @@ def compare(
         predicted.setdefault(prediction.variant, []).extend(claims(prediction))
     variants = {variant: accuracies(groups.get((phase, variant), [])) for variant in family}
     found = compare_family(accuracies(groups.get((phase, BASELINE), [])), variants, design, predicted)
-    return {
-        name: dataclasses.replace(each, interval=_possible(each.interval, -1.0, 1.0)) for name, each in found.items()
-    }
+    return {name: dataclasses.replace(each, interval=_possible(each.interval, -1.0)) for name, each in found.items()}
 
 
-def _possible(interval: Interval | None, low: float, high: float) -> Interval | None:
+def _possible(interval: Interval | None, low: float) -> Interval | None:
     """An interval, cut where accuracies or their differences end: that of a few runs that lie apart may go beyond."""
-    return interval and (max(low, interval[0]), min(high, interval[1]))
+    return interval and (max(low, interval[0]), min(1.0, interval[1]))
 
 
 def going_on(
@@ -270,7 +268,7 @@ def _variant(
         losses = [each.result.metrics["cross_entropy"] for each in finished]
         of_each = list(accuracies(finished).values())
         accuracy = against_target(of_each, published.ACCURACY_TARGET, design)
-        accuracy = dataclasses.replace(accuracy, interval=_possible(accuracy.interval, 0.0, 1.0))
+        accuracy = dataclasses.replace(accuracy, interval=_possible(accuracy.interval, 0.0))
         cross_entropy = against_target(losses, published.CROSS_ENTROPY_TARGET, design)
     means, left_out = mechanism(finished, experiment.mechanism, newest)
     return VariantRow(

@@ -13,12 +13,12 @@ from harness.analysis.images import ImagesRow
 from harness.analysis.stats import Compared
 from harness.analysis.target import AgainstTarget, Score
 from harness.analysis.tuning import Maxima
-from harness.config import Network
+from harness.config import Network, judged_by
 from harness.experiment import Direction
 from harness.runs.spec import Phase
 
 #: Test accuracies: a report tells in which epoch a variant first has each of them.
-LEVELS = (0.5, 0.7, 0.8, 0.86)
+LEVELS = (0.5, 0.7, 0.8, published.ACCURACY_TARGET)
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class Report:
     @property
     def judged(self) -> str:
         """What the images are called that the runs are judged by."""
-        return "test" if self.split == "final" else "validation"
+        return judged_by(self.split)
 
     def rows(self, phase: str) -> list[VariantRow]:
         """The variants of one phase."""

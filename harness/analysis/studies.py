@@ -13,8 +13,8 @@ from harness.analysis.make_report import called_for, make_report
 from harness.analysis.report import Report
 from harness.analysis.tuning import next_runs, ranked, tried_by_variant, unclear
 from harness.config import Network, Precision, Recipe
-from harness.data.loader import TRAIN_IMAGES
 from harness.experiment import BASELINE, LOOKS, Experiment
+from harness.published import TRAIN_IMAGES
 from harness.recipes import budget_called, recipe_called
 from harness.run_options import TUNING_SEEDS, RunOptions, seeds_text
 from harness.runs.evidence import EvidenceRun

@@ -16,7 +16,7 @@ from harness.commands.execution import TERMINAL, choose_recorder
 from harness.commands.run import Job
 from harness.config import RunConfig
 from harness.run_options import RunOptions
-from harness.runs.folder import History
+from harness.runs.records import History
 
 #: After so many steps memory has stopped growing.
 STEPS = 10

@@ -1,7 +1,7 @@
 """`harness record`: the ledger of tries to reach 0.86 in fewer epochs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -57,5 +57,5 @@ def record(
         raise BadInput(f"Invalid value --decision {decision}: it is kept, dropped or undecided.")
     selection = recording.Selection(split, recipe, changes_of(setting), vary or [])
     found = sources or [paths.mlruns() / "runs"]
-    document = recording.record(name, idea, found, selection, decision, commit)  # type: ignore[arg-type]
+    document = recording.record(name, idea, found, selection, cast("recording.Decision", decision), commit)
     show(document, json, recording.print_record)

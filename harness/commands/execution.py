@@ -15,7 +15,8 @@ from harness.execute.run_one import Displays, Execution
 from harness.reporting.console import log
 from harness.reporting.progress import RunDisplay, RunsDisplay
 from harness.runs.earlier import adopt_earlier_runs
-from harness.runs.folder import History, Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import History, Result
 from harness.runs.spec import RunResult
 from harness.tracking.provenance import provenance
 from harness.tracking.recorder import BundleRecorder, MlflowRecorder, Recorder

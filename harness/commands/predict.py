@@ -15,7 +15,8 @@ from harness.common.errors import BadInput, first_line
 from harness.common.lazy import lazy_import
 from harness.engine.backend import default_engine, import_keras
 from harness.reporting.console import out
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder, key_called
+from harness.runs.records import Result
 from harness.tracking.champion import champion, ended_runs, ranked
 from harness.tracking.model import find_model
 
@@ -134,11 +135,8 @@ def choose_runs(run: str | None) -> list[tuple[RunFolder, Result]]:
     if run is None:
         crowned = champion()
         return sorted(ranked(finished), key=lambda pair: not crowned or tracking.run_id(pair[0]) != crowned)
-    matching = [pair for pair in finished if run and pair[0].config.key.startswith(run)]
-    if len(matching) != 1:
-        keys = ", ".join(sorted(f.config.key for f, _ in matching or finished))
-        raise BadInput(f"--run {run} is the start of {len(matching)} run keys, not of one; there are {keys}.")
-    return matching
+    by_key = {pair[0].config.key: pair for pair in finished}
+    return [by_key[key_called(run, by_key)]]
 
 
 def print_predictions(document: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from harness.common.documents import parse, read_bytes
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
 from harness.config import RunConfig, change, parse_changes
+from harness.published import TRAIN_IMAGES
 from harness.recipes import recipe_called
 from harness.reporting.console import print_line, print_rows
 from harness.reporting.ledger_page import ledger_page
@@ -27,7 +28,7 @@ from harness.runs.records import History, Result
 from harness.runs.spec import run_spec_from_json
 
 #: Training images of each split: the ledger is about all of CIFAR-10.
-ALL_IMAGES = {"final": 50_000, "tune": 45_000}
+ALL_IMAGES = {"final": TRAIN_IMAGES, "tune": 45_000}
 
 PAGE = paths.PROJECT / "docs" / "records.md"
 

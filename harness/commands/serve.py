@@ -43,7 +43,7 @@ def serve(port: int) -> None:
     if tracking.is_server():
         log.print(f"The runs are on your own server: {public_url(tracking.tracking_uri())}")
         return
-    _see_that_it_is_free(port, "ui")
+    _check_free(port, "ui")
     with tracking.explained():
         mlflow = tracking.open_mlflow()
         if not tracking.is_read_only():
@@ -81,7 +81,7 @@ def serve_dashboard(port: int) -> None:
     In this process: the command line of another one would show the password of the database to everybody here.
     """
 
-    _see_that_it_is_free(port, "dashboard")
+    _check_free(port, "dashboard")
     if not (paths.is_read_only() and (paths.mlruns() / "optuna.db").exists()):
         # This creates the tables if there are none: the dashboard fails with an empty database.
         work_queue.known_studies()
@@ -89,7 +89,7 @@ def serve_dashboard(port: int) -> None:
     serve_here(dashboard.application(), port)
 
 
-def _see_that_it_is_free(port: int, target: str) -> None:
+def _check_free(port: int, target: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

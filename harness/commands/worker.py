@@ -11,7 +11,7 @@ from harness.engine.backend import ENGINES
 from harness.execute import queue_database, work_queue, worker_loop
 from harness.execute.pool import accuracy_of, run_shown
 from harness.recipes import named
-from harness.runs.folder import Result
+from harness.runs.records import Result
 from harness.runs.spec import RunSpec
 from harness.search.objective import join_search
 from harness.search.study import recorded_config

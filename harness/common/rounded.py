@@ -9,7 +9,7 @@ EXACT = 7
 Interval = tuple[float, float] | None
 
 
-def fixed(value: float, decimals: int, *, signed: bool = False) -> str:
+def to_text(value: float, decimals: int, *, signed: bool = False) -> str:
     """A number with so many decimals; one half is rounded away from zero, and zero has the sign +."""
     exact = Decimal(f"{value:.{EXACT}f}").quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
     return f"{exact + 0:{'+' if signed else ''}.{decimals}f}"
@@ -17,13 +17,13 @@ def fixed(value: float, decimals: int, *, signed: bool = False) -> str:
 
 def accuracy(share: float, interval: Interval = None, between: str = " ") -> str:
     """An accuracy, or another share, with its interval: `0.8698 [0.8685, 0.8711]`."""
-    return _with_interval(fixed(share, 4), interval and (fixed(interval[0], 4), fixed(interval[1], 4)), between)
+    return _with_interval(to_text(share, 4), interval and (to_text(interval[0], 4), to_text(interval[1], 4)), between)
 
 
 def point(share: float) -> str:
     """A difference of accuracies in points: `-3.55`."""
     # Of the share, as a hundred times it has an error a hundred times as large.
-    return fixed(100 * round(share, EXACT), 2, signed=True)
+    return to_text(100 * round(share, EXACT), 2, signed=True)
 
 
 def points(share: float, interval: Interval = None, between: str = " ") -> str:

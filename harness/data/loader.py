@@ -16,8 +16,8 @@ from harness.data.layouts import recognise
 from harness.data.layouts.official import BINARY
 from harness.data.layouts.source import ANOTHER_COPY, Source, reading
 from harness.data.sklearn_digits import digits
+from harness.published import TRAIN_IMAGES
 
-TRAIN_IMAGES = 50_000
 TEST_IMAGES = 10_000
 
 #: The data sets other than CIFAR-10, by name (`--data NAME`).

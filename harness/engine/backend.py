@@ -102,7 +102,7 @@ def import_keras(engine: str, threads: int | None = None) -> None:
                 f"This process computes with {loaded.backend.backend()} already, and Keras takes one framework per "
                 f"process; give --engine {engine} in a command of its own."
             )
-        if threads and not has_gpu() and not _computes_with(engine, threads):
+        if threads and not has_gpu() and not _set_threads(engine, threads):
             raise HarnessError(
                 f"This process computes with another number of threads than {threads} already; a run with "
                 f"threads={threads} needs a command of its own."
@@ -123,8 +123,8 @@ def import_keras(engine: str, threads: int | None = None) -> None:
     gc.freeze()
 
 
-def _computes_with(engine: str, threads: int) -> bool:
-    """Whether the framework, which is imported, computes with so many threads on a processor, or can still do so."""
+def _set_threads(engine: str, threads: int) -> bool:
+    """Let the framework, which is imported, compute with so many threads on a processor; return whether it does now."""
     if engine == "jax":
         return os.environ.get("NPROC") == str(threads)
     threading = importlib.import_module("tensorflow").config.threading

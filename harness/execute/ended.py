@@ -4,6 +4,7 @@ Nothing is computed again: the result is read, the figures are drawn, and the mo
 """
 
 import shutil
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,11 @@ from harness.common.lazy import lazy_import
 from harness.data import Dataset
 from harness.engine.backend import ENGINES, import_keras
 from harness.engine.loop import weights_sha256
-from harness.execute.artifacts import Draw
 from harness.plan import images_of
 from harness.runs.bundle import Sealed, is_sealed, read_bundle
 from harness.runs.checkpoint import read_checkpoint
 from harness.runs.folder import CHECKPOINT, RESULT, RunFolder
-from harness.runs.records import Result
+from harness.runs.records import History, Result
 from harness.runs.spec import RunSpec
 from harness.source_hash import measures_hash
 from harness.tracking import supersede
@@ -33,6 +33,9 @@ else:
     # Both import Keras.
     pixels = lazy_import("harness.engine.pixels")
     engine_state = lazy_import("harness.engine.state")
+
+#: Draws the figures of a run into the run folder: (folder, name, result, history).
+Draw = Callable[[RunFolder, str, Result, History], None]
 
 
 def trained_model(path: Path, spec: RunSpec, result: Result, dataset: Dataset) -> Any:

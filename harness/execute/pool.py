@@ -13,7 +13,8 @@ from harness.common.lazy import lazy_import
 from harness.common.signals import allowed
 from harness.data import Dataset
 from harness.execute.run_one import Execution, is_done, run_one
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result
 from harness.runs.spec import RunSpec
 
 if TYPE_CHECKING:

@@ -12,13 +12,12 @@ from harness.data import Dataset
 from harness.engine.backend import open_engine
 from harness.engine.devices import check_precision, computing_threads
 from harness.engine.loop import Callback, train
-from harness.execute.artifacts import Draw, make_artifacts
-from harness.execute.ended import record_ended, trained_model
+from harness.execute.ended import Draw, record_ended, trained_model
 from harness.execute.mend import mend, set_aside_a_damaged_checkpoint
 from harness.plan import images_of
 from harness.runs.bundle import is_sealed
-from harness.runs.folder import Result, RunFolder
-from harness.runs.records import decisive_differences
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result, decisive_differences
 from harness.runs.spec import RunResult, RunSpec
 from harness.source_hash import measures_hash, source_hash
 from harness.tracking.provenance import provenance
@@ -187,7 +186,11 @@ def _train(
         ended = dataclasses.replace(ended, result=result)
         if recorder.keeps_artifacts:
             with record.timed():
-                make_artifacts(folder, spec, ended, execution.draw)
+                folder.artifacts.mkdir(exist_ok=True)
+                if spec.keeps_model:
+                    execution.draw(folder, spec.name, result, ended.history)
+                if result.status == "finished":
+                    folder.keep_probabilities(ended.probabilities)
         folder.finish(ended.result, ended.history)
         kept = spec.keeps_model and recorder.keeps_artifacts
         model = engine.export(ended.state) if kept and result.status == "finished" else None

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from harness.analysis import ALPHA, MARGIN
 from harness.analysis.report import EffectRow, Report
-from harness.common.rounded import fixed, points
+from harness.common.rounded import points, to_text
 from harness.experiment import BASELINE
 from harness.reporting.sentences import setting
 from harness.reporting.tables import MEANING, failed, margin, p_value
@@ -97,7 +97,7 @@ def baseline_accuracy(report: Report, phase: str) -> str:
     """The baseline's accuracy in per cent, as a title has it; empty where it has none."""
     for row in report.rows(phase):
         if row.variant == BASELINE and row.accuracy:
-            return f"baseline {fixed(100 * row.accuracy.mean, 1)} %"
+            return f"baseline {to_text(100 * row.accuracy.mean, 1)} %"
     return ""
 
 

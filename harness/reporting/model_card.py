@@ -7,7 +7,8 @@ import numpy as np
 from harness.common.lazy import lazy_import
 from harness.config import value_text
 from harness.reporting.page.render import fill_template
-from harness.runs.folder import Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import Result, version_texts
 
 if TYPE_CHECKING:
     from scipy import stats
@@ -26,7 +27,7 @@ def model_card(folder: RunFolder, result: Result, command: str) -> str:
         key=config.key,
         config=config,
         data=config.data,
-        judged="test" if config.split == "final" else "validation",
+        judged=config.judged,
         images=int(counts.sum()),
         accuracy=result.metrics["accuracy"],
         interval=(right.low, right.high),
@@ -34,7 +35,7 @@ def model_card(folder: RunFolder, result: Result, command: str) -> str:
         classes=_classes(result, counts),
         command=command,
         tags=tags,
-        versions=[f"{name.removeprefix('version_')} {tags[name]}" for name in sorted(tags) if name[:8] == "version_"],
+        versions=version_texts(tags),
         weights=result.weights_sha256,
         settings={name: value_text(value) for name, value in settings.items()},
     )

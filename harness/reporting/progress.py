@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from harness.config import RunConfig
 from harness.reporting.console import duration, log
 from harness.reporting.status_line import StatusLine, fitted
-from harness.runs.folder import Damaged, History, RunFolder
+from harness.runs.folder import Damaged, RunFolder
+from harness.runs.records import History
 from harness.runs.spec import RunSpec
 
 #: What trains, as it is called.

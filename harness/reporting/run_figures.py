@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from harness import published
 from harness.data.dataset import Dataset
-from harness.runs.folder import History, Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import History, Result
 
 TRAIN, EVALUATION, PUBLISHED, TARGET = "#9ecae1", "#08519c", "#bdbdbd", "#d94801"
 

@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from harness.common.files import check_folder, write_atomically
 from harness.common.lazy import lazy_import
 from harness.reporting.curves import distinct_colours
+from harness.search.study import METRIC
 
 if TYPE_CHECKING:
     import matplotlib
@@ -32,9 +33,6 @@ FIGURES = {
     "contour": "plot_contour",
     "timeline": "plot_timeline",
 }
-
-#: What a search measures.
-ACCURACY = "validation accuracy"
 
 #: A contour for every pair of parameters; of more than these the panels are too small to read.
 CONTOUR_PARAMETERS = 3
@@ -60,7 +58,7 @@ def draw_search(study: optuna.Study, importances: dict[str, float], folder: Path
     folder.mkdir(parents=True, exist_ok=True)
     drawn, interactive = [], []
     for name, function in FIGURES.items():
-        options: dict[str, Any] = {} if name == "timeline" else {"target_name": ACCURACY}
+        options: dict[str, Any] = {} if name == "timeline" else {"target_name": METRIC}
         if name == "contour":
             options["params"] = list(importances)[:CONTOUR_PARAMETERS]
             if len(options["params"]) < 2:
@@ -92,7 +90,7 @@ def _tidy(panels: np.ndarray, *, few_labels: bool) -> None:
     figure = panels[0, 0].figure
     for axes in figure.axes:
         if axes.get_ylabel() == "Objective Value":
-            axes.set_ylabel(ACCURACY)
+            axes.set_ylabel(METRIC)
     if not few_labels:
         return
     for axes in panels.flat:

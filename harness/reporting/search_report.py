@@ -142,5 +142,5 @@ def print_anytime(document: dict[str, Any]) -> None:
         if row["interval"]:
             low, high = (100 * bound for bound in row["interval"])
             said = f"95 % interval [{low:+.2f}, {high:+.2f}], Welch's p = {row['p']:.3f}"
-        print_line(f"  {row['of']} against {row['against']}: {points(row['mean'], None)} points ({said})")
+        print_line(f"  {row['of']} against {row['against']}: {points(row['mean'])} points ({said})")
     print_line(f"  {document['folder']}")

@@ -332,8 +332,7 @@ def _images(report: Report, phase: str, members: list[ImagesRow]) -> Table:
 def _selection_bias(report: Report) -> Table:
     """How much of what a search found is left on seeds that it never saw."""
     cells = [
-        [each.variant, points(each.searched, None), points(each.confirmed, each.interval),
-         points(each.selection_bias, None)]
+        [each.variant, points(each.searched), points(each.confirmed, each.interval), points(each.selection_bias)]
         for each in report.selection_bias
     ]  # fmt: skip
     header = [

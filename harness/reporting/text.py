@@ -16,6 +16,7 @@ from harness.common import rounded
 from harness.reporting import sentences, summary
 from harness.reporting.console import duration, out, print_command, print_line, print_rows
 from harness.reporting.tables import NOTHING, Table, differences, tables
+from harness.runs.records import version_texts
 from harness.tracking.provenance import provenance
 
 STYLES = {
@@ -219,13 +220,10 @@ def _runs(report: Report) -> Table:
 def origin(engine: str, source: str, data: str, fingerprint: str) -> str:
     """When and where a page was written, by which code, about which data (the sha256 of its images)."""
     known = provenance()
-    versions = [
-        f"{name.removeprefix('version_')} {known[name]}" for name in sorted(known) if name.startswith("version_")
-    ]
     commit = known.get("git_commit", "")[:12]
     changed = " with uncommitted changes" if known.get("git_dirty") == "true" else ""
     code = f"commit {commit}{changed}, " if commit else ""
     return (
         f"Written on {time.strftime('%Y-%m-%d')}, {known['cpu']}; {code}code of the numbers {source} ({engine} "
-        f"engine); {', '.join(versions)}. Data {data}, sha256 {fingerprint[:16]}."
+        f"engine); {', '.join(version_texts(known))}. Data {data}, sha256 {fingerprint[:16]}."
     )

@@ -204,8 +204,7 @@ def _check_whole(config: RunConfig, result: Result, history: History) -> None:
     """Raise ValueError if a result or a history lacks what reports and figures need."""
     if len(history) > config.recipe.epochs:
         raise ValueError(f"its history has {len(history)} epochs of {config.recipe.epochs}")
-    judged = "test" if config.split == "final" else "validation"
-    measured = {f"{part}_{name}" for part in ("train", judged) for name in ("loss", "accuracy")}
+    measured = {f"{part}_{name}" for part in ("train", config.judged) for name in ("loss", "accuracy")}
     for row in history:
         if lacking := (measured | {"pflop", "epoch_seconds"}) - row.keys():
             raise ValueError(f"its epoch {row['epoch']} has no {min(lacking)}")

@@ -23,7 +23,7 @@ from harness.common.lazy import lazy_import
 from harness.common.paths import PROJECT
 from harness.config import RunConfig, value_text
 from harness.runs.bundle import Sealed
-from harness.runs.folder import History, Result, decisive
+from harness.runs.records import History, Result, decisive
 from harness.runs.spec import RunSpec, run_spec_from_json
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def read(folder: Path = FOLDER) -> list[EvidenceRun]:
             for row in runs
         ]
         for row, run in zip(runs, found, strict=True):
-            _see_that_it_is_whole(row, run)
+            _check_whole(row, run)
         if len({identity(run) for run in found}) < len(found):
             raise ValueError("a run is there twice")
         return found
@@ -197,7 +197,7 @@ def read(folder: Path = FOLDER) -> list[EvidenceRun]:
         raise BadInput(f"The evidence in {folder} cannot be read ({error}): take it from git again.") from error
 
 
-def _see_that_it_is_whole(row: Mapping[str, Any], run: EvidenceRun) -> None:
+def _check_whole(row: Mapping[str, Any], run: EvidenceRun) -> None:
     """Raise ValueError unless a row's columns are those of its run, and its epochs are there."""
     for name, value in _row(run).items():
         # A setting that is newer than the tables has no column yet.

@@ -22,7 +22,7 @@ import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ class RunFolder:
             remove_unfinished(self.path)
             # A damaged seal is mended later, or the run is trained again.
             with contextlib.suppress(OSError, ValueError):
-                self._see_that_it_is_of_this_run(read_seal(self.path))
+                self._check_seal(read_seal(self.path))
             write_atomically(holder, f"process {os.getpid()} on {os.uname().nodename}".encode())
             config = self.path / CONFIG
             if not self._has_its_config():
@@ -294,7 +294,7 @@ class RunFolder:
             return None
         except (OSError, ValueError) as error:
             raise self._damaged(name, str(error)) from error
-        self._see_that_it_is_of_this_run(seal)
+        self._check_seal(seal)
         if seal and seal.files.get(name) != hashlib.sha256(content).hexdigest():
             raise self._damaged(name, "it is not what it was when the run ended")
         return content
@@ -305,7 +305,7 @@ class RunFolder:
         except (OSError, ValueError):
             return False
 
-    def _see_that_it_is_of_this_run(self, seal: Seal | None) -> None:
+    def _check_seal(self, seal: Seal | None) -> None:
         """Raise Damaged if the seal is of another run: somebody has renamed or copied its folder."""
         ours = hashlib.sha256(self.config.to_json().encode()).hexdigest()
         # Seals of earlier versions do not say.
@@ -368,6 +368,16 @@ def all_runs() -> list[RunFolder]:
         except (OSError, ValueError) as error:
             leave_out(f"{file} cannot be read ({error}): the command of that run writes it anew.")
     return folders
+
+
+def key_called(start: str, keys: Iterable[str]) -> str:
+    """Return the run key among `keys` that begins with `start`. Raises BadInput unless there is exactly one."""
+    # An empty variable of a script is the start of every key.
+    matching = sorted(key for key in keys if start and key.startswith(start))
+    if len(matching) != 1:
+        which = f"; there are {', '.join(matching)}." if matching else ": `harness runs` lists them."
+        raise BadInput(f"{start!r} is the start of {len(matching)} run keys, not of one{which}")
+    return matching[0]
 
 
 @functools.cache

@@ -39,6 +39,11 @@ def decisive_differences(ones: Mapping[str, str], others: Mapping[str, str]) -> 
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
+def version_texts(tags: Mapping[str, str]) -> list[str]:
+    """Return what versions the tags name: `jax 0.9.1` of `version_jax`."""
+    return [f"{name.removeprefix('version_')} {tags[name]}" for name in sorted(tags) if name.startswith("version_")]
+
+
 @dataclass(frozen=True)
 class Result:
     """The result of a run. A `diverged` run has a reason and no final metrics.

@@ -11,7 +11,7 @@ import numpy as np
 from harness.common.documents import parse
 from harness.config import RunConfig, read_changes
 from harness.experiment import BASELINE
-from harness.runs.folder import History, Result
+from harness.runs.records import History, Result
 
 #: What a run is for. Every variant is trained with the baseline's recipe ("same recipe"). Then its learning rate is
 #: tuned ("tuning"), and it is trained again with the best one ("retuned"). A search (harness/search) samples recipes.

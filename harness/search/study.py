@@ -14,6 +14,7 @@ from harness import plan
 from harness.common import paths
 from harness.common.documents import parse
 from harness.common.errors import BadInput
+from harness.config import Precision
 from harness.data import Dataset
 from harness.execute import work_queue
 from harness.experiment import BASELINE
@@ -43,7 +44,7 @@ class StudyConfig:
     recipe: str
     budget: str
     engine: str
-    precision: str
+    precision: Precision
     data: str
     data_fingerprint: str
     source: str
@@ -56,7 +57,7 @@ class StudyConfig:
     @property
     def settings(self) -> Settings:
         """The settings of every run of a trial."""
-        return Settings(self.budget, self.recipe, "tune", self.engine, self.precision)  # type: ignore[arg-type]
+        return Settings(self.budget, self.recipe, "tune", self.engine, self.precision)
 
 
 def study_config_of(name: str, search: Search, dataset: Dataset, settings: Settings) -> StudyConfig:

@@ -15,7 +15,8 @@ from harness.common.errors import first_line
 from harness.common.lazy import lazy_import
 from harness.config import RunConfig
 from harness.experiment import BASELINE
-from harness.runs.folder import Result, RunFolder, all_runs
+from harness.runs.folder import RunFolder, all_runs
+from harness.runs.records import Result
 from harness.tracking.mlflow_store import explained, is_ours, open_mlflow, owner
 from harness.tracking.model import find_model
 from harness.tracking.told import is_tracked, run_id

@@ -21,7 +21,8 @@ from harness.common.process import is_alive, signs_of_life
 from harness.common.signals import deferred
 from harness.config import RunConfig
 from harness.metrics import FINAL, INSIDE, PER_EPOCH
-from harness.runs.folder import History, Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import History, Result
 from harness.tracking.mlflow_store import (
     choose_experiment,
     create_run,
@@ -195,8 +196,7 @@ def run_note(config: RunConfig, result: Result, command: str) -> str:
     """Return the note on a run's page, as Markdown: its accuracy, held against the target where that is fair."""
     if result.status == "finished":
         accuracy = result.metrics["accuracy"]
-        judged = "test" if config.split == "final" else "validation"
-        text = f"**Accuracy {accuracy:.4f}** on {config.eval_images:,} {judged} images"
+        text = f"**Accuracy {accuracy:.4f}** on {config.eval_images:,} {config.judged} images"
         if published.comparable_run(config):
             apart = 100 * (accuracy - published.ACCURACY_TARGET)
             text += f", {apart:+.2f} points from the target {published.ACCURACY_TARGET}; one run is no verdict"

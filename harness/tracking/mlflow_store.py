@@ -27,6 +27,10 @@ exceptions = lazy_import("mlflow.exceptions")
 #: Another program that starts this one may name a run of its own for us to write into. No run of ours is to be that.
 OF_OTHERS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ACTIVE_MODEL_ID")
 
+#: Tracking URIs that did not answer in this process. They are not asked again for what they have of a run: each attempt
+#: may take a minute.
+SILENT: set[str] = set()
+
 #: The description of an experiment, which its pages show.
 HOW_TO = """\
 `make ui` prints the address of one comparison for each question, and of all runs.

@@ -5,16 +5,13 @@ from typing import Any
 from harness.common.errors import HarnessError
 from harness.common.lazy import lazy_import
 from harness.runs.folder import RunFolder
-from harness.tracking.mlflow_store import explained, open_mlflow, tracking_uri
+from harness.tracking.mlflow_store import SILENT, explained, open_mlflow, tracking_uri
 from harness.tracking.told import run_id
 
 exceptions = lazy_import("mlflow.exceptions")
 
 #: The files without which `mlflow.keras.load_model` fails: folder -> names.
 FILES = {"": {"MLmodel"}, "data": {"model.keras", "keras_module.txt"}}
-
-#: Tracking URIs that did not answer. They are not asked again: each attempt may take a minute.
-_silent: set[str] = set()
 
 
 def find_model(client: Any, run_id: str) -> str:
@@ -48,10 +45,10 @@ def _files(client: Any, model_id: str, folder: str) -> set[str]:
 
 def has_model(folder: RunFolder, *, if_silent: bool = True) -> bool:
     """Whether MLflow has the model of a run. if_silent: what to answer if MLflow does not."""
-    if tracking_uri() not in _silent:
+    if tracking_uri() not in SILENT:
         try:
             with explained():
                 return bool(find_model(open_mlflow().MlflowClient(), run_id(folder)))
         except HarnessError:
-            _silent.add(tracking_uri())
+            SILENT.add(tracking_uri())
     return if_silent

@@ -8,7 +8,8 @@ import numpy as np
 from harness.analysis.report import RunLink
 from harness.engine.loop import Callback
 from harness.runs.bundle import Bundle, is_whole
-from harness.runs.folder import History, Result, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.records import History, Result
 from harness.runs.spec import RunSpec
 from harness.tracking.mlflow_run import Tracker, supersede
 from harness.tracking.mlflow_store import tracking_uri

@@ -9,7 +9,7 @@ from harness.common.files import write_atomically
 from harness.common.redact import public_url
 from harness.runs.folder import RunFolder
 from harness.tracking import database
-from harness.tracking.mlflow_store import explained, is_own_database, is_server, open_mlflow, tracking_uri
+from harness.tracking.mlflow_store import SILENT, explained, is_own_database, is_server, open_mlflow, tracking_uri
 
 #: The name of the database in `mlruns/`, wherever that folder is.
 OWN = "mlruns/mlflow.db"
@@ -110,8 +110,7 @@ def _has(run_id: str) -> bool | None:
     asked = (tracking_uri(), run_id)
     if asked in _seen:
         return True
-    # After a failure the server is not asked again: each attempt may take a minute.
-    if (tracking_uri(), "") in _seen:
+    if tracking_uri() in SILENT:
         return None
     try:
         with explained():
@@ -121,7 +120,7 @@ def _has(run_id: str) -> bool | None:
     except Exception as error:
         if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
             return False
-        _seen.add((tracking_uri(), ""))
+        SILENT.add(tracking_uri())
         return None
     ended = run.info.status != "RUNNING" and "outcome" in run.data.tags
     if ended or run.info.lifecycle_stage == "deleted":

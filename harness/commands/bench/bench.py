@@ -13,7 +13,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from importlib import metadata, util
+from importlib import util
 from typing import Any
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
@@ -28,14 +28,15 @@ from harness.commands.bench.quiet import Watch
 from harness.common import paths
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
-from harness.data.loader import TRAIN_IMAGES
 from harness.engine.backend import ENGINES
 from harness.engine.devices import sees_gpu
+from harness.published import TRAIN_IMAGES
 from harness.recipes import named
 from harness.reporting.console import duration, log, out
+from harness.tracking.provenance import version
 
 #: Images that each contender trains on in a round; on a GPU they are a whole epoch.
-ROUND_IMAGES = {"cpu": 2560, "gpu": 50_000}
+ROUND_IMAGES = {"cpu": 2560, "gpu": TRAIN_IMAGES}
 #: Timed starts of the real command, after one untimed start that fills the caches.
 STARTS = 3
 
@@ -118,7 +119,7 @@ def run(rounds: int, engine: str, batch_size: int, images: int | None = None) ->
         "data": dataset.name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()}
-        | {name: _version(name) for name in ("tensorflow", "jax", "keras", "torch", "numpy")},
+        | {name: version(name) or None for name in ("tensorflow", "jax", "keras", "torch", "numpy")},
     }
     file = paths.mlruns() / ("bench.json" if engine == "tensorflow" else f"bench-{engine}.json")
     write_atomically(file, json.dumps(document, indent=1).encode())
@@ -267,10 +268,3 @@ class _Display:
         """Mark a part of the work as done. planned_seconds: its planned duration."""
         self._worked += planned_seconds
         self._progress.update(self._task, completed=self._worked, eta=self.eta)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -20,6 +20,7 @@ from harness.reporting.page import charts
 from harness.reporting.page.charts import Chart, Forest, Series
 from harness.reporting.page.mistakes import Mistake, mistakes
 from harness.reporting.tables import MEANING, NO_CAUSE, Table, flat, mechanism_tables, tables
+from harness.runs.records import version_texts
 from harness.runs.spec import RunResult
 
 #: Of small charts side by side.
@@ -251,11 +252,10 @@ def _machines(results: Sequence[RunResult]) -> list[str]:
     # A variant that the recipe's own rate suits best is retuned by the runs that it has.
     for folder in {each.spec.config.key: each.folder for each in results}.values():
         tags = folder.tags
-        versions = [f"{name.removeprefix('version_')} {tags[name]}" for name in sorted(tags) if name[:8] == "version_"]
         commit = f"commit {tags['git_commit'][:12]}" if tags.get("git_commit") else ""
         changed = "with uncommitted changes" if tags.get("git_dirty") == "true" else ""
         hardware = dict.fromkeys(filter(None, (tags.get("device"), tags.get("cpu"))))
-        place = "; ".join(filter(None, [*hardware, f"{commit} {changed}".strip(), ", ".join(versions)]))
+        place = "; ".join(filter(None, [*hardware, f"{commit} {changed}".strip(), ", ".join(version_texts(tags))]))
         if place:
             counts[place] = counts.get(place, 0) + 1
     return [f"{count} run{'s' * (count != 1)}: {place}" for place, count in counts.items()]
