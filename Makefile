@@ -20,7 +20,7 @@ which = $(what) --budget $(or $(BUDGET),full)
 how = $(if $(FRESH),--fresh) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM)) \
           $(if $(OFFLINE),--offline $(OFFLINE))
 options = $(which) $(how)
-searched = --trials $(or $(TRIALS),50) --recipe $(or $(RECIPE),fast) --budget $(or $(BUDGET),quick) \
+searched = $(if $(TRIALS),--trials $(TRIALS)) --recipe $(or $(RECIPE),fast) --budget $(or $(BUDGET),quick) \
            $(if $(DATA),--data $(DATA)) $(engine) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SLURM),--slurm $(SLURM))
 ablations = ablate_bn ablate_activation ablate_linear ablate_scaling ablate_dropout ablate_order factorial
 

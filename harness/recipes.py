@@ -168,5 +168,6 @@ def named(what: str, table: Mapping[str, T], name: str) -> T:
     """The entry of a table; BadInput with the nearest names when there is none."""
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(name, table, n=3) or list(table) or ["none: there is no such thing yet"]
-    raise BadInput(f"There is no {what} called {name!r}; did you mean {' or '.join(near)}?")
+    near = difflib.get_close_matches(name, table, n=3) or list(table)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ": there is none yet."
+    raise BadInput(f"There is no {what} called {name!r}{hint}")

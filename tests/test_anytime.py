@@ -71,7 +71,14 @@ def test_ways_are_compared_where_the_cheapest_search_ended(tmp_path: Path, capsy
     assert set(pd.read_csv(tmp_path / "anytime.csv")["study"]) == set("abcd")
     assert (tmp_path / "anytime.png").stat().st_size > 10_000
     print_anytime(document)
-    assert "+15.00 points" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "+15.00 points" in shown
+    assert all(f"  {tmp_path / f'anytime.{kind}'}\n" in shown for kind in ("csv", "json", "png"))
+
+
+def test_a_search_whose_baseline_has_no_accuracy_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_anytime(publish_anytime(written(tmp_path, search("a", [(0.3, 1)], baseline_accuracy=None)), tmp_path))
+    assert "the baseline has –\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -88,6 +95,11 @@ def test_ways_are_compared_where_the_cheapest_search_ended(tmp_path: Path, capsy
         (search("b", [(0.3, 1)], trials=5), "no search"),
         (search("b", [("high", 1)]), "a trial has accuracy 'high'"),
         (search("b", [(0.3, None)]), "a trial has pflop None"),
+        (search("b", [(float("nan"), 1)]), "a trial has accuracy nan"),
+        (search("b", [(0.3, float("inf"))]), "a trial has pflop inf"),
+        (search("b", [(0.3, 1)]) | {"study": ["b"]}, r"it has study \['b'\]"),
+        (search("b", [(0.3, 1)]) | {"sampler": None}, "it has sampler None"),
+        (search("b", [(0.3, 1)], baseline_accuracy="high"), "it has baseline_accuracy 'high'"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, other: Any, says: str) -> None:

@@ -116,7 +116,7 @@ def test_in_searches(name: str) -> None:
     assert any(f"`harness search {name} --confirm`" in line for line in lines)
     difference = {"of": name, "against": name, "mean": 0.01, "interval": None, "p": None}
     document = {
-        "pflop": 1.0, "data": name, "budget": "quick", "baseline_accuracy": 0.5, "folder": name,
+        "pflop": 1.0, "data": name, "budget": "quick", "baseline_accuracy": 0.5, "files": [name],
         "methods": [{"method": name, "best": [0.5], "mean": 0.5}], "differences": [difference],
     }  # fmt: skip
     shown = printed(print_anytime, document)

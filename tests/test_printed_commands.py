@@ -256,6 +256,7 @@ def test_the_command_of_a_comparison_compares_the_same_runs(mlruns: Path, monkey
         {},
         {"study": "tpe's 2 [x]", "sampler": "random", "pruner": "none", "trials": 7},
         {"study": "--study", "engine": "jax", "precision": "bfloat16"},
+        {"to": Path("there's a place")},
     ],
 )
 def test_the_command_of_a_search_is_the_same_search(
@@ -264,8 +265,8 @@ def test_the_command_of_a_search_is_the_same_search(
     job = SearchJob(SearchOptions(**{"budget": "smoke", "data": "digits"} | options), MlflowRecorder())
     again: list[Any] = []
     monkeypatch.setattr(SearchJob, "run", lambda self: again.append(self))
-    monkeypatch.setattr(SearchJob, "publish", lambda self, to: {})
-    monkeypatch.setattr(SearchJob, "confirm", lambda self, seeds, to: again.append((self, seeds)) or {})
+    monkeypatch.setattr(SearchJob, "publish", lambda self: {})
+    monkeypatch.setattr(SearchJob, "confirm", lambda self, seeds: again.append((self, seeds)) or {})
     monkeypatch.setattr("harness.cli.search.show", lambda *arguments: None)
     monkeypatch.setattr("harness.cli.search.show_reports", lambda *arguments, **options: None)
     for command in (job._command(), job._command("--confirm", "--seeds", "5,")):
@@ -275,6 +276,6 @@ def test_the_command_of_a_search_is_the_same_search(
         assert not ended.value.code
     assert again[1][1] == parse_seeds("5,")
     for each in (again[0], again[1][0]):
-        assert each.options.trials == job.options.trials
+        assert (each.trials, each.options.to) == (job.trials, job.options.to)
         assert each.study.study_name == job.study.study_name
         assert each.study_config == job.study_config

@@ -1,7 +1,9 @@
 """A search is honest: its space holds the baseline, its study has one set of terms, its winners are judged anew."""
 
+import contextlib
 import dataclasses
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,11 +19,17 @@ from optuna.distributions import IntDistribution as Int
 from optuna.trial import TrialState
 
 from harness import plan
+from harness.analysis.design import Design
+from harness.commands import worker
+from harness.commands.search import SearchJob, SearchOptions
 from harness.common.errors import BadInput, HarnessError
 from harness.config import Network, change
 from harness.data import Dataset
-from harness.execute import queue_database, worker_loop
+from harness.execute import queue_database, work_queue, worker_loop
 from harness.recipes import BUDGETS, RECIPES, rate_for_batch, recipe_called, save
+from harness.reporting.progress import RunsDisplay
+from harness.reporting.publish import folder_for
+from harness.reporting.search_progress import SearchDisplay
 from harness.run_options import TUNING_SEED
 from harness.runs.records import Result
 from harness.search import Case, Search, load
@@ -41,6 +49,7 @@ from harness.search.study import (
     study_config_of,
     study_name,
 )
+from harness.tracking.recorder import MlflowRecorder
 
 FAST = RECIPES["fast"][1]
 
@@ -300,6 +309,8 @@ def test_bad_words_are_refused_before_anything_is_made(harness: Command, mlruns:
         (["--sampler", "tpo"], "did you mean tpe"),
         (["--pruner", "halfing"], "did you mean halving"),
         (["--save", "x"], "--confirm"),
+        (["--seeds", "3,5"], "--seeds 3,5 goes with --confirm"),
+        (["--details"], "--details goes with --confirm"),
         (["serch"], "did you mean search"),
     ):
         refused = harness("search", *arguments, "--budget", "smoke", "--data", "digits")
@@ -347,3 +358,105 @@ def test_importances_wait_for_enough_complete_trials(count: int, told: bool) -> 
     study = optuna.create_study(direction="maximize")
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1) + 0.1 * trial.suggest_float("y", 0, 1), n_trials=count)
     assert bool(importances(study, study.trials)) == told
+
+
+def searched(options: SearchOptions, ended: int) -> SearchJob:
+    """A search of some trials without training, stopped after so many of them."""
+    job = SearchJob(options, MlflowRecorder())
+    plan_trials(job.study, job.search, job.study_config, job.trials)
+
+    def run(trial: optuna.Trial) -> float:
+        if len(finished(job.study)) == ended:
+            raise KeyboardInterrupt
+        trial.set_user_attr("recipe", {"learning_rate": 0.01 + 0.001 * trial.number})
+        return 0.1 + 0.01 * trial.number
+
+    with contextlib.suppress(KeyboardInterrupt):
+        worker_loop.work([job.study], lambda spec: 0.0, run)
+    assert len(finished(job.study)) == ended
+    return job
+
+
+SMOKE = SearchOptions(budget="smoke", data="digits")
+
+
+@pytest.mark.parametrize(("trials", "ended", "asked"), [(6, 3, None), (6, 3, 2), (4, 4, 50)])
+def test_a_search_that_is_not_finished_is_not_confirmed(
+    mlruns: Path, trials: int, ended: int, asked: int | None
+) -> None:
+    searched(dataclasses.replace(SMOKE, trials=trials), ended)
+    job = SearchJob(dataclasses.replace(SMOKE, trials=asked, confirm=True), MlflowRecorder())
+    total = max(trials, asked or 0)
+    with pytest.raises(BadInput, match=f"{ended} of {total} trials are done: .* without --confirm .*--trials {total} "):
+        job.confirm([0, 1])
+    assert not (mlruns / "designs").exists()
+
+
+@pytest.fixture
+def designs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Design, str]]:
+    """The design and the command of each confirmation; nothing is trained."""
+    found: list[tuple[Design, str]] = []
+
+    def make_report(experiment: object, done: object, design: Design, *, command: str, **others: object) -> None:
+        found.append((design, command))
+        raise StopIteration
+
+    monkeypatch.setattr("harness.commands.search.train_all", lambda *what: {})
+    monkeypatch.setattr("harness.commands.search.make_report", make_report)
+    return found
+
+
+@pytest.mark.parametrize("asked", [None, 3, 4])
+def test_the_command_of_a_confirmation_names_the_trials_there_are(
+    mlruns: Path, designs: list[tuple[Design, str]], asked: int | None
+) -> None:
+    searched(dataclasses.replace(SMOKE, trials=4), 4)
+    with pytest.raises(StopIteration):
+        SearchJob(dataclasses.replace(SMOKE, trials=asked, confirm=True), MlflowRecorder()).confirm([0, 1])
+    assert "--trials 4 " in designs[0][1]
+
+
+def test_other_winners_after_a_confirmation_are_exploratory(mlruns: Path, designs: list[tuple[Design, str]]) -> None:
+    for trials, study in ((4, ""), (4, ""), (6, ""), (6, ""), (6, "another")):
+        options = dataclasses.replace(SMOKE, trials=trials, study=study)
+        searched(options, trials)
+        with pytest.raises(StopIteration):
+            SearchJob(dataclasses.replace(options, confirm=True), MlflowRecorder()).confirm([0, 1])
+    assert [design.exploratory for design, _ in designs] == [False, False, True, True, False]
+
+
+def test_a_study_that_is_not_there_is_not_made_by_confirming_it(mlruns: Path) -> None:
+    with pytest.raises(BadInput, match="'search fast smoke digits tpe 3': there is none yet"):
+        SearchJob(dataclasses.replace(SMOKE, study="tpe 3", confirm=True), MlflowRecorder())
+    SearchJob(dataclasses.replace(SMOKE, study="tpe 2"), MlflowRecorder())
+    with pytest.raises(BadInput, match="did you mean search fast smoke digits tpe 2"):
+        SearchJob(dataclasses.replace(SMOKE, study="tpe 3", confirm=True), MlflowRecorder())
+    assert work_queue.known_studies() == ["search fast smoke digits tpe 2"]
+
+
+def test_without_submitit_no_trial_is_queued(mlruns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(HarnessError, match="pip install submitit"):
+        SearchJob(dataclasses.replace(SMOKE, slurm="time=1"), MlflowRecorder()).run()
+    assert work_queue.known_studies() == []
+
+
+def test_a_worker_says_that_nothing_waits(study, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setattr("harness.commands.worker.recorded_config", lambda study: None)
+    worker.work([study[0].study_name], probe=False, parent="")
+    assert f"Nothing waits in {study[0].study_name!r}" in capsys.readouterr().err
+
+
+def test_two_studies_have_two_folders(tmp_path: Path) -> None:
+    names = [f"search fast smoke digits {suffix}" for suffix in ("q 1", "q_1", "q:1", "q/1", "q'1")]
+    assert len({folder_for(tmp_path, name) for name in names}) == len(names)
+    assert folder_for(tmp_path, names[0]).name == "search_fast_smoke_digits_q_1"
+
+
+def test_the_folder_of_the_workers_logs_is_the_one_that_is_used(
+    study, mlruns: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for display in (SearchDisplay(study[0], 2), RunsDisplay([], 2)):
+        with display:
+            pass
+        assert f"their logs are in {mlruns / 'workers'}" in capsys.readouterr().err

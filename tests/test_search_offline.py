@@ -16,10 +16,11 @@ from optuna.distributions import FloatDistribution as Float
 from optuna.trial import TrialState
 
 from harness import plan
+from harness.commands.sync import _searches_in
 from harness.common.errors import BadInput
 from harness.data import Dataset
+from harness.execute import queue_database, worker_loop
 from harness.execute import work_queue as queue
-from harness.execute import worker_loop
 from harness.runs.records import Result
 from harness.search import Search, import_search
 from harness.search.import_search import take_in_searches
@@ -130,7 +131,9 @@ def test_a_trial_that_was_cut_off_there_waits_again_here(there: There, terms: St
     # The search goes on here now: what the other machine did meanwhile is another search.
     (row,) = rows(there(4))
     assert row["status"] == "refused"
-    assert "--study NAME" in row["reason"]
+    assert "delete it in `harness dashboard` and sync again" in row["reason"]
+    optuna.delete_study(study_name="a search", storage=queue_database.storage_url())
+    assert statuses(database) == ["imported"]
 
 
 def test_a_trial_that_still_runs_there_comes_when_it_is_over(there: There, terms: StudyConfig) -> None:
@@ -143,6 +146,22 @@ def test_a_trial_that_still_runs_there_comes_when_it_is_over(there: There, terms
     theirs.tell(running, 0.5)
     assert statuses(database) == ["imported"]
     assert [trial.value for trial in open_search("a search", terms).trials][2] == 0.5
+
+
+def test_an_import_names_its_study_once_and_optuna_says_nothing(
+    there: There, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = there(2)
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    optuna.logging.enable_propagation()
+    take_in = import_search.take_in_searches
+    try:
+        monkeypatch.setattr(import_search, "take_in_searches", lambda file: take_in(file, lambda name: DATASET))
+        _searches_in(database)
+    finally:
+        optuna.logging.disable_propagation()
+    assert not caplog.records
+    assert capsys.readouterr().err == "study a search: imported\n"
 
 
 def test_another_search_of_that_name_is_refused(there: There, terms: StudyConfig) -> None:

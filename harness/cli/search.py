@@ -28,16 +28,25 @@ else:
 
 def search(
     search: Annotated[str, typer.Argument(help="A search file of experiments/, without the .py.")] = "search",
-    trials: Annotated[int, typer.Option(help="How many trials in all, with those that are done.")] = 50,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            help="How many trials in all, with those that are done; default: 50, with `--confirm` those there are."
+        ),
+    ] = None,
     budget: Annotated[str, typer.Option(help="`smoke` (seconds a trial), `quick` or `full`.")] = "quick",
     workers: Annotated[int, typer.Option(help="Processes that train; one GPU each where there are several.")] = 1,
     sampler: Annotated[str | None, typer.Option(help="`tpe` or `random`; default: the file's.")] = None,
     pruner: Annotated[str | None, typer.Option(help="`halving`, `median` or `none`; default: the file's.")] = None,
     study: Annotated[str, typer.Option(help="A name, for a study beside the usual one.")] = "",
     confirm: Annotated[
-        bool, typer.Option("--confirm", help="Run the best three and the baseline on fresh seeds, on the test images.")
+        bool,
+        typer.Option(
+            "--confirm",
+            help="When all trials are done: run the best three and the baseline on fresh seeds, on the test images.",
+        ),
     ] = False,
-    seeds: Annotated[str, typer.Option(help="Of the confirmation: how many, or which.")] = "10",
+    seeds: Annotated[str | None, typer.Option(help="Of the confirmation: how many, or which; default: 10.")] = None,
     save: Annotated[str | None, typer.Option(metavar="NAME", help="Save the confirmed best as a recipe.")] = None,
     to: Annotated[Path | None, typer.Option(help="Where tables and figures go; default: mlruns/reports.")] = None,
     recipe: Annotated[str, typer.Option(help="The baseline, which the search must beat.")] = "fast",
@@ -63,16 +72,22 @@ def search(
     ```
     """
     recorder = choose_recorder(offline)
-    fresh_seeds = parse_seeds(seeds)
+    fresh_seeds = parse_seeds("10" if seeds is None else seeds)
     if offline and to:
         raise BadInput("--to does not go with --offline: tables and figures are made where `harness sync` imports.")
     if save and not confirm:
         raise BadInput(f"--save {save} goes with --confirm: only a confirmed recipe is saved.")
+    if seeds is not None and not confirm:
+        raise BadInput(f"--seeds {seeds} goes with --confirm: all trials of a search have one seed, which is fixed.")
+    if details and not confirm:
+        raise BadInput("--details goes with --confirm: a search has no more tables than it shows.")
     if save:
         new_name(save)
     options = commands_search.SearchOptions(
         search=search,
         trials=trials,
+        confirm=confirm,
+        to=to,
         budget=budget,
         recipe=recipe,
         sampler=sampler,
@@ -88,13 +103,13 @@ def search(
         with queue_database.explained():
             job = commands_search.SearchJob(options, recorder)
             if confirm:
-                report = job.confirm(fresh_seeds, to)
+                report = job.confirm(fresh_seeds)
                 show_reports([report], json, details=details)
                 if save:
                     log.print(f"Saved as {job.save(save, report)}: make baseline RECIPE={save}")
             else:
                 job.run()
-                show(job.publish(to), json, search_report.print_search)
+                show(job.publish(), json, search_report.print_search)
     except KeyboardInterrupt:
         log.print("Stopped. What is finished is kept: the same command goes on from there.")
         raise

@@ -22,7 +22,7 @@ from harness.config import change
 from harness.data import Dataset
 from harness.engine.backend import ENGINES
 from harness.engine.devices import resolve_precision
-from harness.execute import work_queue, worker_loop
+from harness.execute import queue_database, slurm, work_queue, worker_loop
 from harness.execute.pool import accuracy_of, train_all
 from harness.execute.run_one import result_of, run_one
 from harness.execute.workers import start_workers
@@ -45,6 +45,7 @@ from harness.search.study import (
     finished,
     open_search,
     plan_trials,
+    planned,
     study_config_of,
     study_name,
 )
@@ -60,16 +61,25 @@ else:
     publish = lazy_import("harness.reporting.publish")
     search_report = lazy_import("harness.reporting.search_report")
 
+#: How many trials a search has where the command does not say.
+TRIALS = 50
+
 #: How many of the best trials are confirmed.
 WINNERS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """The options of `harness search`, as given by the user."""
+    """The options of `harness search`, as given by the user.
+
+    trials: None is `TRIALS`, or with `confirm` those that the study has. to: the folder for tables and figures; None is
+    mlruns/reports.
+    """
 
     search: str = "search"
-    trials: int = 50
+    trials: int | None = None
+    confirm: bool = False
+    to: Path | None = None
     budget: str = "quick"
     recipe: str = "fast"
     sampler: str | None = None
@@ -87,11 +97,14 @@ class SearchJob:
 
     def __init__(self, options: SearchOptions, recorder: Recorder) -> None:
         self.options, self.recorder = options, recorder
-        if options.trials < 1:
+        if options.trials is not None and options.trials < 1:
             raise BadInput(f"--trials {options.trials} asks for no trial at all; give at least 1.")
         check_workers(options.workers)
         if recorder.offline and (options.workers > 1 or options.slurm is not None):
             raise BadInput("--offline does not go with --workers or --slurm: one process does all the work then.")
+        if options.slurm is not None:
+            # Before anything is queued.
+            slurm.check(options.slurm)
         self.search = load(options.search, options.sampler, options.pruner)
         budget_called(options.budget)
         named("engine", dict.fromkeys(ENGINES), options.engine)
@@ -102,13 +115,24 @@ class SearchJob:
         self.settings = Settings(options.budget, options.recipe, "tune", options.engine, precision)
         self.dataset: Dataset = find_data(options.data, may_fall_back=options.budget == "smoke")
         self.study_config = study_config_of(options.search, self.search, self.dataset, self.settings)
-        self.study: optuna.Study = open_search(study_name(self.study_config, options.study), self.study_config)
+        name = study_name(self.study_config, options.study)
+        if options.confirm:
+            # To open a study creates it.
+            with queue_database.explained():
+                named("study", dict.fromkeys(work_queue.known_studies()), name)
+        self.study: optuna.Study = open_search(name, self.study_config)
+
+    @property
+    def trials(self) -> int:
+        """How many trials the study has, or is to have if the command asks for more."""
+        usual = 0 if self.options.confirm else TRIALS
+        return max(planned(self.study), self.options.trials or usual)
 
     def run(self) -> None:
         """Run trials until the study has as many as `--trials` asks for, those of earlier commands included."""
         advise(self.options.engine, recipe_called(self.options.recipe)[1].threads, self.options.workers)
         done = -1
-        plan_trials(self.study, self.search, self.study_config, self.options.trials)
+        plan_trials(self.study, self.search, self.study_config, self.trials)
         self._document()
         # Repeat, because a worker on another machine may have been stopped: `plan_trials` then queues its trial again.
         while not work_queue.is_empty(self.study):
@@ -129,7 +153,7 @@ class SearchJob:
                         probe=False,
                         slurm=self.options.slurm,
                     )
-            plan_trials(self.study, self.search, self.study_config, self.options.trials)
+            plan_trials(self.study, self.search, self.study_config, self.trials)
         log.print(f"{self.study.study_name}: all {len(finished(self.study))} trials are done.")
 
     def _search_here(self, watch: Callable[[], None]) -> None:
@@ -144,14 +168,11 @@ class SearchJob:
         search = join_search(self.study, self.study_config, self.dataset, run, lambda folder, trial, pruned: None)
         worker_loop.work([self.study], lambda spec: accuracy_of(run(spec)), search)
 
-    def publish(self, to: Path | None = None) -> dict[str, Any]:
-        """Return the document of the study and, unless offline, publish it.
-
-        to: the folder for tables and figures; None is mlruns/reports.
-        """
+    def publish(self) -> dict[str, Any]:
+        """Return the document of the study and, unless offline, publish it."""
         document = self._document()
         if not self.recorder.offline:
-            publish.publish_search(document, self.study, to)
+            publish.publish_search(document, self.study, self.options.to)
         return document
 
     def _document(self) -> dict[str, Any]:
@@ -161,12 +182,17 @@ class SearchJob:
             optuna_dashboard.save_note(self.study, search_report.study_note(document))
         return document
 
-    def confirm(self, seeds: Sequence[int], to: Path | None = None) -> Report:
+    def confirm(self, seeds: Sequence[int]) -> Report:
         """Train the best trials' recipes and the baseline with new seeds, and compare them on the test images.
 
-        to: as in `publish`. Raises HarnessError if there is nothing to confirm.
+        Raises BadInput if the search is not finished, and HarnessError if there is nothing to confirm.
         """
         ended = finished(self.study)
+        if len(ended) < self.trials:
+            raise BadInput(
+                f"{len(ended)} of {self.trials} trials are done: run the same command without --confirm first "
+                f"(`{self._command()}`)."
+            )
         winners = [trial for trial in complete(ended) if not trial.user_attrs.get("is_baseline")][:WINNERS]
         baseline = baseline_of(ended)
         if not winners or baseline is None:
@@ -185,28 +211,29 @@ class SearchJob:
             question=f"Are the best trials of the study {self.study.study_name!r} better than the baseline?",
         )
         name = " ".join(filter(None, [self.options.search, self.options.study, "confirmed"]))
-        planned = plan.run_specs(name, experiment, self.dataset, settings, list(seeds))
+        specs = plan.run_specs(name, experiment, self.dataset, settings, list(seeds))
         question = {"experiment": name, "study": self.study.study_name, "trials": ", ".join(experiment.variants)}
-        exploratory = declared.contradicts(question, seeds, [len(seeds)])
+        # More trials may bring other winners: which are asked about was then chosen after a look at the test images.
+        exploratory = declared.contradicts(question, seeds, [len(seeds)]) or declared.is_varied(question, "trials")
         declared.declare(question, seeds, [len(seeds)])
         workers = None if self.recorder.offline else self.options.workers
         execution = in_the_terminal(self.recorder, probe=False, workers=workers, slurm=self.options.slurm)
-        trained = train_all(planned, self.dataset, execution)
-        done = [outcome for spec in planned if (outcome := result_of(spec))]
+        trained = train_all(specs, self.dataset, execution)
+        done = [outcome for spec in specs if (outcome := result_of(spec))]
         report = make_report(
             experiment,
             done,
             fixed(seeds, exploratory=exploratory),
             trained=trained,
             links=links(done, self.recorder),
-            missing=len(planned) - len(done),
-            stale=plan.stale(planned),
+            missing=len(specs) - len(done),
+            stale=plan.stale(specs),
             command=self._command("--confirm", "--seeds", seeds_text(list(seeds))),
         )
         gains = {f"trial {t.number}": (t.value or 0.0) - (baseline.value or 0.0) for t in winners}
         report = dataclasses.replace(report, selection_bias=_selection_bias(report, gains))
         if not self.recorder.offline:
-            report = publish.publish(report, done, to, self.dataset)
+            report = publish.publish(report, done, self.options.to, self.dataset)
         return report
 
     def save(self, name: str, report: Report) -> Path:
@@ -218,8 +245,8 @@ class SearchJob:
         ]
         if not better:
             raise HarnessError(
-                f"No trial was confirmed as better than the {BASELINE}, so nothing is saved as {name!r}. More trials "
-                f"(--trials) may find one, or another study (--study) that is confirmed with more seeds at once."
+                f"No trial was confirmed as better than the {BASELINE}, so nothing is saved as {name!r}. Another study "
+                f"(--study NAME) may find one: confirm it with more seeds at once."
             )
         best, compared = max(better, key=lambda pair: pair[0].accuracy.mean if pair[0].accuracy else 0.0)
         trial = next(trial for trial in finished(self.study) if f"trial {trial.number}" == best.variant)
@@ -237,7 +264,7 @@ class SearchJob:
 
     def _command(self, *more: str) -> str:
         options = {
-            "trials": self.options.trials,
+            "trials": self.trials,
             "budget": self.options.budget,
             "recipe": self.options.recipe,
             "sampler": self.search.sampler,
@@ -246,6 +273,7 @@ class SearchJob:
             "data": self.options.data,
             "engine": self.options.engine,
             "precision": self.settings.precision,
+            "to": self.options.to,
         }
         words = [word for name, value in options.items() if value for word in (f"--{name}", str(value))]
         return shlex.join(["harness", "search", self.options.search, *words, *more])

@@ -77,7 +77,7 @@ def sync(directory: Path) -> dict[str, Any]:
 def _searches_in(database: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = import_search.take_in_searches(database)
     for row in rows:
-        log.print(f"search {row['search']}: {row['status']}")
+        log.print(f"study {row['search']}: {row['status']}")
     return rows
 
 

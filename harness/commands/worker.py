@@ -11,6 +11,7 @@ from harness.engine.backend import ENGINES
 from harness.execute import queue_database, work_queue, worker_loop
 from harness.execute.pool import accuracy_of, run_shown
 from harness.recipes import named
+from harness.reporting.console import log
 from harness.runs.records import Result
 from harness.runs.spec import RunSpec
 from harness.search.objective import join_search
@@ -51,6 +52,9 @@ def work(names: Sequence[str], *, probe: bool, parent: str) -> None:
         for study in studies:
             if config := recorded_config(study):
                 searches[study.study_name] = join_search(study, config, data(config.data), run, tell_trial)
+        if all(work_queue.is_empty(study) for study in studies):
+            queued = " or ".join(f"{study.study_name!r}" for study in studies)
+            log.print(f"Nothing waits in {queued}: `harness run` and `harness search` queue what is to be done.")
         worker_loop.work(
             studies,
             lambda spec: accuracy_of(run(spec)),

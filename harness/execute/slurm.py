@@ -22,13 +22,12 @@ def work_through(command: Sequence[str], count: int, options: str, folder: Path,
     minutes. folder: for the jobs' logs, on a disk that all nodes see. watch: called every two seconds. An exception or
     a signal while waiting cancels the jobs. Raises BadInput for an unknown option, HarnessError if there is no Slurm.
     """
-    if not find_spec("submitit"):
-        raise HarnessError("--slurm needs submitit: .venv/bin/python -m pip install submitit")
+    parameters = check(options)
     jobs: list[Any] = []
     try:
         try:
             executor = submitit.SlurmExecutor(folder=folder)
-            executor.update_parameters(job_name="harness", **_parse(options))
+            executor.update_parameters(job_name="harness", **parameters)
             with _outside_of_a_job():
                 for _ in range(count):
                     jobs.append(executor.submit(submitit.helpers.CommandFunction(list(command))))
@@ -45,6 +44,13 @@ def work_through(command: Sequence[str], count: int, options: str, folder: Path,
             with contextlib.suppress(subprocess.CalledProcessError):
                 job.cancel()
         raise
+
+
+def check(options: str) -> dict[str, str | int]:
+    """Return the parameters for submitit. Raises HarnessError if it is not installed, BadInput for wrong options."""
+    if not find_spec("submitit"):
+        raise HarnessError("--slurm needs submitit: .venv/bin/python -m pip install submitit")
+    return _parse(options)
 
 
 @contextlib.contextmanager

@@ -86,8 +86,8 @@ def _opening() -> Iterator[optuna.storages.RDBStorage]:
             ) from error
         raise HarnessError(
             f"The queue at {public_url(storage_url())} did not open ({first_line(error)}). Finished runs are safe in "
-            f"{paths.mlruns() / 'runs'}. See that the database answers; a damaged mlruns/optuna.db may be deleted, the "
-            f"same command then queues again what is not done (a search begins anew)."
+            f"{paths.mlruns() / 'runs'}. See that the database answers; a damaged {paths.mlruns() / 'optuna.db'} may "
+            f"be deleted, the same command then queues again what is not done (a search begins anew)."
         ) from error
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from harness.common import paths
 from harness.config import RunConfig
 from harness.reporting.console import duration, log
 from harness.reporting.status_line import StatusLine, fitted
@@ -97,7 +98,8 @@ class RunsDisplay:
         self._status = StatusLine()
 
     def __enter__(self) -> "RunsDisplay":
-        workers = f", {self._workers} workers; their logs are in mlruns/workers/" if self._workers else ""
+        logs = paths.mlruns() / "workers"
+        workers = f", {self._workers} workers; their logs are in {logs}" if self._workers else ""
         log.print(f"{self._count} runs to train{workers}")
         self._status.__enter__()
         self._status.show("loading and compiling")

@@ -76,8 +76,8 @@ def colours(report: Report) -> dict[str, str]:
 def folder_for(to: Path | None, name: str) -> Path:
     """Where a report of that name goes. to: None is mlruns/reports."""
     safe = re.sub(r"[^\w.=-]+", "_", name)
-    if len(safe.encode()) > LONGEST_NAME:
-        # Many settings: what the name does not hold of them is told apart by a hash.
+    # Two names must not share a folder: a hash tells apart what the folder's name does not.
+    if name not in (safe, safe.replace("_", " ")) or len(safe.encode()) > LONGEST_NAME:
         safe = f"{safe.encode()[:LONGEST_NAME].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return (to or paths.mlruns() / "reports") / safe
 
@@ -198,6 +198,7 @@ def publish_anytime(searches: Sequence[Path], to: Path) -> dict[str, Any]:
     """The comparison of some searches (harness.search.anytime), with anytime.csv, .json and .png in a folder."""
     document, table = anytime.anytime(searches)
     document["folder"] = str(to)
+    document["files"] = [str(to / f"anytime.{kind}") for kind in ("csv", "json", "png")]
     image = io.BytesIO()
     search_figures.anytime_figure(document, table).savefig(image, format="png", dpi=120)
     write_atomically(to / "anytime.csv", table.to_csv(index=False).encode())

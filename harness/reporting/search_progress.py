@@ -6,9 +6,10 @@ import time
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from harness.common import paths
 from harness.reporting.console import duration, log
 from harness.reporting.status_line import StatusLine
-from harness.search.study import baseline_of, best_of, finished
+from harness.search.study import baseline_of, best_of, finished, planned
 
 
 class SearchDisplay:
@@ -29,7 +30,8 @@ class SearchDisplay:
             + (
                 ""
                 if not self._workers
-                else f", {self._workers} workers; their logs are in mlruns/workers/, `make dashboard` shows the study"
+                else f", {self._workers} workers; their logs are in {paths.mlruns() / 'workers'}, `make dashboard` "
+                f"shows the study"
             ),
         )
         self._status.__enter__()
@@ -59,8 +61,7 @@ class SearchDisplay:
         self._next = time.monotonic() + 2
 
     def _total(self) -> int:
-        slots = {trial.user_attrs.get("slot") for trial in self._study.get_trials(deepcopy=False)}
-        return len(slots - {None})
+        return planned(self._study)
 
     def _said(self, ended: list[FrozenTrial]) -> list[str]:
         """How long it will take, the best so far against the baseline, and how many trials brought nothing."""

@@ -128,9 +128,10 @@ def _value(value: Any) -> str:
 
 def print_anytime(document: dict[str, Any]) -> None:
     """The document of `harness.search.anytime` as tables."""
+    baseline = document["baseline_accuracy"]
     print_line(
         f"Best validation accuracy after {document['pflop']:.4f} PFLOP, {document['data']}, {document['budget']} "
-        f"budget; the baseline has {document['baseline_accuracy']:.4f}"
+        f"budget; the baseline has {NOTHING if baseline is None else f'{baseline:.4f}'}"
     )
     rows = [
         [row["method"], str(len(row["best"])), f"{row['mean']:.4f}", " ".join(f"{each:.4f}" for each in row["best"])]
@@ -143,4 +144,5 @@ def print_anytime(document: dict[str, Any]) -> None:
             low, high = (100 * bound for bound in row["interval"])
             said = f"95 % interval [{low:+.2f}, {high:+.2f}], Welch's p = {row['p']:.3f}"
         print_line(f"  {row['of']} against {row['against']}: {points(row['mean'])} points ({said})")
-    print_line(f"  {document['folder']}")
+    for file in document["files"]:
+        print_line(f"  {file}")

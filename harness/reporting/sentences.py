@@ -138,8 +138,8 @@ def reservations(report: Report) -> list[str]:
         )
     if report.exploratory:
         said.append(
-            "These seeds were not declared before the first of them was trained (the design of that first command is "
-            "kept): the differences are exploratory and have neither p nor verdict."
+            "These seeds and variants were not declared before the first run for this question (the design of that "
+            "first command is kept): the differences are exploratory and have neither p nor verdict."
         )
     if report.missing:
         said.append(

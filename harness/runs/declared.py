@@ -35,17 +35,34 @@ def contradicts(about: Mapping[str, str], seeds: Sequence[int], looks: Sequence[
     file = _file(about)
     if looks[-1] < 2 or not file.exists():
         return False
-    try:
-        kept: dict[str, str | list[int]] = read_json(file, dict[str, str | list[int]])
-        return (kept["seeds"], kept["looks"]) != (list(seeds), list(looks))
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"{file} holds no design ({error}): it says which seeds were declared. Take it from a backup, or delete it "
-            f"if nothing of {about['experiment']} was looked at yet."
-        ) from error
+    kept = _read(file, about)
+    return (kept["seeds"], kept["looks"]) != (list(seeds), list(looks))
+
+
+def is_varied(about: Mapping[str, str], word: str) -> bool:
+    """Whether a design was declared for the same question but for one word of it. Raises BadInput as `contradicts`."""
+    kept = [_read(file, about) for file in (paths.mlruns() / "designs").glob(f"{_stem(about)}-*.json")]
+    same = [each for each in kept if all(each.get(name) == about[name] for name in about if name != word)]
+    return any(each.get(word) != about[word] for each in same)
 
 
 def _file(about: Mapping[str, str]) -> Path:
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
-    name = "".join(letter if letter.isalnum() else "_" for letter in about["experiment"])
-    return paths.mlruns() / "designs" / f"{name}-{digest}.json"
+    return paths.mlruns() / "designs" / f"{_stem(about)}-{digest}.json"
+
+
+def _stem(about: Mapping[str, str]) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in about["experiment"])
+
+
+def _read(file: Path, about: Mapping[str, str]) -> dict[str, str | list[int]]:
+    try:
+        kept: dict[str, str | list[int]] = read_json(file, dict[str, str | list[int]])
+        if missing := {"seeds", "looks"} - kept.keys():
+            raise ValueError(f"it has no {min(missing)}")
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{file} holds no design ({error}): it says which seeds were declared. Take it from a backup, or delete it "
+            f"if nothing of {about['experiment']} was looked at yet."
+        ) from error
+    return kept

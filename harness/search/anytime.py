@@ -1,5 +1,6 @@
 """Anytime performance of search methods: the best accuracy so far against the PFLOP spent, compared at equal PFLOP."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ COMMON = ("data", "data_fingerprint", "budget", "recipe", "precision", "engine",
 
 #: What a search has for itself.
 OWN = ("study", "sampler", "pruner", "trials")
+
+#: What JSON has for a number.
+NUMBER = float | int
 
 
 def anytime(files: Sequence[Path]) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -75,14 +79,22 @@ def _read(file: Path) -> dict[str, Any]:
         missing = [name for name in (*COMMON, "baseline_accuracy", *OWN) if name not in search]
         trials = [] if missing else search["trials"]
         # The others may be of any kind; these are computed with.
-        for name, kind in {"trial": int, "accuracy": float | int | None, "pflop": float | int}.items():
-            if wrong := next((trial for trial in trials if not isinstance(trial[name], kind)), None):
+        for name, kind in {"study": str, "sampler": str, "pruner": str, "baseline_accuracy": NUMBER | None}.items():
+            if not missing and not _is(kind, search[name]):
+                raise ValueError(f"it has {name} {search[name]!r}")
+        for name, kind in {"trial": int, "accuracy": NUMBER | None, "pflop": NUMBER}.items():
+            if wrong := next((trial for trial in trials if not _is(kind, trial[name])), None):
                 raise ValueError(f"a trial has {name} {wrong[name]!r}")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadInput(f"{file} is no search ({error}); `harness search --to DIR` writes DIR/*/search.json.") from error
     if missing or not any(trial["accuracy"] for trial in trials):
         raise BadInput(f"{file} is no search with a finished trial (it lacks {', '.join(missing) or 'one'}).")
     return search
+
+
+def _is(kind: Any, value: object) -> bool:
+    """Whether a value is of that kind and, if a number, finite: JSON as Python writes it may have NaN."""
+    return isinstance(value, kind) and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _best_so_far(search: dict[str, Any]) -> "pd.Series[float]":

@@ -56,6 +56,8 @@ def take_in_searches(database: Path, dataset_of: Callable[[str], Dataset] = load
     Import the bundles of the runs first, because each trial is linked to its MLflow run. If a search was imported
     before, only its new trials are added. dataset_of: finds a data set by its name.
     """
+    # Optuna would announce the study that the trials are checked in.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     # A copy is read: opening a database may change it, and its path may have characters that a URL cannot hold.
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -164,8 +166,9 @@ def _take_in(name: str, told: Sequence[FrozenTrial], study_config: StudyConfig, 
     both = list(zip(known, told, strict=False))
     if any(_identity(one) != _identity(other) for one, other in both):
         raise HarnessError(
-            f"The search {name!r} of this machine has other trials: one of the two must go by another name (--study "
-            f"NAME)."
+            f"The search {name!r} of this machine has other trials: it went on here and there, and one study cannot "
+            f"hold both. Keep the one here, or delete it in `harness dashboard` and sync again, which brings theirs; "
+            f"the runs of both are kept. To search on both, give each machine a study of its own (--study NAME)."
         )
     for trial in told[len(both) :]:
         run = runs.get(trial.user_attrs.get("run_key", ""))

@@ -157,6 +157,11 @@ def plan_trials(study: optuna.Study, search: Search, study_config: StudyConfig, 
             study.enqueue_trial(baseline, user_attrs={"slot": slot, "is_baseline": slot == 0})
 
 
+def planned(study: optuna.Study) -> int:
+    """Return how many trials a study has in all: ended, running, waiting, or cut off and not queued again yet."""
+    return len({trial.user_attrs.get("slot") for trial in study.get_trials(deepcopy=False)} - {None})
+
+
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that have ended: complete, pruned, or failed on their own.
 
