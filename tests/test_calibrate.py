@@ -82,5 +82,5 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path: Path) -> N
 
 def test_runs_that_are_not_finished_are_left_out(tmp_path: Path) -> None:
     file = tmp_path / "runs.csv"
-    file.write_text("status,accuracy,budget\nfinished,0.7,full\nunfinished,,full\ndiverged,0.1,smoke\n")
-    assert read(file) == [0.7]
+    file.write_text("status,accuracy,budget\nfinished,0.7,full\nunfinished,,smoke\ndiverged,,full\n")
+    assert read(file) == [0.7, 0.1]

@@ -72,8 +72,10 @@ def column(report: Report, title: str, name: str) -> dict[str, str]:
 def test_the_tables_hold_every_number_that_the_question_asks_for(whole: Reported) -> None:
     report, _ = whole
     assert [table.title.partition(":")[0] for table in tables(report)] == [
-        "same recipe", "retuned", "inside the network, same recipe", "inside the network, retuned", "tuning",
+        "same recipe", "retuned", "settings that differ from the baseline's", "inside the network, same recipe",
+        "inside the network, retuned", "tuning",
     ]  # fmt: skip
+    assert column(report, "settings", "settings")["no norm"] == "normalization=none"
     row = next(r for r in report.variants if r.variant == "layer | norm" and r.phase == "same recipe")
     compared = row.against_baseline
     low, high = compared.interval
@@ -131,7 +133,9 @@ def test_the_terminal_and_the_page_say_the_same(whole: Reported, capsys: pytest.
     assert "…" not in terminal
     assert "  mlruns/reports/x\n  http://x/#/y\n" in terminal
     caveats = summary.caveats(report)
-    assert all(caveat in page for caveat in (*caveats, sentences.baseline(report)))
+    assert all(caveat in page for caveat in caveats)
+    assert "Settings: no norm is normalization=none; " in sentences.baseline(report)
+    assert report_text.escaped(sentences.baseline(report)) in page
     assert sentences.baseline(report) in terminal
     last = [summary.answer(report), *caveats, summary.differences(report), summary.next_step(report)[0]]
     assert terminal.splitlines()[-len(last) :] == last

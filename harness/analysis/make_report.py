@@ -27,6 +27,7 @@ from harness.analysis.stats import CHANCE, STUCK, Compared, Interval, compare_fa
 from harness.analysis.target import AgainstTarget, against_target, claims, score
 from harness.analysis.tuning import is_clear, maxima, ranked, tried_by_variant, unclear
 from harness.common.errors import BadInput
+from harness.config import changes_text
 from harness.experiment import BASELINE, Experiment, factorial_name
 from harness.runs.spec import Phase, RunResult
 from harness.source_hash import measures_hash
@@ -273,6 +274,7 @@ def _variant(
     means, left_out = mechanism(finished, experiment.mechanism, newest)
     return VariantRow(
         variant=spec.variant,
+        settings=changes_text(experiment.all_variants.get(spec.variant, {})) or None,
         phase=spec.phase,
         learning_rate=recipe.learning_rate,
         epochs=recipe.epochs,

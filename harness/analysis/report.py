@@ -34,18 +34,21 @@ class RunLink:
 class VariantRow:
     """One variant over its seeds, in one phase. Accuracies are shares: 0.01 is one point.
 
-    `n` counts all runs, `diverged` and `stuck` (below STUCK) those of them that failed. `each` is the accuracy by seed,
-    in the order of `seeds`, and CHANCE for a run that diverged. `accuracy` and `cross_entropy` (nats) are of the
-    finished runs alone, and None where there is none. `compared`: whether the notebook's numbers say anything about
-    such runs. `reached` is by LEVELS. `mechanism` has each measure that the experiment names, None where it
-    was not taken, and `measured_by_older_code` counts the runs that are left out of these means. `against_baseline` is
-    None for the baseline, for a variant without a seed in common with it, and where the runs are those of the earlier
-    phase that `judged_in` names: no pair of runs gets two verdicts. `unlike_pairs` counts the seeds whose two runs were
-    trained in different environments (processor, threads, versions), so that more than the variant differs. Without
-    `rate_is_clear`, a retuned variant has no `against_baseline`: its rate, or the baseline's, was chosen by chance.
+    `settings` are those that differ from the baseline's, as for `--set`; None for the baseline, and for runs that
+    were chosen by hand, whose names say it. `n` counts all runs, `diverged` and `stuck` (below STUCK) those of
+    them that failed. `each` is the accuracy by seed, in the order of `seeds`, and CHANCE for a run that diverged.
+    `accuracy` and `cross_entropy` (nats) are of the finished runs alone, and None where there is none. `compared`:
+    whether the notebook's numbers say anything about such runs. `reached` is by LEVELS. `mechanism` has each
+    measure that the experiment names, None where it was not taken, and `measured_by_older_code` counts the runs
+    that are left out of these means. `against_baseline` is None for the baseline, for a variant without a seed in
+    common with it, and where the runs are those of the earlier phase that `judged_in` names: no pair of runs gets
+    two verdicts. `unlike_pairs` counts the seeds whose two runs were trained in different environments (processor,
+    threads, versions), so that more than the variant differs. Without `rate_is_clear`, a retuned variant has no
+    `against_baseline`: its rate, or the baseline's, was chosen by chance.
     """
 
     variant: str
+    settings: str | None
     phase: Phase
     learning_rate: float
     epochs: int

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.analysis.power import FAMILY, a_a_test
+from harness.analysis.stats import CHANCE
 from harness.common.documents import read_bytes, read_json
 from harness.common.errors import BadInput
 from harness.common.files import write_atomically
@@ -59,8 +60,8 @@ def calibrate(file: Path, families: int, to: Path | None) -> dict[str, Any]:
 def read(file: Path) -> list[float]:
     """Return the accuracies of a file: a JSON list of numbers, a report as JSON, or a CSV with a column `accuracy`.
 
-    Of a report or table, those of the baseline's runs that are finished. Raises BadInput for anything else, and for
-    runs that differ in more than the seed.
+    Of a report or table, those of the baseline's runs that have ended; one that diverged counts as a guess. Raises
+    BadInput for anything else, and for runs that differ in more than the seed.
     """
     try:
         if file.suffix == ".csv":
@@ -70,7 +71,7 @@ def read(file: Path) -> list[float]:
             rows = document["runs"] if isinstance(document, dict) else document
         own = [row for row in rows if not isinstance(row, dict) or _is_usual(row)]
         _check_alike(file, [row for row in own if isinstance(row, dict)])
-        accuracies = [float(row["accuracy"] if isinstance(row, dict) else row) for row in own]
+        accuracies = [_accuracy(row) if isinstance(row, dict) else float(row) for row in own]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(
             f"{file} has no accuracies ({error}): give a JSON list of them, a report as JSON, or a CSV with a column "
@@ -82,9 +83,14 @@ def read(file: Path) -> list[float]:
 
 
 def _is_usual(row: Mapping[str, Any]) -> bool:
-    """Whether a run is a finished one of the baseline, with the recipe's own learning rate."""
-    usual = {"variant": BASELINE, "phase": "same recipe", "status": "finished"}
-    return all(row.get(name, value) == value for name, value in usual.items())
+    """Whether a run is one of the baseline, with the recipe's own learning rate, that has ended."""
+    usual = {"variant": BASELINE, "phase": "same recipe"}
+    ended = row.get("status", "finished") in ("finished", "diverged")
+    return ended and all(row.get(name, value) == value for name, value in usual.items())
+
+
+def _accuracy(row: Mapping[str, Any]) -> float:
+    return CHANCE if row.get("status") == "diverged" else float(row["accuracy"])
 
 
 def _check_alike(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -13,6 +13,9 @@ from harness.reporting.console import duration
 from harness.reporting.tables import seeds_needed
 from harness.run_options import seeds_text
 
+#: So many variants are told in a sentence; more are in a table alone.
+FEW = 5
+
 #: What the settings of a network are called, in the order of its layers.
 SETTINGS = {
     "normalization": {"batch": "batch norm", "layer": "layer norm", "group": "group norm", "none": "no normalization"},
@@ -80,7 +83,17 @@ def baseline(report: Report) -> str:
     if report.network.normalization != "none" and report.network.normalization_place == "after":
         parts[0] += " behind each activation"
     said = f"Baseline: the 18-layer CNN of the notebook with {', '.join(parts[:-1])} and {parts[-1]}."
-    return f"{said} Each variant changes what its name says." if len(report.variants) > 1 else said
+    return " ".join(filter(None, [said, _changes(report)]))
+
+
+def _changes(report: Report) -> str:
+    """What the variants change; of a factorial design, what each factor is when it is off."""
+    changes = {row.variant: row.settings for row in report.variants if row.settings and " + " not in row.variant}
+    if not changes:
+        return "Each variant changes what its name says." if len(report.variants) > 1 else ""
+    if len(changes) > FEW:
+        return "What each variant changes is in the table of its settings."
+    return f"Settings: {'; '.join(f'{variant} is {changed}' for variant, changed in changes.items())}."
 
 
 def context(report: Report) -> str:
@@ -99,6 +112,10 @@ def context(report: Report) -> str:
 
 def reservations(report: Report) -> list[str]:
     """What a reader should know before trusting the report."""
+    return [*_of_the_tuning(report), *_of_failures(report), *_of_unlike_pairs(report), *_of_the_design(report)]
+
+
+def _of_the_tuning(report: Report) -> list[str]:
     said = [
         f"The best learning rate of {each.variant}, {each.best:.3g}, is at the edge of the grid: a better one may lie "
         f"beyond, so its retuned result may be too low."
@@ -112,6 +129,11 @@ def reservations(report: Report) -> list[str]:
                 f"The best learning rate of {each.variant}, {each.best:.3g}, is not clear of the next one: {whose} a "
                 f"verdict."
             )
+    return said
+
+
+def _of_failures(report: Report) -> list[str]:
+    said = []
     for row in report.variants:
         reasons = [
             run.reason
@@ -126,16 +148,24 @@ def reservations(report: Report) -> list[str]:
                 f"{row.variant}, {row.phase}: {row.stuck} of {row.n} runs {'are' if row.stuck > 1 else 'is'} stuck "
                 f"(accuracy below {STUCK:g}, where guessing gives {CHANCE:g}){mixed}."
             )
+    return said
+
+
+def _of_unlike_pairs(report: Report) -> list[str]:
     unlike: dict[tuple[str, int, int], list[str]] = {}
     for row in report.variants:
         if row.unlike_pairs:
             unlike.setdefault((row.phase, row.unlike_pairs, row.n), []).append(row.variant)
-    for (phase, pairs, n), variants in unlike.items():
-        said.append(
-            f"{', '.join(variants)}, {phase}: in {pairs} of {n} pairs{' of each' if len(variants) > 1 else ''} the two "
-            f"runs were trained in different environments (processor, threads or versions), so more than the variant "
-            f"differs."
-        )
+    return [
+        f"{', '.join(variants)}, {phase}: in {pairs} of {n} pairs{' of each' if len(variants) > 1 else ''} the two "
+        f"runs were trained in different environments (processor, threads or versions), so more than the variant "
+        f"differs."
+        for (phase, pairs, n), variants in unlike.items()
+    ]
+
+
+def _of_the_design(report: Report) -> list[str]:
+    said = []
     if report.exploratory:
         said.append(
             "These seeds and variants were not declared before the first run for this question (the design of that "

@@ -56,6 +56,7 @@ def tables(report: Report) -> list[Table]:
     grouped = [(phase, report.rows(phase)) for phase in MEANING]
     found = [_comparison(report, phase, members) for phase, members in grouped if members]
     found[-1:] = [dataclasses.replace(table, notes=table.notes + _method(report)) for table in found[-1:]]
+    found += _settings(report)
     found += [_effects(phase, members) for phase in MEANING if (members := _effects_of(report, phase))]
     found += mechanism_tables(report)
     found += [_images(report, phase, images) for phase in MEANING if (images := _images_of(report, phase))]
@@ -219,6 +220,13 @@ def _method(report: Report) -> list[str]:
 def margin() -> str:
     """How large a difference is that counts as none."""
     return f"{MARGIN * 100:g} points"
+
+
+def _settings(report: Report) -> list[Table]:
+    """What each variant changes."""
+    settings = {row.variant: row.settings for row in report.variants if row.settings}
+    rows = [[variant, each] for variant, each in settings.items()]
+    return [Table("settings that differ from the baseline's", ["variant", "settings"], rows, [])] if rows else []
 
 
 def _effects_of(report: Report, phase: str) -> list[EffectRow]:

@@ -121,7 +121,7 @@ def _paragraphs(name: str) -> tuple[list[str], str]:
 def _optimizer(results: Sequence[RunResult]) -> list[str]:
     if any(each.spec.config.recipe.optimizer != "muon" for each in results):
         return []
-    return ["Plain SGD: Muon, the optimizer here, ignores how small a gradient is, so a vanishing one does less harm."]
+    return ["Plain SGD: the steps of Muon, the optimizer here, hardly depend on how small a gradient is."]
 
 
 def _forests(report: Report, panels: dict[str, list[forest.Line]], key: str) -> list[Forest]:
