@@ -175,6 +175,7 @@ def test_importing_the_package_imports_no_tensorflow() -> None:
         (["compare", "ablate_bn", "--metric", "accuracy"], "--metric needs --csv or --mlflow"),
         (["compare", "--csv", "runs.csv", "--recipe", "fats"], "--recipe is of experiments"),
         (["compare", "baseline", "ffff"], "baseline is an experiment, and ffff is none"),
+        (["compare", "ffff", "baseline"], "baseline is an experiment, and ffff is none"),
         (["run", "baseline", "--set", "epochs=2", "--set", "epochs=4"], "--set epochs is given twice"),
         (["evidence", "add", ".", "--commit", "zzz"], "--commit zzz: there is no such commit"),
         (["compare", "ablate_order", "--budget", "smoke", "--data", "digits"], "harness run ablate_order"),

@@ -5,7 +5,7 @@ import difflib
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness import experiment
 from harness.analysis.design import fixed
@@ -48,10 +48,10 @@ def compare(what: RunOptions, recorder: Recorder, to: Path | None) -> list[Repor
     """
     if all(experiment.has_file(name) for name in what.experiments):
         return _trained_here(what, recorder, to) or _committed(what, to) or _nothing(Job(what, recorder))
-    if mixed := [name for name in what.experiments if experiment.has_file(name)]:
-        raise BadInput(
-            f"{mixed[0]} is an experiment, and {what.experiments[-1]} is none: name experiments or run keys."
-        )
+    others = [name for name in what.experiments if not experiment.has_file(name)]
+    if len(others) < len(what.experiments):
+        mixed = next(name for name in what.experiments if name not in others)
+        raise BadInput(f"{mixed} is an experiment, and {others[0]} is none: name experiments or run keys.")
     # A run that is named twice is one run.
     named = {run.config.key: run for run in map(_run, what.experiments)}
     compared, results = _of_runs(list(named.values()))
@@ -86,7 +86,7 @@ def _told(job: Job, reported: Sequence[Reported]) -> list[Reported]:
     ]
 
 
-def _nothing(job: Job) -> list[Report]:
+def _nothing(job: Job) -> NoReturn:
     """Raise BadInput: nothing is stored that would answer."""
     what = job.options
     raise BadInput(

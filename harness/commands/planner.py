@@ -106,15 +106,17 @@ class Planner:
         return [*_flat(self.specs), *_flat(tuning), *_flat(self.retuned(tuning))]
 
     def is_done(self, spec: RunSpec) -> bool:
+        """Whether a run has ended, with all that is kept of it, here or elsewhere."""
         return spec.config.key in self.elsewhere or is_done(spec, self.recorder)
 
     def result_of(self, spec: RunSpec) -> RunResult | None:
+        """Return the result of a run, None if it has not ended. Raises Damaged for a file that cannot be read."""
         if known := self.elsewhere.get(spec.config.key):
             return dataclasses.replace(known, spec=spec)
         return result_of(spec)
 
     def _result_so_far(self, spec: RunSpec) -> RunResult | None:
-        """As `_result_of`, for what is to be trained: a run with a damaged file is to be mended, or trained again."""
+        """As `result_of`, for what is to be trained: a run with a damaged file is to be mended, or trained again."""
         try:
             return self.result_of(spec)
         except Damaged:

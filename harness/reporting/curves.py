@@ -72,9 +72,10 @@ def gradient_flow(report: Report, results: Sequence[RunResult]) -> Figure | None
     }
     if not grids:
         return None
-    figure, panels = _panels(
-        report, list(grids), "norm of each layer's loss gradient, same recipe, mean over the seeds"
-    )
+    title = "norm of each layer's loss gradient, same recipe, mean over the seeds"
+    if without := [row.variant for row in report.rows("same recipe") if row.variant not in grids]:
+        title += f"; none was measured of {', '.join(without)}"
+    figure, panels = _panels(report, list(grids), title)
     low = min(np.nanmin(grid) for grid in grids.values())
     high = max(np.nanmax(grid) for grid in grids.values())
     for variant, axes in panels.items():
