@@ -131,6 +131,9 @@ def shrunk_recipe(dataset: Dataset, settings: Settings) -> tuple[Network, Recipe
 
 def _sizes(dataset: Dataset, settings: Settings) -> tuple[int, int]:
     size, whole = budget_called(settings.budget), _whole(dataset, settings.split)
+    there = len(dataset.train_images)
+    if ":" in settings.budget and (size.train_images or 0) > there:
+        raise BadInput(f"Invalid value --budget {settings.budget}: {dataset.name} has {there:,} training images.")
     train, judged = len(whole.train_images), len(whole.eval_images)
     return min(size.train_images or train, train), min(size.eval_images or judged, judged)
 

@@ -150,6 +150,7 @@ def test_importing_the_package_imports_no_tensorflow() -> None:
         (["run", "baseline", "--engine", "tensorflo"], "did you mean tensorflow"),
         (["run", "baseline", "--precision", "float16", "--data", "digits"], "float32 or bfloat16"),
         (["run", "baseline", "--data", "mnist"], "mnist"),
+        (["run", "baseline", "--budget", "quick:1438", "--data", "digits"], "digits has 1,437 training images"),
         (["run", "baseline", "--seeds", "10000000"], "1 to 1000"),
         (["run", "baseline", "--seeds", "1000,"], "seed 1000 is one that learning rates are tuned"),
         (["search", "--confirm", "--seeds", "7,1000"], "seed 1000 is one that learning rates are tuned"),
