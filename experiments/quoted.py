@@ -47,7 +47,6 @@ from harness.reporting.evidence_figures import AtSize
 from harness.reporting.quoted import Block, Difference, difference, mean_interval
 from harness.reporting.summary import SCORES
 from harness.runs.evidence import FOLDER, EvidenceRun, same_weights
-from harness.runs.spec import RunResult
 
 RESULTS = FOLDER.parent
 full = {study.experiment: study for study in AGAIN if study.recipe == "fast"}
@@ -288,19 +287,19 @@ def on_pooled_spread(evidence: Sequence[EvidenceRun]) -> str:
     """
     rows, judged = [], 0
     for study in (*STUDIES, *AGAIN):
-        runs = [run for run in runs_of(study, evidence) if run.spec.phase == "same recipe"]
+        runs = runs_of(study, evidence)
         if study.retuned or not has_been_looked_at(study, runs):
             continue
-        compared = {row.variant: each for row in _report(study, evidence).rows("same recipe")
-                    if (each := row.against_baseline)}  # fmt: skip
+        found = {row.variant: row for row in report_of(study, runs).rows("same recipe")}
+        compared = {variant: each for variant, row in found.items() if (each := row.against_baseline)}
         tests: dict[str, list[float | None]] = {}
         for variant, each in compared.items():
             if each.failed:  # judged by its own spread as it is
                 tests[variant] = [each.p, each.p]
                 continue
-            own, base = (_by_seed(runs, name, each.n) for name in (variant, BASELINE))
-            found = stats.ttest_ind(own, base, equal_var=False), stats.ttest_rel(own, base)
-            tests[variant] = [study.design.p(test.statistic, test.df, each.n) for test in found]
+            own, base = (found[name].each[: each.n] for name in (variant, BASELINE))
+            both = stats.ttest_ind(own, base, equal_var=False), stats.ttest_rel(own, base)
+            tests[variant] = [study.design.p(test.statistic, test.df, each.n) for test in both]
         welch, paired = (holm({name: p[i] for name, p in tests.items()}) for i in (0, 1))
         for variant, each in compared.items():
             if each.failed or each.verdict not in ("better", "worse"):
@@ -312,13 +311,6 @@ def on_pooled_spread(evidence: Sequence[EvidenceRun]) -> str:
     header = "| study: variant | verdict, points | n | Welch, Holm | paired t, Holm |"
     told = f"{len(rows)} of {judged} verdicts of a difference, without those of networks that are stuck:"
     return f"{told}\n\n{table(header, rows)}"
-
-
-def _by_seed(runs: Sequence[RunResult], variant: str, count: int) -> list[float]:
-    """The accuracies of a variant's first seeds; that of a guess where a run diverged."""
-    found = sorted((run.spec.config.seed, run.result.metrics.get("accuracy", CHANCE)) for run in runs
-                   if run.spec.variant == variant)  # fmt: skip
-    return [accuracy for _, accuracy in found[:count]]
 
 
 def full_table(studies: Sequence[Study], evidence: Sequence[EvidenceRun]) -> str:

@@ -89,6 +89,12 @@ def show_reports(reports: "list[Report]", as_json: bool, *, details: bool = Fals
     show(documents[0] if len(documents) == 1 else {"experiments": documents}, as_json, show_each)
 
 
+def given(context: typer.Context) -> list[str]:
+    """The options of a command that stand on the command line, by their long names."""
+    sources = {option.opts[0]: context.get_parameter_source(option.name or "") for option in context.command.params}
+    return [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+
+
 def changes_of(settings: list[str] | None, option: str = "--set", form: str = "NAME=VALUE") -> dict[str, str]:
     """What the `--set` of a command line change, or another option of that form. Raises BadInput for a name twice."""
     changes: dict[str, str] = {}

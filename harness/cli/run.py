@@ -18,6 +18,7 @@ from harness.cli.options import (
     Setting,
     Slurm,
     changes_of,
+    given,
     show,
     show_reports,
 )
@@ -166,10 +167,9 @@ def run(
 
 def _refuse(context: typer.Context, idle: Collection[str], why: str) -> None:
     """Raise BadInput for the first of some options that was given, by its long name: it would have no effect."""
-    for option in context.command.params:
-        source = context.get_parameter_source(option.name)
-        if option.opts[0] in idle and source and source.name == "COMMANDLINE":
-            raise BadInput(f"{option.opts[0]} {why}")
+    for name in given(context):
+        if name in idle:
+            raise BadInput(f"{name} {why}")
 
 
 #: Options of `harness compare`: of the runs that this program trains, and of anybody's.

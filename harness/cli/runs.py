@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import Json, changes_of
+from harness.cli.options import Json, changes_of, given
 from harness.common.errors import BadInput
 from harness.common.lazy import lazy_import
 from harness.reporting.console import log, print_line, print_rows
@@ -46,11 +46,9 @@ def runs(
     harness runs gc --dry-run
     ```
     """
-    sources = {option.opts[0]: context.get_parameter_source(option.name or "") for option in context.command.params}
-    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     if context.invoked_subcommand:
-        if given:
-            raise BadInput(f"{given[0]} goes with the list: leave it out for `{context.invoked_subcommand}`.")
+        if idle := given(context):
+            raise BadInput(f"{idle[0]} goes with the list: leave it out for `{context.invoked_subcommand}`.")
         return
     if csv and json:
         raise BadInput("--csv and --json are two formats: give one of them.")

@@ -19,7 +19,7 @@ from harness.common.paths import is_read_only, mlruns
 from harness.recipes import named
 from harness.reporting.model_card import model_card
 from harness.reporting.tables import p_value
-from harness.runs.folder import RunFolder, all_runs, run_at
+from harness.runs.folder import RunFolder, all_runs, key_called, run_at
 from harness.runs.frames import load_epochs, load_runs
 from harness.runs.spec import keeps_model
 
@@ -81,17 +81,14 @@ def _same(found: object, wanted: str) -> bool:
 def runs_called(keys: Sequence[str]) -> list[RunFolder]:
     """Return the runs whose keys begin so. Raises BadInput unless each is the beginning of exactly one."""
     # Those with a damaged file too, which no list has: they can be deleted.
-    known = sorted((mlruns() / "runs").glob("*/config.json"))
+    known = {file.parent.name: file.parent for file in (mlruns() / "runs").glob("*/config.json")}
     found = {}
-    for key in keys:
-        # An empty variable of a script is the start of every key.
-        matching = [file.parent for file in known if key and file.parent.name.startswith(key)]
-        if len(matching) != 1:
-            raise BadInput(f"{key!r} is the start of {len(matching)} run keys, not of one: `harness runs` lists them.")
+    for start in keys:
+        key = key_called(start, known)
         try:
-            found[matching[0].name] = run_at(matching[0])
+            found[key] = run_at(known[key])
         except (OSError, ValueError) as error:
-            raise BadInput(f"{matching[0]} is no run that this version can read ({first_line(error)}).") from error
+            raise BadInput(f"{known[key]} is no run that this version can read ({first_line(error)}).") from error
     return list(found.values())
 
 
